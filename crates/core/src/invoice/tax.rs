@@ -1,0 +1,176 @@
+//! Taxes: exclusive or inclusive, rounded per rate, per invoice or per line (RULES 32).
+
+use std::{collections::HashMap, hash::Hash};
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Input, InvoiceError, Line,
+    split::{allocate, spread, weights},
+};
+use crate::{
+    arithmetic::{self, Overflow, percent_of},
+    money::{Currency, Money, MoneyError},
+};
+
+/// A tax on a line. Two taxes are the same if both code and rate are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Tax {
+    /// The tenant's name for it.
+    pub code: String,
+    /// 20 for 20 %.
+    pub rate: Decimal,
+}
+
+/// Where taxes are rounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaxRounding {
+    /// Once per rate, as EN 16931 wants it.
+    #[default]
+    Rate,
+    /// Once, after all rates were summed exactly.
+    Invoice,
+    /// Once per line.
+    Line,
+}
+
+/// What one tax adds to one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineTax {
+    pub tax: Tax,
+    pub amount: Money,
+}
+
+/// What one tax adds to the invoice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaxTotal {
+    pub tax: Tax,
+    /// Σ of the lines it applies to, after discounts, without taxes.
+    pub taxable: Money,
+    pub amount: Money,
+}
+
+/// Fills in the taxes of lines whose `taxable` is what discounts left, and sums them up.
+pub(super) fn apply(lines: &mut [Line], input: &Input) -> Result<Vec<TaxTotal>, InvoiceError> {
+    let currency = input.currency;
+    match (input.tax_inclusive, input.tax_rounding) {
+        (false, TaxRounding::Rate) => per_rate(lines, currency)?,
+        (false, TaxRounding::Invoice) => per_invoice(lines, currency)?,
+        (false, TaxRounding::Line) => per_line(lines, currency)?,
+        (true, TaxRounding::Rate) => {
+            for (_, mut group) in grouped(lines.iter_mut().map(|line| (rates_of(line), line))) {
+                extract(&mut group, currency)?;
+            }
+        }
+        (true, TaxRounding::Invoice) => extract(&mut lines.iter_mut().collect::<Vec<_>>(), currency)?,
+        (true, TaxRounding::Line) => lines.iter_mut().try_for_each(|line| extract(&mut [line], currency))?,
+    }
+    totals(lines, currency)
+}
+
+fn per_rate(lines: &mut [Line], currency: Currency) -> Result<(), InvoiceError> {
+    let parts = lines.iter_mut().flat_map(|line| {
+        let base = line.taxable;
+        line.taxes.iter_mut().map(move |part| (part.tax.clone(), (base, part)))
+    });
+    for (tax, parts) in grouped(parts) {
+        let base = Money::sum(currency, parts.iter().map(|(base, _)| *base))?;
+        let whole = Money::round(percent_of(tax.rate, base.to_decimal())?, currency)?;
+        let exact = parts.iter().map(|(base, _)| percent_of(tax.rate, base.to_decimal()));
+        let amounts = spread(whole, &exact.collect::<Result<Vec<_>, _>>()?)?;
+        for ((_, part), amount) in parts.into_iter().zip(amounts) {
+            part.amount = amount;
+        }
+    }
+    lines.iter_mut().try_for_each(|line| {
+        line.tax = Money::sum(currency, line.taxes.iter().map(|part| part.amount))?;
+        Ok(())
+    })
+}
+
+fn per_invoice(lines: &mut [Line], currency: Currency) -> Result<(), InvoiceError> {
+    let exact = lines.iter().map(exact_tax).collect::<Result<Vec<_>, _>>()?;
+    let whole = Money::round(arithmetic::sum(exact.iter().copied())?, currency)?;
+    for (line, tax) in lines.iter_mut().zip(spread(whole, &exact)?) {
+        set_tax(line, tax)?;
+    }
+    Ok(())
+}
+
+fn per_line(lines: &mut [Line], currency: Currency) -> Result<(), InvoiceError> {
+    lines.iter_mut().try_for_each(|line| set_tax(line, Money::round(exact_tax(line)?, currency)?))
+}
+
+/// Takes the taxes out of gross amounts: net = gross ÷ (1 + Σ rates), rounded once for the group, the remainder
+/// to its largest line.
+fn extract(lines: &mut [&mut Line], currency: Currency) -> Result<(), InvoiceError> {
+    let net = |line: &Line| {
+        let divisor = arithmetic::add(Decimal::ONE_HUNDRED, rate_of(line)?)?;
+        arithmetic::div(arithmetic::mul(line.taxable.to_decimal(), Decimal::ONE_HUNDRED)?, divisor)
+    };
+    let exact = lines.iter().map(|line| net(line)).collect::<Result<Vec<_>, Overflow>>()?;
+    let whole = Money::round(arithmetic::sum(exact.iter().copied())?, currency)?;
+    let mut nets =
+        exact.iter().map(|net| Money::round(*net, currency)).collect::<Result<Vec<_>, MoneyError>>()?;
+
+    let missing = whole.checked_sub(Money::sum(currency, nets.iter().copied())?)?;
+    let size = |index: &usize| (lines[*index].taxable.minor().unsigned_abs(), std::cmp::Reverse(*index));
+    let taxed = |index: &usize| lines[*index].taxes.iter().any(|part| !part.tax.rate.is_zero());
+    if let Some(largest) = (0..lines.len()).filter(taxed).max_by_key(size) {
+        nets[largest] = nets[largest].checked_add(missing)?;
+    }
+    for (line, net) in lines.iter_mut().zip(nets) {
+        let tax = line.taxable.checked_sub(net)?;
+        line.taxable = net;
+        set_tax(line, tax)?;
+    }
+    Ok(())
+}
+
+/// Gives a line its tax, split over its rates.
+fn set_tax(line: &mut Line, tax: Money) -> Result<(), InvoiceError> {
+    let amounts = allocate(tax, &weights(&rates_of(line))?)?;
+    for (part, amount) in line.taxes.iter_mut().zip(amounts) {
+        part.amount = amount;
+    }
+    line.tax = tax;
+    Ok(())
+}
+
+fn exact_tax(line: &Line) -> Result<Decimal, Overflow> {
+    percent_of(rate_of(line)?, line.taxable.to_decimal())
+}
+
+fn rate_of(line: &Line) -> Result<Decimal, Overflow> {
+    arithmetic::sum(rates_of(line))
+}
+
+fn rates_of(line: &Line) -> Vec<Decimal> {
+    line.taxes.iter().map(|part| part.tax.rate).collect()
+}
+
+fn totals(lines: &[Line], currency: Currency) -> Result<Vec<TaxTotal>, InvoiceError> {
+    let parts = lines.iter().flat_map(|line| line.taxes.iter().map(move |part| (&part.tax, (line, part))));
+    let total = |(tax, parts): (&Tax, Vec<(&Line, &LineTax)>)| {
+        let taxable = Money::sum(currency, parts.iter().map(|(line, _)| line.taxable))?;
+        let amount = Money::sum(currency, parts.iter().map(|(_, part)| part.amount))?;
+        Ok(TaxTotal { tax: tax.clone(), taxable, amount })
+    };
+    grouped(parts).into_iter().map(total).collect()
+}
+
+/// Puts what has the same key together, in order of first appearance.
+fn grouped<K: Clone + Eq + Hash, V>(items: impl IntoIterator<Item = (K, V)>) -> Vec<(K, Vec<V>)> {
+    let mut places = HashMap::new();
+    let mut groups: Vec<(K, Vec<V>)> = Vec::new();
+    for (key, value) in items {
+        let place = *places.entry(key.clone()).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push((key, Vec::new()));
+        }
+        groups[place].1.push(value);
+    }
+    groups
+}

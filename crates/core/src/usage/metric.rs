@@ -1,0 +1,308 @@
+//! Metrics: which events count, and how they become one quantity.
+
+use rust_decimal::{Decimal, RoundingStrategy};
+use serde::{Deserialize, Serialize};
+
+use super::{Properties, Property, property::one_of};
+use crate::{
+    arithmetic::{Overflow, div, mul},
+    decimal::Number,
+    invalid::Invalid,
+};
+
+/// How the events of a metric become one quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregation {
+    /// How many events.
+    Count,
+    /// The sum of the property.
+    Sum,
+    /// The largest value.
+    Max,
+    /// The smallest value.
+    Min,
+    /// The mean value.
+    Average,
+    /// The last value by time, then by arrival.
+    Latest,
+    /// How many different values are there at the end.
+    UniqueCount,
+    /// The running sum, averaged over the time it was held.
+    WeightedSum,
+}
+
+impl Aggregation {
+    /// Whether it looks at a property at all.
+    pub fn needs_property(self) -> bool {
+        self != Self::Count
+    }
+
+    /// Whether it needs a number, so that events without one are skipped.
+    pub fn needs_number(self) -> bool {
+        !matches!(self, Self::Count | Self::UniqueCount)
+    }
+
+    /// Whether its quantity may be weighed by the days it was there (RULES 20).
+    pub fn is_proratable(self) -> bool {
+        matches!(self, Self::Sum | Self::UniqueCount)
+    }
+}
+
+/// What happens to a unique value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Operation {
+    #[default]
+    Add,
+    Remove,
+}
+
+/// A checked metric, as far as quantities depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metric {
+    pub aggregation: Aggregation,
+    /// The property that is aggregated; none for counts.
+    pub property: Option<String>,
+    /// Whether what is there at a period's end is there at the next one's start.
+    pub recurring: bool,
+    /// All must match.
+    pub filters: Vec<MetricFilter>,
+    pub conversion: Option<Conversion>,
+    pub rounding: Option<Rounding>,
+}
+
+impl Metric {
+    /// Whether an event with these properties counts at all.
+    pub fn matches(&self, properties: &Properties) -> bool {
+        self.filters.iter().all(|filter| one_of(properties, &filter.property, &filter.values))
+    }
+
+    /// The property that is aggregated, if the event has it.
+    pub fn property_of<'a>(&self, properties: &'a Properties) -> Option<&'a Property> {
+        properties.get(self.property.as_ref()?)
+    }
+
+    /// Rounds the aggregate, once, before pricing (RULES 22).
+    pub fn round(&self, quantity: Decimal) -> Result<Decimal, Overflow> {
+        self.rounding.map_or(Ok(quantity), |rounding| rounding.apply(quantity))
+    }
+
+    /// The units in which prices are, from the units that were measured (RULES 28).
+    pub fn convert(&self, quantity: Decimal) -> Result<Decimal, Overflow> {
+        self.conversion.map_or(Ok(quantity), |conversion| conversion.apply(quantity))
+    }
+}
+
+/// Counts only events whose property has one of these values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricFilter {
+    pub property: String,
+    /// None of them means any value.
+    #[serde(default)]
+    pub values: Vec<String>,
+}
+
+/// From measured units to priced ones: bytes to gigabytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Conversion {
+    pub operation: ConversionOperation,
+    /// Greater than zero.
+    pub factor: Number,
+    /// To whole units.
+    #[serde(default)]
+    pub rounding: ConversionRounding,
+}
+
+impl Conversion {
+    /// What is wrong with it, if anything.
+    pub fn check(&self) -> Result<(), Invalid> {
+        if self.factor.0 > Decimal::ZERO {
+            return Ok(());
+        }
+        Err(Invalid::new("/factor", "not_positive", "must be greater than zero"))
+    }
+
+    /// Converts without rounding.
+    pub fn exact(&self, quantity: Decimal) -> Result<Decimal, Overflow> {
+        match self.operation {
+            ConversionOperation::Multiply => mul(quantity, self.factor.0),
+            ConversionOperation::Divide => div(quantity, self.factor.0),
+        }
+    }
+
+    /// Converts and rounds.
+    pub fn apply(&self, quantity: Decimal) -> Result<Decimal, Overflow> {
+        let exact = self.exact(quantity)?;
+        Ok(match self.rounding {
+            ConversionRounding::None => exact,
+            ConversionRounding::Up => exact.ceil(),
+            ConversionRounding::Down => exact.floor(),
+            ConversionRounding::Nearest => {
+                exact.round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero)
+            }
+        })
+    }
+}
+
+/// Which way to convert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ConversionOperation {
+    Multiply,
+    Divide,
+}
+
+/// How converted units become whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ConversionRounding {
+    /// They stay as they are.
+    #[default]
+    None,
+    Up,
+    Down,
+    /// Half away from zero.
+    Nearest,
+}
+
+/// How an aggregate is rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rounding {
+    pub mode: RoundingMode,
+    /// Digits after the point, −15 to 15; negative for tens, hundreds….
+    #[serde(default)]
+    #[schema(minimum = -15, maximum = 15)]
+    pub precision: i32,
+}
+
+/// Which way to round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RoundingMode {
+    /// To the nearest, half away from zero.
+    Round,
+    /// Up, towards infinity.
+    Ceil,
+    /// Down, towards minus infinity.
+    Floor,
+}
+
+impl Rounding {
+    /// What is wrong with it, if anything.
+    pub fn check(&self) -> Result<(), Invalid> {
+        if (-15..=15).contains(&self.precision) {
+            return Ok(());
+        }
+        Err(Invalid::new("/precision", "out_of_range", "must be from -15 to 15"))
+    }
+
+    /// Rounds half away from zero, up or down.
+    pub fn apply(&self, quantity: Decimal) -> Result<Decimal, Overflow> {
+        let strategy = match self.mode {
+            RoundingMode::Round => RoundingStrategy::MidpointAwayFromZero,
+            RoundingMode::Ceil => RoundingStrategy::ToPositiveInfinity,
+            RoundingMode::Floor => RoundingStrategy::ToNegativeInfinity,
+        };
+        let digits = self.precision.unsigned_abs();
+        if self.precision >= 0 {
+            return Ok(quantity.round_dp_with_strategy(digits, strategy));
+        }
+        let unit =
+            10_i128.checked_pow(digits).and_then(|unit| Decimal::try_from_i128_with_scale(unit, 0).ok());
+        let unit = unit.ok_or(Overflow)?;
+        // By the remainder, which is exact, because a long quotient is not.
+        let rest = quantity.checked_rem(unit).ok_or(Overflow)?;
+        let whole = div(quantity - rest, unit)?.round();
+        mul(whole + div(rest, unit)?.round_dp_with_strategy(0, strategy), unit)
+    }
+}
+
+/// A metric that nobody has checked. Fields that do not matter for quantities are let pass, so that a metric may be
+/// given as the API writes it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+pub struct RawMetric {
+    pub aggregation: Aggregation,
+    /// Needed for everything but counts.
+    pub property: Option<String>,
+    #[serde(default)]
+    pub recurring: bool,
+    #[serde(default)]
+    pub filters: Vec<MetricFilter>,
+    pub conversion: Option<Conversion>,
+    pub rounding: Option<Rounding>,
+}
+
+impl RawMetric {
+    /// The metric, or every mistake in it.
+    pub fn check(self) -> Result<Metric, Vec<Invalid>> {
+        let mut found = Vec::new();
+        if self.aggregation.needs_property() && self.property.as_ref().is_none_or(String::is_empty) {
+            found.push(Invalid::new("/property", "required", "is needed for this aggregation"));
+        }
+        if let Some(Err(mistake)) = self.conversion.map(|conversion| conversion.check()) {
+            found.push(mistake.under("/conversion"));
+        }
+        if let Some(Err(mistake)) = self.rounding.map(|rounding| rounding.check()) {
+            found.push(mistake.under("/rounding"));
+        }
+        if !found.is_empty() {
+            return Err(found);
+        }
+        Ok(Metric {
+            aggregation: self.aggregation,
+            property: self.property,
+            recurring: self.recurring,
+            filters: self.filters,
+            conversion: self.conversion,
+            rounding: self.rounding,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rounded(mode: RoundingMode, precision: i32, quantity: &str) -> String {
+        let rounded = Rounding { mode, precision }.apply(quantity.parse().unwrap()).unwrap();
+        rounded.normalize().to_string()
+    }
+
+    #[test]
+    fn aggregates_round_half_away_from_zero_up_or_down_to_any_digit() {
+        assert_eq!(rounded(RoundingMode::Round, 0, "2.5"), "3");
+        assert_eq!(rounded(RoundingMode::Round, 1, "-0.25"), "-0.3");
+        assert_eq!(rounded(RoundingMode::Ceil, 0, "-1.5"), "-1");
+        assert_eq!(rounded(RoundingMode::Floor, 2, "1.239"), "1.23");
+        assert_eq!(rounded(RoundingMode::Round, -2, "150"), "200");
+        assert_eq!(rounded(RoundingMode::Ceil, -1, "101"), "110");
+        assert_eq!(rounded(RoundingMode::Floor, -1, "-101"), "-110");
+        assert_eq!(
+            rounded(RoundingMode::Ceil, -15, "7922816251426433759354395033"),
+            "7922816251427000000000000000"
+        );
+    }
+
+    #[test]
+    fn a_conversion_by_nothing_and_a_sum_of_nothing_are_mistakes() {
+        let raw: RawMetric = serde_json::from_str(
+            r#"{"aggregation":"sum","conversion":{"operation":"divide","factor":"0"},
+                "rounding":{"mode":"round","precision":16}}"#,
+        )
+        .unwrap();
+        let found = raw.check().unwrap_err();
+        let pointers: Vec<&str> = found.iter().map(|mistake| mistake.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/property", "/conversion/factor", "/rounding/precision"]);
+    }
+
+    #[test]
+    fn bytes_become_whole_gigabytes() {
+        let conversion: Conversion =
+            serde_json::from_str(r#"{"operation":"divide","factor":"1000","rounding":"up"}"#).unwrap();
+        assert_eq!(conversion.apply(Decimal::from(1001)), Ok(Decimal::from(2)));
+        assert_eq!(conversion.exact(Decimal::from(1500)), Ok("1.5".parse().unwrap()));
+    }
+}

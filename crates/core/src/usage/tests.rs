@@ -1,0 +1,268 @@
+//! Worked examples of aggregation, and the properties that hold for all of it.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use proptest::prelude::*;
+use rust_decimal::Decimal;
+
+use super::{Aggregation, Fold, Operation, Sample, Scope, Value};
+use crate::calendar::Period;
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn number(text: &str) -> Decimal {
+    text.parse().unwrap()
+}
+
+fn january(aggregation: Aggregation) -> Scope {
+    let period = Period::try_new(at("2026-01-01T00:00:00Z"), at("2026-02-01T00:00:00Z")).unwrap();
+    Scope { aggregation, recurring: false, prorated: false, period, full: period, zone: Tz::UTC }
+}
+
+fn fold(scope: Scope, carried: i64, events: &[(&str, Value)]) -> Fold {
+    let mut fold = Fold::try_new(scope, carried.into()).unwrap();
+    for (arrival, (time, value)) in (0..).zip(events) {
+        fold.push(Sample { at: at(time), arrival, value: value.clone() }).unwrap();
+    }
+    fold
+}
+
+fn quantity(scope: Scope, carried: i64, events: &[(&str, Value)]) -> String {
+    fold(scope, carried, events).quantity().unwrap().round_dp(6).normalize().to_string()
+}
+
+fn num(text: &str) -> Value {
+    Value::Number(number(text))
+}
+
+fn add(value: &str) -> Value {
+    Value::Unique(value.into(), Operation::Add)
+}
+
+fn remove(value: &str) -> Value {
+    Value::Unique(value.into(), Operation::Remove)
+}
+
+#[test]
+fn numbers_are_summed_counted_and_compared_within_the_period() {
+    let events = [
+        ("2025-12-31T23:59:59Z", num("100")),
+        ("2026-01-01T00:00:00Z", num("4")),
+        ("2026-01-10T00:00:00Z", num("-1.5")),
+        ("2026-01-20T00:00:00Z", num("2")),
+        ("2026-02-01T00:00:00Z", num("100")),
+    ];
+    let of = |aggregation| quantity(january(aggregation), 0, &events);
+    assert_eq!(of(Aggregation::Count), "3");
+    assert_eq!(of(Aggregation::Sum), "4.5");
+    assert_eq!(of(Aggregation::Max), "4");
+    assert_eq!(of(Aggregation::Min), "-1.5");
+    assert_eq!(of(Aggregation::Average), "1.5");
+    assert_eq!(of(Aggregation::Latest), "2");
+}
+
+#[test]
+fn nothing_at_all_is_zero() {
+    for aggregation in [
+        Aggregation::Count,
+        Aggregation::Sum,
+        Aggregation::Max,
+        Aggregation::Min,
+        Aggregation::Average,
+        Aggregation::Latest,
+        Aggregation::UniqueCount,
+        Aggregation::WeightedSum,
+    ] {
+        assert_eq!(quantity(january(aggregation), 0, &[]), "0");
+    }
+}
+
+#[test]
+fn the_largest_of_negative_values_is_negative() {
+    let events = [("2026-01-02T00:00:00Z", num("-3")), ("2026-01-03T00:00:00Z", num("-2"))];
+    assert_eq!(quantity(january(Aggregation::Max), 0, &events), "-2");
+}
+
+#[test]
+fn of_two_latest_values_at_one_instant_the_later_arrival_counts() {
+    let events = [("2026-01-02T00:00:00Z", num("1")), ("2026-01-02T00:00:00Z", num("2"))];
+    assert_eq!(quantity(january(Aggregation::Latest), 0, &events), "2");
+}
+
+#[test]
+fn ten_from_the_start_less_five_from_half_way_weigh_seven_and_a_half() {
+    let period = Period::try_new(at("2026-04-01T00:00:00Z"), at("2026-05-01T00:00:00Z")).unwrap();
+    let scope = Scope { period, full: period, ..january(Aggregation::WeightedSum) };
+    let events = [("2026-04-01T00:00:00Z", num("10")), ("2026-04-16T00:00:00Z", num("-5"))];
+    assert_eq!(quantity(scope, 0, &events), "7.5");
+}
+
+#[test]
+fn a_recurring_weighted_sum_carries_its_value_into_the_period() {
+    let scope = Scope { recurring: true, ..january(Aggregation::WeightedSum) };
+    assert_eq!(quantity(scope, 3, &[("2025-06-01T00:00:00Z", num("4"))]), "7");
+}
+
+#[test]
+fn unique_values_count_once_and_only_while_they_are_there() {
+    let events = [
+        ("2026-01-02T00:00:00Z", add("a")),
+        ("2026-01-03T00:00:00Z", add("a")),
+        ("2026-01-04T00:00:00Z", add("b")),
+        ("2026-01-05T00:00:00Z", remove("a")),
+        ("2026-01-06T00:00:00Z", remove("c")),
+    ];
+    assert_eq!(quantity(january(Aggregation::UniqueCount), 0, &events), "1");
+}
+
+#[test]
+fn recurring_unique_values_stay_until_they_are_taken_away() {
+    let scope = Scope { recurring: true, ..january(Aggregation::UniqueCount) };
+    let events = [
+        ("2025-03-01T00:00:00Z", add("a")),
+        ("2025-03-01T00:00:00Z", add("b")),
+        ("2025-04-01T00:00:00Z", remove("a")),
+    ];
+    assert_eq!(quantity(scope, 0, &events), "1");
+}
+
+#[test]
+fn prorated_unique_values_count_their_days_the_first_and_the_last_included() {
+    let scope = Scope { recurring: true, prorated: true, ..january(Aggregation::UniqueCount) };
+    let days = |events: &[(&str, Value)]| {
+        let quantity = fold(scope, 0, events).quantity().unwrap() * Decimal::from(31);
+        quantity.round_dp(20).normalize().to_string()
+    };
+    assert_eq!(days(&[("2025-12-01T00:00:00Z", add("a"))]), "31");
+    assert_eq!(days(&[("2026-01-16T18:00:00Z", add("a"))]), "16");
+    let flips = [
+        ("2026-01-10T08:00:00Z", add("a")),
+        ("2026-01-12T09:00:00Z", remove("a")),
+        ("2026-01-12T10:00:00Z", add("a")),
+        ("2026-01-12T11:00:00Z", remove("a")),
+        ("2026-01-31T23:00:00Z", add("a")),
+    ];
+    assert_eq!(days(&flips), "4");
+    let gone = [("2025-12-01T00:00:00Z", add("a")), ("2025-12-31T23:00:00Z", remove("a"))];
+    assert_eq!(days(&gone), "0");
+}
+
+#[test]
+fn a_prorated_sum_weighs_new_values_by_their_days_and_carried_ones_fully() {
+    let scope = Scope { recurring: true, prorated: true, ..january(Aggregation::Sum) };
+    let events = [("2025-11-01T00:00:00Z", num("2")), ("2026-01-16T12:00:00Z", num("31"))];
+    let fold = fold(scope, 0, &events);
+    assert_eq!(fold.quantity(), Ok(number("18")));
+    let parts = fold.parts().unwrap();
+    assert_eq!((parts[0].quantity.0, parts[0].prorated.0), (number("2"), number("2")));
+    assert_eq!((parts[1].quantity.0, parts[1].prorated.0), (number("31"), number("16")));
+}
+
+#[test]
+fn local_days_decide_what_a_day_is() {
+    let period = Period::try_new(at("2026-03-01T05:00:00Z"), at("2026-04-01T04:00:00Z")).unwrap();
+    let scope = Scope {
+        prorated: true,
+        period,
+        full: period,
+        zone: Tz::America__New_York,
+        ..january(Aggregation::UniqueCount)
+    };
+    // Still 30 March in New York: two days of 31.
+    let quantity = fold(scope, 0, &[("2026-03-31T03:00:00Z", add("a"))]).quantity().unwrap();
+    assert_eq!(quantity, Decimal::from(2) / Decimal::from(31));
+}
+
+#[test]
+fn only_sums_and_unique_counts_can_be_prorated() {
+    let scope = Scope { prorated: true, ..january(Aggregation::Max) };
+    assert!(Fold::try_new(scope, Decimal::ZERO).is_err());
+}
+
+fn samples() -> impl Strategy<Value = Vec<Sample>> {
+    let value = prop_oneof![
+        (-10_000_i64..10_000).prop_map(|value| Value::Number(Decimal::new(value, 2))),
+        ("[a-d]", any::<bool>()).prop_map(|(value, add)| {
+            Value::Unique(value, if add { Operation::Add } else { Operation::Remove })
+        }),
+    ];
+    let minute = -20_000_i64..60_000;
+    prop::collection::vec((minute, value), 0..60).prop_map(|events| {
+        let start = at("2026-01-01T00:00:00Z");
+        let sample =
+            |(arrival, (minute, value))| Sample { at: start + TimeDelta::minutes(minute), arrival, value };
+        (0..).zip(events).map(sample).collect()
+    })
+}
+
+fn aggregations() -> impl Strategy<Value = Scope> {
+    let aggregation = prop_oneof![
+        Just(Aggregation::Count),
+        Just(Aggregation::Sum),
+        Just(Aggregation::Max),
+        Just(Aggregation::Min),
+        Just(Aggregation::Average),
+        Just(Aggregation::Latest),
+        Just(Aggregation::UniqueCount),
+        Just(Aggregation::WeightedSum),
+    ];
+    (aggregation, any::<bool>(), any::<bool>()).prop_map(|(aggregation, recurring, prorated)| Scope {
+        recurring,
+        prorated: prorated && aggregation.is_proratable(),
+        ..january(aggregation)
+    })
+}
+
+proptest! {
+    #[test]
+    fn merged_parts_equal_the_whole_in_any_order(
+        scope in aggregations(),
+        events in samples(),
+        carried in 0_i64..10,
+        split in 0_usize..60,
+    ) {
+        let mut whole = Fold::try_new(scope, carried.into()).unwrap();
+        events.iter().for_each(|event| whole.push(event.clone()).unwrap());
+
+        let (early, late) = events.split_at(split.min(events.len()));
+        let mut merged = Fold::try_new(scope, carried.into()).unwrap();
+        late.iter().rev().for_each(|event| merged.push(event.clone()).unwrap());
+        let mut other = Fold::try_new(scope, Decimal::ZERO).unwrap();
+        early.iter().for_each(|event| other.push(event.clone()).unwrap());
+        merged.merge(other).unwrap();
+
+        prop_assert_eq!(merged.quantity().unwrap(), whole.quantity().unwrap());
+        if scope.prorated {
+            prop_assert_eq!(merged.parts().unwrap(), whole.parts().unwrap());
+        }
+    }
+
+    #[test]
+    fn prorated_parts_add_up_to_the_quantity_and_full_units_to_the_unprorated_one(
+        scope in aggregations().prop_filter("prorated", |scope| scope.prorated),
+        events in samples(),
+    ) {
+        let mut prorated = Fold::try_new(scope, Decimal::ZERO).unwrap();
+        let mut full = Fold::try_new(Scope { prorated: false, ..scope }, Decimal::ZERO).unwrap();
+        for event in events {
+            prorated.push(event.clone()).unwrap();
+            full.push(event).unwrap();
+        }
+        let parts = prorated.parts().unwrap();
+        let sum: Decimal = parts.iter().map(|part| part.prorated.0).sum();
+        prop_assert_eq!(sum.round_dp(15), prorated.quantity().unwrap().round_dp(15));
+        let units: Decimal = parts.iter().map(|part| part.quantity.0).sum();
+        prop_assert_eq!(units, full.quantity().unwrap());
+    }
+
+    #[test]
+    fn no_unique_value_is_there_on_more_days_than_there_are(events in samples()) {
+        let scope = Scope { recurring: true, prorated: true, ..january(Aggregation::UniqueCount) };
+        let mut fold = Fold::try_new(scope, Decimal::ZERO).unwrap();
+        events.into_iter().for_each(|event| fold.push(event).unwrap());
+        let quantity = fold.quantity().unwrap();
+        prop_assert!(Decimal::ZERO <= quantity && quantity <= Decimal::from(4));
+    }
+}

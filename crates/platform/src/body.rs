@@ -1,0 +1,188 @@
+//! JSON bodies and queries: read strictly, with errors that point at the place.
+
+use std::future::{Ready, ready};
+
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header::CONTENT_TYPE};
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+
+use crate::{
+    problem::{self, FieldError, Problem},
+    request::Received,
+};
+
+const DEPTH_MAX: usize = 32;
+
+/// The JSON body of a request. An empty body counts as `{}`.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Body<T> {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(json_text(request).and_then(|text| parse(&text)).map(Self))
+    }
+}
+
+/// The body of a request as JSON text that is safe to parse and to store.
+#[derive(Debug)]
+pub struct JsonText(pub String);
+
+impl FromRequest for JsonText {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(json_text(request).map(Self))
+    }
+}
+
+/// The query of a request.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Query<T> {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let query = actix_web::web::Query::<T>::from_query(request.query_string());
+        ready(match query {
+            _ if request.query_string().contains("%00") => {
+                Err(Problem::new(&problem::UNREADABLE, "the query holds a null byte"))
+            }
+            Ok(query) => Ok(Self(query.into_inner())),
+            Err(error) => Err(Problem::new(&problem::UNREADABLE, format!("the query: {error}"))),
+        })
+    }
+}
+
+fn json_text(request: &HttpRequest) -> Result<String, Problem> {
+    let received = request.extensions().get::<Received>().cloned().expect("the middleware reads every body");
+    if received.body.is_empty() {
+        return Ok("{}".to_owned());
+    }
+    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = media_type.split(';').next().unwrap_or("").trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let detail = format!("expected application/json, not `{essence}`");
+        return Err(Problem::new(&problem::MEDIA_TYPE, detail));
+    }
+    let text = String::from_utf8(received.body.to_vec())
+        .map_err(|_| Problem::new(&problem::UNREADABLE, "the body is not UTF-8"))?;
+    check_text(&text)?;
+    Ok(text)
+}
+
+/// Refuses what one of the two databases cannot hold, or what is nested to do harm.
+fn check_text(text: &str) -> Result<(), Problem> {
+    let (mut depth, mut in_string, mut bytes) = (0_usize, false, text.bytes().enumerate());
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            0 => return Err(Problem::new(&problem::UNREADABLE, "the body holds a null byte")),
+            b'\\' if in_string => {
+                if text[at + 1..].starts_with("u0000") {
+                    return Err(Problem::new(
+                        &problem::INVALID,
+                        "text may not hold a null character (\\u0000)",
+                    ));
+                }
+                bytes.next();
+            }
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    let detail = format!("the body is nested deeper than {DEPTH_MAX} levels");
+                    return Err(Problem::new(&problem::UNREADABLE, detail));
+                }
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Reads JSON; what is JSON but not what is wanted gets a pointer to its place.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let pointer = pointer(error.path());
+        let cause = error.into_inner();
+        if !cause.is_data() {
+            return Problem::new(&problem::UNREADABLE, format!("the body is not JSON: {cause}"));
+        }
+        let text = cause.to_string();
+        let detail = text.split(" at line ").next().unwrap_or(&text).to_owned();
+        let code = if detail.starts_with("missing field") {
+            "required"
+        } else if detail.starts_with("unknown field") {
+            "unknown_field"
+        } else {
+            "malformed"
+        };
+        Problem::invalid(vec![FieldError::new(pointer, code, detail)])
+    })?;
+    json.end()
+        .map_err(|error| Problem::new(&problem::UNREADABLE, format!("the body is not JSON: {error}")))?;
+    Ok(value)
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    let segments = path.iter().map(|segment| match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { .. } | Segment::Unknown => String::new(),
+    });
+    segments.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Outer {
+        inner: Vec<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Inner {
+        #[expect(dead_code, reason = "read by nobody")]
+        count: u8,
+    }
+
+    #[test]
+    fn an_error_points_at_its_place() {
+        let problem = parse::<Outer>(r#"{"inner":[{"count":1},{"count":-1}]}"#).unwrap_err();
+        assert_eq!(problem.errors[0].pointer, "/inner/1/count");
+        assert_eq!(problem.errors[0].code, "malformed");
+        let problem = parse::<Outer>(r#"{"inner":[],"outer":1}"#).unwrap_err();
+        assert_eq!(
+            (problem.errors[0].pointer.as_str(), problem.errors[0].code.as_str()),
+            ("/outer", "unknown_field")
+        );
+        assert_eq!(parse::<Outer>(r#"{"inner":[]}"#).unwrap().inner.len(), 0);
+    }
+
+    #[test]
+    fn what_is_not_json_is_unreadable() {
+        for text in ["{", "{}}", "", "{'a':1}", r#"{"inner":[]} x"#, r#"{"inner":"\ud800"}"#] {
+            assert_eq!(parse::<Outer>(text).unwrap_err().kind.status, 400, "{text}");
+        }
+    }
+
+    #[test]
+    fn null_characters_and_deep_nesting_are_refused() {
+        assert!(check_text(r#"{"a":"\u0000"}"#).is_err());
+        assert!(check_text(r#"{"a":"\\u0000"}"#).is_ok());
+        assert!(check_text(&"[".repeat(33)).is_err());
+        assert!(check_text(&format!("{}\"{}\"", "[".repeat(32), "[".repeat(99))).is_ok());
+    }
+}

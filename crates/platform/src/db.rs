@@ -1,0 +1,216 @@
+//! The database: SQLite or PostgreSQL, one code path. Opens, migrates, begins writing transactions.
+
+use std::{fs::File, path::Path, sync::Arc, time::Duration};
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
+    DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+};
+
+/// How the database is reached.
+#[derive(Clone, Debug)]
+pub struct DbConfig {
+    /// `sqlite://path` or `postgres://…`.
+    pub url: String,
+    /// Connections to PostgreSQL, or readers of SQLite (which has one writer).
+    pub connections_max: u32,
+    /// How long a statement may run on PostgreSQL before the server ends it.
+    pub statement_timeout: Duration,
+    /// Start although PostgreSQL acknowledges commits before they are on disk.
+    pub allow_unsafe_commit: bool,
+}
+
+impl DbConfig {
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            connections_max: 16,
+            statement_timeout: Duration::from_secs(30),
+            allow_unsafe_commit: false,
+        }
+    }
+}
+
+/// Why the database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("`{0}` is neither sqlite://… nor postgres://…")]
+    UnknownUrl(String),
+    #[error("{0} is in use by another process: SQLite serves one process, use PostgreSQL for several")]
+    InUse(String),
+    #[error("cannot lock {path}")]
+    Lock {
+        /// The lock file.
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "PostgreSQL runs with synchronous_commit={0}: a power loss would undo acknowledged commits; \
+         turn it on, or set ACCRUE_DATABASE_ALLOW_UNSAFE_COMMIT=true"
+    )]
+    UnsafeCommit(String),
+    #[error("the database cannot be reached")]
+    Database(#[from] DbErr),
+}
+
+/// The open database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Db {
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+    /// Held as long as the process uses a SQLite file.
+    _lock: Option<Arc<File>>,
+}
+
+impl Db {
+    /// Connects, without touching the schema.
+    pub async fn open(config: &DbConfig) -> Result<Self, OpenError> {
+        match config.url.split_once("://").map(|(scheme, _)| scheme) {
+            Some("sqlite") => Self::open_sqlite(config).await,
+            Some("postgres" | "postgresql") => Self::open_postgres(config).await,
+            _ => Err(OpenError::UnknownUrl(config.url.clone())),
+        }
+    }
+
+    async fn open_sqlite(config: &DbConfig) -> Result<Self, OpenError> {
+        let path = sqlite_path(&config.url);
+        let lock = lock_file(path)?;
+        let connect = |connections: u32| {
+            let mut options = ConnectOptions::new(format!("sqlite://{path}?mode=rwc"));
+            options
+                .max_connections(connections)
+                .min_connections(1)
+                .acquire_timeout(Duration::from_secs(30))
+                .sqlx_logging(false)
+                .map_sqlx_sqlite_opts(|options| {
+                    options
+                        .journal_mode(SqliteJournalMode::Wal)
+                        .synchronous(SqliteSynchronous::Full)
+                        .foreign_keys(true)
+                        .busy_timeout(Duration::from_secs(30))
+                        .pragma("temp_store", "memory")
+                });
+            Database::connect(options)
+        };
+        let writer = connect(1).await?;
+        let reader = connect(config.connections_max.max(1)).await?;
+        Ok(Self { writer, reader, _lock: Some(Arc::new(lock)) })
+    }
+
+    async fn open_postgres(config: &DbConfig) -> Result<Self, OpenError> {
+        let mut options = ConnectOptions::new(config.url.clone());
+        let timeout = config.statement_timeout.as_millis().to_string();
+        options
+            .max_connections(config.connections_max.max(2))
+            .min_connections(1)
+            .acquire_timeout(Duration::from_secs(10))
+            .sqlx_logging(false)
+            .map_sqlx_postgres_opts(move |options| {
+                options.application_name("accrue").options([
+                    ("statement_timeout", timeout.as_str()),
+                    ("lock_timeout", "10s"),
+                    ("idle_in_transaction_session_timeout", "60s"),
+                    ("timezone", "UTC"),
+                ])
+            });
+        let pool = Database::connect(options).await?;
+        let setting = pool
+            .query_one_raw(sea_orm::Statement::from_string(
+                DatabaseBackend::Postgres,
+                "show synchronous_commit",
+            ))
+            .await?
+            .map(|row| row.try_get_by_index::<String>(0))
+            .transpose()?
+            .unwrap_or_default();
+        if matches!(setting.as_str(), "off" | "local") && !config.allow_unsafe_commit {
+            return Err(OpenError::UnsafeCommit(setting));
+        }
+        Ok(Self { writer: pool.clone(), reader: pool, _lock: None })
+    }
+
+    /// Applies every migration that is missing.
+    pub async fn migrate(&self) -> Result<(), DbErr> {
+        if self.writer.get_database_backend() == DatabaseBackend::Postgres {
+            return self.migrate_postgres().await;
+        }
+        Migrator::up(&self.writer, None).await
+    }
+
+    /// Several replicas may start at once: one migrates, the others wait for it.
+    async fn migrate_postgres(&self) -> Result<(), DbErr> {
+        const LOCK: &str = "select pg_advisory_xact_lock(4702394921427289928)";
+        let guard = self.writer.begin().await?;
+        guard.execute_unprepared(LOCK).await?;
+        Migrator::up(&self.writer, None).await?;
+        guard.commit().await
+    }
+
+    /// Names of the migrations that are not applied yet.
+    pub async fn pending_migrations(&self) -> Result<Vec<String>, DbErr> {
+        let pending = Migrator::get_pending_migrations(&self.reader).await?;
+        Ok(pending.iter().map(|migration| migration.name().to_owned()).collect())
+    }
+
+    /// Begins a writing transaction: the only way to get one.
+    ///
+    /// SQLite takes its write lock at once (IMMEDIATE), so that a transaction that reads, decides and
+    /// writes sees no other writer in between, as row locks guarantee on PostgreSQL.
+    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        self.writer
+            .begin_with_options(TransactionOptions {
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                ..Default::default()
+            })
+            .await
+    }
+
+    /// For reading. Never ask it inside a writing transaction: it does not see that transaction's changes.
+    pub fn reader(&self) -> &DatabaseConnection {
+        &self.reader
+    }
+
+    pub fn is_sqlite(&self) -> bool {
+        self.writer.get_database_backend() == DatabaseBackend::Sqlite
+    }
+
+    /// Closes every connection; a SQLite file is then free for another process.
+    pub async fn close(self) -> Result<(), DbErr> {
+        self.reader.close_by_ref().await?;
+        self.writer.close_by_ref().await
+    }
+}
+
+/// The path in `sqlite://path?options`.
+pub fn sqlite_path(url: &str) -> &str {
+    let path = url.strip_prefix("sqlite://").unwrap_or(url);
+    path.split_once('?').map_or(path, |(path, _)| path)
+}
+
+/// Two processes on one SQLite file would each believe to be the only writer, scheduler and worker.
+fn lock_file(path: &str) -> Result<File, OpenError> {
+    let lock_path = format!("{path}.lock");
+    let cannot = |source| OpenError::Lock { path: lock_path.clone(), source };
+    if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(cannot)?;
+    }
+    let file = File::options().create(true).write(true).truncate(false).open(&lock_path).map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(std::fs::TryLockError::Error(source)) => Err(cannot(source)),
+    }
+}
+
+/// Is this error a violated unique key? Then somebody else was first.
+pub fn is_unique_violation(error: &DbErr) -> bool {
+    matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
+}
+
+/// Is this error a violated reference?
+pub fn is_foreign_key_violation(error: &DbErr) -> bool {
+    matches!(error.sql_err(), Some(sea_orm::SqlErr::ForeignKeyConstraintViolation(_)))
+}

@@ -1,0 +1,237 @@
+//! Events: what happened, stored in the transaction in which it happened, told to others afterwards.
+
+use accrue_core::id::{CustomerId, EventId, TenantId, TestClockId};
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    entity::prelude::*,
+};
+use serde_json::value::RawValue;
+
+use crate::counter;
+
+/// The counter that numbers a tenant's events.
+const SEQUENCE: &str = "events";
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "events")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub tenant_id: TenantId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: EventId,
+    #[sea_orm(column_name = "type")]
+    pub kind: String,
+    pub object_id: String,
+    pub customer_id: Option<CustomerId>,
+    pub test_clock_id: Option<TestClockId>,
+    pub data: String,
+    pub cause: String,
+    pub sequence: Option<i64>,
+    pub created_at: DateTime<Utc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Something that happened. `data` is `{"object": …, "previous": …}`, as webhooks carry it.
+pub type Event = Model;
+
+/// A fact to be told, in the past tense: `subscription.canceled`.
+#[derive(Clone, Debug)]
+pub struct Fact {
+    pub kind: &'static str,
+    pub object_id: String,
+    /// Whose fact it is; their test clock, if they hang on one, decides when its consequences are due.
+    pub customer: Option<CustomerId>,
+    pub test_clock: Option<TestClockId>,
+    /// JSON: the object after the fact, as the API shows it.
+    pub object: Box<RawValue>,
+    /// JSON: what the changed fields were before.
+    pub previous: Option<Box<RawValue>>,
+}
+
+impl Fact {
+    /// A fact about `object`, in the shape that the API shows.
+    pub fn new(kind: &'static str, object_id: impl ToString, object: &impl serde::Serialize) -> Self {
+        Self {
+            kind,
+            object_id: object_id.to_string(),
+            customer: None,
+            test_clock: None,
+            object: serde_json::value::to_raw_value(object).expect("bodies are plain data"),
+            previous: None,
+        }
+    }
+
+    #[must_use]
+    pub fn of_customer(mut self, customer: CustomerId, test_clock: Option<TestClockId>) -> Self {
+        self.customer = Some(customer);
+        self.test_clock = test_clock;
+        self
+    }
+
+    /// Notes which fields `before` had otherwise.
+    #[must_use]
+    pub fn changed_from(mut self, before: &impl serde::Serialize) -> Self {
+        let before = serde_json::to_value(before).expect("bodies are plain data");
+        let after: serde_json::Value = serde_json::from_str(self.object.get()).expect("made by us");
+        let changed = changed_fields(&before, &after);
+        self.previous = Some(serde_json::value::to_raw_value(&changed).expect("made by us"));
+        self
+    }
+}
+
+fn changed_fields(before: &serde_json::Value, after: &serde_json::Value) -> serde_json::Value {
+    let fields = before.as_object().into_iter().flatten();
+    let changed = fields.filter(|(name, value)| after.get(name.as_str()) != Some(*value));
+    changed.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Stores a fact beside its cause.
+pub async fn append(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: TenantId,
+    fact: Fact,
+) -> Result<EventId, DbErr> {
+    let id = EventId::new(now);
+    let previous = fact.previous.as_ref().map_or("", |previous| previous.get());
+    let data = if previous.is_empty() {
+        format!(r#"{{"object":{}}}"#, fact.object.get())
+    } else {
+        format!(r#"{{"object":{},"previous":{previous}}}"#, fact.object.get())
+    };
+    let row = ActiveModel {
+        tenant_id: Set(tenant),
+        id: Set(id),
+        kind: Set(fact.kind.to_owned()),
+        object_id: Set(fact.object_id),
+        customer_id: Set(fact.customer),
+        test_clock_id: Set(fact.test_clock),
+        data: Set(data),
+        cause: Set(crate::request::cause()),
+        sequence: Set(None),
+        created_at: Set(now),
+    };
+    Entity::insert(row).exec_without_returning(tx).await?;
+    Ok(id)
+}
+
+/// Tenants with events that nobody was told of.
+pub async fn tenants_waiting(db: &impl ConnectionTrait) -> Result<Vec<TenantId>, DbErr> {
+    Entity::find()
+        .select_only()
+        .column(Column::TenantId)
+        .distinct()
+        .filter(Column::Sequence.is_null())
+        .limit(1000)
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+/// Takes a tenant's oldest untold events and numbers them.
+///
+/// The tenant's counter stays locked until the transaction ends, so two dispatchers never tell the same
+/// event, and sequences have no holes.
+pub async fn take(tx: &DatabaseTransaction, tenant: TenantId, limit: u64) -> Result<Vec<Event>, DbErr> {
+    let waiting = Column::Sequence.is_null();
+    // Locks first, reads after: what another dispatcher has just told is then no longer waiting.
+    counter::take(tx, tenant, SEQUENCE, 0).await?;
+    let mut events = Entity::find()
+        .filter(Column::TenantId.eq(tenant))
+        .filter(waiting)
+        .order_by_asc(Column::Id)
+        .limit(limit)
+        .all(tx)
+        .await?;
+    let count = i64::try_from(events.len()).expect("limited");
+    let first = counter::take(tx, tenant, SEQUENCE, count).await?;
+    for (event, sequence) in events.iter_mut().zip(first..) {
+        event.sequence = Some(sequence);
+        Entity::update_many()
+            .col_expr(Column::Sequence, sequence.into())
+            .filter(Column::TenantId.eq(tenant))
+            .filter(Column::Id.eq(event.id))
+            .exec(tx)
+            .await?;
+    }
+    Ok(events)
+}
+
+/// Which events to list.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    pub kind: Option<String>,
+    pub customer: Option<CustomerId>,
+    pub object_id: Option<String>,
+    pub test_clock: Option<TestClockId>,
+}
+
+impl EventFilter {
+    fn apply(self, mut select: Select<Entity>) -> Select<Entity> {
+        if let Some(kind) = self.kind {
+            select = select.filter(Column::Kind.eq(kind));
+        }
+        if let Some(customer) = self.customer {
+            select = select.filter(Column::CustomerId.eq(customer));
+        }
+        if let Some(object_id) = self.object_id {
+            select = select.filter(Column::ObjectId.eq(object_id));
+        }
+        if let Some(clock) = self.test_clock {
+            select = select.filter(Column::TestClockId.eq(clock));
+        }
+        select
+    }
+}
+
+/// The log of what happened, one page of it.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    filter: EventFilter,
+    page: &crate::page::PageQuery,
+) -> Result<Vec<Event>, crate::page::PageError> {
+    let select = filter.apply(Entity::find().filter(Column::TenantId.eq(tenant)));
+    page.fetch::<Entity, EventId>(select, Column::Id, db).await
+}
+
+/// The events of a test clock from one that was there before on, in the order in which they happened.
+pub async fn of_test_clock(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    clock: TestClockId,
+    from: DateTime<Utc>,
+    limit: u64,
+) -> Result<Vec<Event>, DbErr> {
+    Entity::find()
+        .filter(Column::TenantId.eq(tenant))
+        .filter(Column::TestClockId.eq(clock))
+        .filter(Column::CreatedAt.gt(from))
+        .order_by_asc(Column::Id)
+        .limit(limit)
+        .all(db)
+        .await
+}
+
+pub async fn find(db: &impl ConnectionTrait, tenant: TenantId, id: EventId) -> Result<Option<Event>, DbErr> {
+    Entity::find().filter(Column::TenantId.eq(tenant)).filter(Column::Id.eq(id)).one(db).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn previous_holds_only_what_changed() {
+        let before = json!({"id": "sub_1", "status": "active", "canceled_at": null});
+        let after = json!({"id": "sub_1", "status": "canceled", "canceled_at": "2026-01-01T00:00:00Z"});
+        assert_eq!(changed_fields(&before, &after), json!({"status": "active", "canceled_at": null}));
+    }
+}

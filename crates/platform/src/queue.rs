@@ -1,0 +1,288 @@
+//! The durable job queue. A job is enqueued in its cause's transaction, delivered at least once, under a
+//! lease whose token refuses a worker that lost it.
+//!
+//! A job of a customer on a test clock is due by that clock. While the clock is being advanced only the
+//! one who advances it takes its jobs.
+
+use std::time::Duration;
+
+use accrue_core::id::{JobId, TenantId, TestClockId};
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{
+    ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, FromQueryResult, QueryResult, Statement,
+    Value,
+};
+use serde::Serialize;
+
+use crate::db::Db;
+
+/// After so many runs a job that still fails is dead: listed, and retried or discarded by a person.
+pub const RUNS_MAX: i32 = 20;
+
+/// Work to be done later, or elsewhere.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    pub tenant: TenantId,
+    pub name: &'static str,
+    /// As long as a job with this key waits, runs or lies dead, another one is not enqueued.
+    pub key: String,
+    /// JSON.
+    pub payload: String,
+    pub run_at: DateTime<Utc>,
+    pub test_clock: Option<TestClockId>,
+}
+
+/// A job that this process may run until its lease ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedJob {
+    pub tenant: TenantId,
+    pub id: JobId,
+    pub name: String,
+    pub payload: String,
+    pub test_clock: Option<TestClockId>,
+    /// How often it was started, this time included.
+    pub runs: i32,
+    pub run_at: DateTime<Utc>,
+    token: i64,
+}
+
+/// Which jobs to claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Due by the wall clock.
+    ByWallClock,
+    /// Due by a test clock that stands still.
+    ByRestingTestClocks,
+    /// Due by this test clock, which the caller advances.
+    ByTestClock(TenantId, TestClockId),
+}
+
+/// What is known of a job, for people.
+#[derive(Clone, Debug, Serialize, FromQueryResult)]
+pub struct JobRow {
+    pub id: JobId,
+    pub name: String,
+    pub state: String,
+    pub unique_key: String,
+    pub payload: String,
+    pub run_at: DateTime<Utc>,
+    pub runs: i32,
+    pub last_error: Option<String>,
+    pub created_at: DateTime<Utc>,
+}
+
+const ENQUEUE: &str = "
+insert into jobs (tenant_id, id, name, unique_key, payload, state, test_clock_id, run_at, runs, lease_token, created_at)
+values ($1, $2, $3, $4, $5, 'queued', $6, $7, 0, 0, $8)
+on conflict (tenant_id, unique_key) do nothing";
+
+/// Stores a job; it runs after the transaction has committed. Enqueuing it again changes nothing.
+pub async fn enqueue(tx: &DatabaseTransaction, now: DateTime<Utc>, job: NewJob) -> Result<(), DbErr> {
+    let values: [Value; 8] = [
+        job.tenant.into(),
+        JobId::new(now).into(),
+        job.name.into(),
+        job.key.into(),
+        job.payload.into(),
+        job.test_clock.into(),
+        job.run_at.into(),
+        now.into(),
+    ];
+    tx.execute_raw(statement(tx, ENQUEUE, values)).await.map(drop)
+}
+
+/// Takes up to `limit` due jobs, the longest due first, each for `lease`.
+///
+/// `wall` is the time of leases; `now` is what makes a job due (the same, except for a test clock).
+pub async fn claim(
+    db: &Db,
+    due: Due,
+    wall: DateTime<Utc>,
+    now: DateTime<Utc>,
+    limit: u64,
+    lease: Duration,
+) -> Result<Vec<ClaimedJob>, DbErr> {
+    let tx = db.begin().await?;
+    let skip_locked = match tx.get_database_backend() {
+        DatabaseBackend::Postgres => "for update skip locked",
+        _ => "",
+    };
+    let (which, owner) = match due {
+        Due::ByWallClock => ("test_clock_id is null and run_at <= $3", None),
+        Due::ByRestingTestClocks => (
+            "test_clock_id is not null and run_at <= (
+                select c.now_at from test_clocks c
+                where c.tenant_id = jobs.tenant_id and c.id = jobs.test_clock_id and c.advancing_to is null)",
+            None,
+        ),
+        Due::ByTestClock(tenant, clock) => {
+            ("tenant_id = $5 and test_clock_id = $6 and run_at <= $3", Some((tenant, clock)))
+        }
+    };
+    let sql = format!(
+        "update jobs set state = 'running', runs = runs + 1, lease_token = lease_token + 1, leased_until = $1
+        where (tenant_id, id) in (
+            select tenant_id, id from jobs
+            where (state = 'queued' or (state = 'running' and leased_until <= $2)) and {which}
+            order by run_at, id limit $4 {skip_locked})
+        returning tenant_id, id, name, payload, test_clock_id, runs, run_at, lease_token"
+    );
+    let mut values: Vec<Value> =
+        vec![(wall + lease).into(), wall.into(), now.into(), i64::try_from(limit).unwrap_or(i64::MAX).into()];
+    // PostgreSQL refuses a parameter that the statement does not mention.
+    if due == Due::ByRestingTestClocks {
+        values.remove(2);
+    }
+    let sql = if due == Due::ByRestingTestClocks { sql.replace("$4", "$3") } else { sql };
+    if let Some((tenant, clock)) = owner {
+        values.push(tenant.into());
+        values.push(clock.into());
+    }
+    let rows = tx.query_all_raw(statement(&tx, &sql, values)).await?;
+    let mut jobs = rows.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
+    tx.commit().await?;
+    jobs.sort_by_key(|job| (job.run_at, job.id));
+    Ok(jobs)
+}
+
+fn claimed(row: &QueryResult) -> Result<ClaimedJob, DbErr> {
+    Ok(ClaimedJob {
+        tenant: row.try_get("", "tenant_id")?,
+        id: row.try_get("", "id")?,
+        name: row.try_get("", "name")?,
+        payload: row.try_get("", "payload")?,
+        test_clock: row.try_get("", "test_clock_id")?,
+        runs: row.try_get("", "runs")?,
+        run_at: row.try_get("", "run_at")?,
+        token: row.try_get("", "lease_token")?,
+    })
+}
+
+const HOLD: &str = "update jobs set leased_until = $1 where tenant_id = $2 and id = $3 and lease_token = $4 and state = 'running'";
+
+/// Extends the lease inside the transaction of the job's work; `false` means that the job is somebody
+/// else's now and the transaction must be rolled back.
+pub async fn hold(tx: &DatabaseTransaction, job: &ClaimedJob, until: DateTime<Utc>) -> Result<bool, DbErr> {
+    let values = [until.into(), job.tenant.into(), job.id.into(), job.token.into()];
+    Ok(tx.execute_raw(statement(tx, HOLD, values)).await?.rows_affected() == 1)
+}
+
+const FINISH: &str = "delete from jobs where tenant_id = $1 and id = $2 and lease_token = $3";
+
+/// Removes a job that is done.
+pub async fn finish(db: &Db, job: &ClaimedJob) -> Result<(), DbErr> {
+    let tx = db.begin().await?;
+    let values = [job.tenant.into(), job.id.into(), job.token.into()];
+    tx.execute_raw(statement(&tx, FINISH, values)).await?;
+    tx.commit().await
+}
+
+const PUT_BACK: &str = "
+update jobs set state = $1, run_at = $2, last_error = $3, leased_until = null
+where tenant_id = $4 and id = $5 and lease_token = $6";
+
+/// Puts a failed job back: to be tried at `run_at`, or among the dead if `None`.
+pub async fn put_back(
+    db: &Db,
+    job: &ClaimedJob,
+    run_at: Option<DateTime<Utc>>,
+    error: &str,
+) -> Result<(), DbErr> {
+    let tx = db.begin().await?;
+    let state = if run_at.is_some() { "queued" } else { "dead" };
+    let values: [Value; 6] = [
+        state.into(),
+        run_at.unwrap_or(job.run_at).into(),
+        error.into(),
+        job.tenant.into(),
+        job.id.into(),
+        job.token.into(),
+    ];
+    tx.execute_raw(statement(&tx, PUT_BACK, values)).await?;
+    tx.commit().await
+}
+
+/// How long a job waits after its `runs`-th failure: 5 s, doubling, at most an hour.
+pub fn backoff(runs: i32) -> TimeDelta {
+    let doublings = u32::try_from(runs.saturating_sub(1)).unwrap_or(0).min(10);
+    TimeDelta::seconds((5 << doublings).min(3600))
+}
+
+const NEXT_DUE: &str = "
+select min(run_at) as at from jobs where tenant_id = $1 and test_clock_id = $2 and state <> 'dead'";
+
+/// When the next job of a test clock is due.
+pub async fn next_due(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    clock: TestClockId,
+) -> Result<Option<DateTime<Utc>>, DbErr> {
+    let statement =
+        Statement::from_sql_and_values(db.get_database_backend(), NEXT_DUE, [tenant.into(), clock.into()]);
+    db.query_one_raw(statement).await?.map_or(Ok(None), |row| row.try_get("", "at"))
+}
+
+const LIST: &str = "
+select id, name, state, unique_key, payload, run_at, runs, last_error, created_at from jobs
+where tenant_id = $1 and state = $2 and id < $3 order by id desc limit $4";
+
+/// The tenant's jobs in a state, newest first.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    state: &str,
+    before: Option<JobId>,
+    limit: u64,
+) -> Result<Vec<JobRow>, DbErr> {
+    let before = before.unwrap_or(JobId(uuid::Uuid::max()));
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values: [Value; 4] = [tenant.into(), state.into(), before.into(), limit.into()];
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), LIST, values);
+    db.query_all_raw(statement).await?.iter().map(|row| JobRow::from_query_result(row, "")).collect()
+}
+
+const REVIVE: &str = "
+update jobs set state = 'queued', runs = 0, run_at = $1 where tenant_id = $2 and id = $3 and state = 'dead'";
+
+/// Lets a dead job run again; `false` if there is no such dead job.
+pub async fn revive(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: TenantId,
+    id: JobId,
+) -> Result<bool, DbErr> {
+    let values = [now.into(), tenant.into(), id.into()];
+    Ok(tx.execute_raw(statement(tx, REVIVE, values)).await?.rows_affected() == 1)
+}
+
+const DISCARD: &str = "delete from jobs where tenant_id = $1 and id = $2 and state = 'dead'";
+
+/// Forgets a dead job; `false` if there is no such dead job.
+pub async fn discard(tx: &DatabaseTransaction, tenant: TenantId, id: JobId) -> Result<bool, DbErr> {
+    let values = [tenant.into(), id.into()];
+    Ok(tx.execute_raw(statement(tx, DISCARD, values)).await?.rows_affected() == 1)
+}
+
+const RELEASE_ALL: &str = "update jobs set leased_until = $1 where state = 'running'";
+
+/// Ends every lease. Only for a process that knows it is alone: SQLite's, when it starts.
+pub async fn release_all(db: &Db, wall: DateTime<Utc>) -> Result<(), DbErr> {
+    let tx = db.begin().await?;
+    tx.execute_raw(statement(&tx, RELEASE_ALL, [wall.into()])).await?;
+    tx.commit().await
+}
+
+fn statement(tx: &DatabaseTransaction, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    Statement::from_sql_and_values(tx.get_database_backend(), sql, values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_job_waits_longer_each_time_up_to_an_hour() {
+        let waits: Vec<_> = (1..=12).map(|runs| backoff(runs).num_seconds()).collect();
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]);
+    }
+}

@@ -1,0 +1,143 @@
+//! What every request has: an identifier, a bounded body, an end. And what every piece of work has: a cause.
+
+use std::time::{Duration, Instant};
+
+use accrue_core::{
+    clock::{Clock, SystemClock},
+    id::RequestId,
+};
+use actix_web::{
+    Error, HttpMessage, ResponseError,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{HeaderMap, HeaderName, HeaderValue},
+    middleware::Next,
+    web::{Bytes, BytesMut},
+};
+use futures_util::StreamExt;
+use sha2::{Digest, Sha256};
+use tracing::Instrument;
+
+use crate::problem::{self, Problem};
+
+const BODY_MAX: usize = 1024 * 1024;
+const USAGE_BODY_MAX: usize = 5 * 1024 * 1024;
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+tokio::task_local! {
+    static CURRENT: Current;
+}
+
+#[derive(Clone, Debug)]
+struct Current {
+    id: String,
+    cause: String,
+}
+
+/// The identifier of the request or job that is being worked on; empty outside of one.
+pub fn id() -> String {
+    CURRENT.try_with(|current| current.id.clone()).unwrap_or_default()
+}
+
+/// What the present work is done for: `request req_…`, `job payments.collect job_…`, `system`.
+pub fn cause() -> String {
+    CURRENT.try_with(|current| current.cause.clone()).unwrap_or_else(|_| "system".to_owned())
+}
+
+/// Does `work` as part of a request or job, so that its events and log lines name it.
+pub async fn caused_by<F: Future>(id: String, cause: String, work: F) -> F::Output {
+    CURRENT.scope(Current { id, cause }, work).await
+}
+
+/// The body of a request, read whole before anything is decided, with a digest of the request.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub body: Bytes,
+    /// SHA-256 of method, path, query and body: the same request has the same one.
+    pub fingerprint: [u8; 32],
+}
+
+/// The outermost middleware: names the request, reads its body within limits, ends it in time, logs and counts it.
+pub async fn middleware(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let id = request_id(request.headers());
+    let cause = format!("request {id}");
+    let span = tracing::info_span!("request", request.id = %id, http.method = %request.method(), http.path = request.path());
+
+    let answer = async {
+        match receive(&mut request).await {
+            Err(problem) => request.into_response(problem.error_response()),
+            Ok(received) => {
+                request.extensions_mut().insert(received);
+                let http = request.request().clone();
+                match tokio::time::timeout(ANSWER_TIMEOUT, next.call(request)).await {
+                    Ok(Ok(answer)) => answer.map_into_boxed_body(),
+                    Ok(Err(error)) => ServiceResponse::from_err(error, http),
+                    Err(_) => {
+                        let problem = Problem::new(&problem::UNAVAILABLE, "the answer took too long");
+                        ServiceResponse::new(http, problem.error_response())
+                    }
+                }
+            }
+        }
+    };
+    let mut answer = caused_by(id.clone(), cause, answer.instrument(span.clone())).await;
+
+    let value = HeaderValue::from_str(&id).expect("checked when it was read");
+    answer.headers_mut().insert(HEADER, value);
+    observe(&answer, &span, started);
+    Ok(answer)
+}
+
+fn observe(answer: &ServiceResponse<BoxBody>, span: &tracing::Span, started: Instant) {
+    let elapsed = started.elapsed();
+    let status = answer.status().as_u16();
+    let pattern = answer.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let method = answer.request().method().to_string();
+    let labels = [("method", method), ("path", pattern), ("status", status.to_string())];
+    metrics::histogram!("http_request_duration_seconds", &labels).record(elapsed);
+    span.in_scope(|| tracing::info!(http.status = status, duration_us = elapsed.as_micros(), "answered"));
+}
+
+/// The client's own identifier if it is one that can be logged and sent back, or a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    headers
+        .get(HEADER)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| (1..=100).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()))
+        .map_or_else(|| RequestId::new(SystemClock.now()).to_string(), str::to_owned)
+}
+
+async fn receive(request: &mut ServiceRequest) -> Result<Received, Problem> {
+    let max = if request.path() == "/v1/usage_events" { USAGE_BODY_MAX } else { BODY_MAX };
+    let mut payload = request.take_payload();
+    let read = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_| {
+                Problem::new(&problem::UNREADABLE, "the body broke off or is not what its headers say")
+            })?;
+            if body.len() + chunk.len() > max {
+                return Err(Problem::new(&problem::TOO_LARGE, format!("at most {max} bytes are taken here")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    };
+    let body = tokio::time::timeout(BODY_TIMEOUT, read)
+        .await
+        .map_err(|_| Problem::new(&problem::UNREADABLE, "the body took too long to arrive"))??;
+
+    let mut digest = Sha256::new();
+    for part in [request.method().as_str(), request.path(), request.query_string()] {
+        digest.update(part.as_bytes());
+        digest.update([0]);
+    }
+    digest.update(&body);
+    Ok(Received { body, fingerprint: digest.finalize().into() })
+}

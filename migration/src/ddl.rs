@@ -1,0 +1,57 @@
+//! One text of DDL for both databases: written for PostgreSQL, its types translated for SQLite.
+
+use sea_orm_migration::{
+    SchemaManager,
+    prelude::DbErr,
+    sea_orm::{ConnectionTrait, DatabaseBackend},
+};
+
+/// PostgreSQL's type and what SQLite stores in its place. Decimals must be TEXT there: a column of type
+/// `numeric` would turn them into doubles.
+const SQLITE_TYPES: &[(&str, &str)] = &[
+    ("uuid", "blob"),
+    ("timestamptz", "text"),
+    ("numeric", "text"),
+    ("bytea", "blob"),
+    ("bigint", "integer"),
+];
+
+/// Runs every statement of `ddl`.
+pub(crate) async fn run(manager: &SchemaManager<'_>, ddl: &str) -> Result<(), DbErr> {
+    let sqlite = manager.get_database_backend() == DatabaseBackend::Sqlite;
+    let ddl = if sqlite { for_sqlite(ddl) } else { ddl.to_owned() };
+    for statement in ddl.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
+        manager.get_connection().execute_unprepared(statement).await?;
+    }
+    Ok(())
+}
+
+/// Drops tables, the last made first.
+pub(crate) async fn drop_tables(manager: &SchemaManager<'_>, tables: &[&str]) -> Result<(), DbErr> {
+    for table in tables.iter().rev() {
+        manager.get_connection().execute_unprepared(&format!("drop table {table}")).await?;
+    }
+    Ok(())
+}
+
+fn for_sqlite(ddl: &str) -> String {
+    ddl.split_inclusive(|c: char| !c.is_alphanumeric() && c != '_')
+        .map(|token| {
+            let word = token.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '_');
+            match SQLITE_TYPES.iter().find(|(postgres, _)| *postgres == word) {
+                Some((_, sqlite)) => token.replacen(word, sqlite, 1),
+                None => token.to_owned(),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_translated_and_names_that_contain_them_are_not() {
+        assert_eq!(for_sqlite("id uuid, uuid_x text, (numeric)"), "id blob, uuid_x text, (text)");
+    }
+}

@@ -1,0 +1,105 @@
+//! Who is billed, how they pay, and which plan they have since when.
+
+use sea_orm_migration::prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager, async_trait};
+
+use crate::ddl;
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        ddl::run(manager, UP).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        ddl::drop_tables(manager, TABLES).await
+    }
+}
+
+const TABLES: &[&str] = &["customers", "payment_methods", "subscriptions"];
+
+const UP: &str = "
+create table customers (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    external_id text,
+    name text not null,
+    email text,
+    currency text,
+    timezone text,
+    locale text,
+    address text not null,
+    tax_number text,
+    test_clock_id uuid,
+    default_payment_method_id uuid,
+    metadata text not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, external_id),
+    foreign key (tenant_id, test_clock_id) references test_clocks (tenant_id, id)
+);
+
+create index customers_by_test_clock on customers (tenant_id, test_clock_id) where test_clock_id is not null;
+
+create table payment_methods (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    customer_id uuid not null,
+    gateway text not null,
+    reference_sealed text not null,
+    brand text not null,
+    last4 text not null,
+    expires_on text,
+    metadata text not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    foreign key (tenant_id, customer_id) references customers (tenant_id, id)
+);
+
+create index payment_methods_by_customer on payment_methods (tenant_id, customer_id);
+
+create table subscriptions (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    customer_id uuid not null,
+    test_clock_id uuid,
+    external_id text,
+    plan_id uuid not null,
+    plan_version_id uuid not null,
+    status text not null,
+    currency text not null,
+    timezone text not null,
+    alignment text not null,
+    interval_unit text not null,
+    interval_count integer not null,
+    anchor_at timestamptz not null,
+    start_at timestamptz not null,
+    trial_end_at timestamptz,
+    period_start_at timestamptz not null,
+    period_end_at timestamptz not null,
+    access text not null,
+    quantities text not null,
+    collection text not null check (collection in ('automatic', 'send_invoice')),
+    net_terms_days integer not null,
+    cancel_at timestamptz,
+    canceled_at timestamptz,
+    ended_at timestamptz,
+    next_due_at timestamptz,
+    metadata text not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, external_id),
+    foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, plan_id) references plans (tenant_id, id),
+    foreign key (tenant_id, plan_version_id) references plan_versions (tenant_id, id),
+    foreign key (tenant_id, test_clock_id) references test_clocks (tenant_id, id),
+    check (period_start_at < period_end_at)
+);
+
+create index subscriptions_due on subscriptions (next_due_at) where next_due_at is not null and test_clock_id is null;
+create index subscriptions_due_by_test_clock on subscriptions (tenant_id, test_clock_id, next_due_at)
+    where next_due_at is not null and test_clock_id is not null;
+create index subscriptions_by_customer on subscriptions (tenant_id, customer_id, id);
+";

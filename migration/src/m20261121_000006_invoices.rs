@@ -1,0 +1,100 @@
+//! What is owed, and the documents that say so.
+
+use sea_orm_migration::prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager, async_trait};
+
+use crate::ddl;
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        ddl::run(manager, UP).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        ddl::drop_tables(manager, TABLES).await
+    }
+}
+
+const TABLES: &[&str] = &["invoices", "invoice_lines", "documents"];
+
+const UP: &str = "
+create table invoices (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    customer_id uuid not null,
+    test_clock_id uuid,
+    subscription_id uuid,
+    number text,
+    status text not null check (status in ('draft', 'open', 'paid', 'void', 'uncollectible')),
+    reason text not null,
+    collection text not null,
+    currency text not null,
+    period_start_at timestamptz not null,
+    period_end_at timestamptz not null,
+    subtotal_minor bigint not null,
+    discount_minor bigint not null,
+    tax_minor bigint not null,
+    total_minor bigint not null check (total_minor >= 0),
+    amount_paid_minor bigint not null check (amount_paid_minor >= 0 and amount_paid_minor <= total_minor),
+    issuer text not null,
+    customer text not null,
+    taxes text not null,
+    issued_at timestamptz,
+    due_at timestamptz,
+    paid_at timestamptz,
+    metadata text not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, number),
+    unique (tenant_id, subscription_id, period_start_at, reason),
+    foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, subscription_id) references subscriptions (tenant_id, id),
+    check (status = 'draft' or number is not null)
+);
+
+create index invoices_by_customer on invoices (tenant_id, customer_id, id);
+create index invoices_by_status on invoices (tenant_id, status, id);
+
+create table invoice_lines (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    invoice_id uuid not null,
+    subscription_id uuid,
+    price_id uuid,
+    position integer not null,
+    kind text not null,
+    description text not null,
+    period_start_at timestamptz not null,
+    period_end_at timestamptz not null,
+    quantity numeric not null,
+    unit_price numeric,
+    exact_amount numeric not null,
+    amount_minor bigint not null,
+    tax_minor bigint not null,
+    proration text,
+    tiers text not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, subscription_id, price_id, period_start_at, kind),
+    foreign key (tenant_id, invoice_id) references invoices (tenant_id, id),
+    foreign key (tenant_id, subscription_id) references subscriptions (tenant_id, id),
+    foreign key (tenant_id, price_id) references prices (tenant_id, id)
+);
+
+create index invoice_lines_by_invoice on invoice_lines (tenant_id, invoice_id, position);
+
+create table documents (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    invoice_id uuid not null,
+    kind text not null,
+    content bytea not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, invoice_id, kind),
+    foreign key (tenant_id, invoice_id) references invoices (tenant_id, id)
+);
+";

@@ -1,0 +1,116 @@
+//! Money that moves: payments, their attempts at gateways, refunds, and the chase after what failed.
+
+use sea_orm_migration::prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager, async_trait};
+
+use crate::ddl;
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        ddl::run(manager, UP).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        ddl::drop_tables(manager, TABLES).await
+    }
+}
+
+const TABLES: &[&str] = &["payments", "payment_attempts", "refunds", "dunnings"];
+
+const UP: &str = "
+create table payments (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    customer_id uuid not null,
+    test_clock_id uuid,
+    invoice_id uuid not null,
+    status text not null,
+    currency text not null,
+    amount_minor bigint not null check (amount_minor > 0),
+    refunded_minor bigint not null check (refunded_minor >= 0 and refunded_minor <= amount_minor),
+    metadata text not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, invoice_id),
+    foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, invoice_id) references invoices (tenant_id, id)
+);
+
+create index payments_by_customer on payments (tenant_id, customer_id, id);
+
+create table payment_attempts (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    payment_id uuid not null,
+    payment_method_id uuid not null,
+    test_clock_id uuid,
+    position integer not null check (position >= 1),
+    automatic boolean not null,
+    gateway text not null,
+    status text not null check (status in ('started', 'succeeded', 'declined', 'pending', 'unknown', 'error')),
+    settled boolean not null,
+    amount_minor bigint not null check (amount_minor > 0),
+    idempotency_key text not null,
+    gateway_reference text,
+    decline_code text,
+    decline_class text,
+    look_ups integer not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, payment_id, position),
+    unique (tenant_id, idempotency_key),
+    foreign key (tenant_id, payment_id) references payments (tenant_id, id),
+    foreign key (tenant_id, payment_method_id) references payment_methods (tenant_id, id)
+);
+
+create unique index payment_attempts_one_in_flight on payment_attempts (tenant_id, payment_id) where not settled;
+create index payment_attempts_unsettled on payment_attempts (updated_at) where not settled;
+
+create table refunds (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    payment_id uuid not null,
+    status text not null check (status in ('started', 'succeeded', 'failed', 'unknown')),
+    currency text not null,
+    amount_minor bigint not null check (amount_minor > 0),
+    reason text,
+    gateway_reference text,
+    metadata text not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    foreign key (tenant_id, payment_id) references payments (tenant_id, id)
+);
+
+create index refunds_by_payment on refunds (tenant_id, payment_id, id);
+
+create table dunnings (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    customer_id uuid not null,
+    invoice_id uuid not null,
+    subscription_id uuid,
+    test_clock_id uuid,
+    status text not null check (status in ('running', 'recovered', 'exhausted')),
+    access text not null check (access in ('full', 'grace', 'restricted')),
+    retries_stopped boolean not null,
+    step integer not null,
+    next_step_at timestamptz,
+    started_at timestamptz not null,
+    ended_at timestamptz,
+    metadata text not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, invoice_id),
+    foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, invoice_id) references invoices (tenant_id, id)
+);
+
+create index dunnings_due on dunnings (next_step_at) where next_step_at is not null and test_clock_id is null;
+create index dunnings_due_by_test_clock on dunnings (tenant_id, test_clock_id, next_step_at)
+    where next_step_at is not null and test_clock_id is not null;
+create index dunnings_by_customer on dunnings (tenant_id, customer_id, id);
+";

@@ -1,0 +1,59 @@
+//! The running program: what it is made of, and how its work is done. It knows no capability.
+
+mod run;
+mod work;
+
+use std::sync::Arc;
+
+use accrue_core::clock::Clock;
+use accrue_platform::{
+    db::Db, egress::Egress, gateway::Gateway, idempotency::InFlight, mail::Mailer, secrets::Vault,
+};
+use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
+
+use crate::config::Config;
+
+pub use run::{WorkerHandle, drain_test_clock, start_workers};
+pub use work::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, Work, enqueue, job_runner};
+
+/// Everything that handlers and jobs need. Built once, cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    pub db: Db,
+    pub clock: Arc<dyn Clock>,
+    pub config: Arc<Config>,
+    pub vault: Vault,
+    pub mailer: Arc<Mailer>,
+    pub egress: Arc<Egress>,
+    pub gateways: Gateways,
+    pub in_flight: InFlight,
+    pub work: &'static Work,
+    /// Rung after a commit that may have left work, so that it starts at once.
+    pub wake: Arc<Notify>,
+}
+
+impl App {
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+}
+
+/// The gateways that money can be taken through.
+#[derive(Clone)]
+pub struct Gateways(Arc<[Arc<dyn Gateway>]>);
+
+impl Gateways {
+    pub fn new(gateways: Vec<Arc<dyn Gateway>>) -> Self {
+        Self(gateways.into())
+    }
+
+    pub fn find(&self, name: &str) -> Option<&dyn Gateway> {
+        self.0.iter().map(AsRef::as_ref).find(|gateway| gateway.name() == name)
+    }
+
+    /// Where new payment methods are saved.
+    pub fn default(&self) -> &dyn Gateway {
+        self.0.first().expect("there is always one").as_ref()
+    }
+}

@@ -1,0 +1,181 @@
+//! The three kinds of work that outlive a request: jobs, sweeps that start them, listeners to events.
+
+use std::{pin::Pin, time::Duration};
+
+use accrue_core::id::{JobId, TenantId, TestClockId};
+use accrue_platform::{
+    db::Db,
+    outbox::Event,
+    problem::Problem,
+    queue::{self, ClaimedJob, NewJob},
+    schedule::Schedule,
+};
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::App;
+
+/// A future as tables of functions need it.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Work that outlives a request. The queue delivers it at least once, so it is idempotent by identity: its
+/// keys are chosen when it is enqueued, not when it runs.
+pub trait Job: Serialize + DeserializeOwned + Send + Sync {
+    /// Stored in the queue: never change it, add a new one.
+    const NAME: &'static str;
+
+    fn run(&self, context: &JobContext) -> impl Future<Output = Result<(), JobError>> + Send;
+}
+
+/// Why a job failed; answers one question: can trying again help?
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    #[error("will be tried again")]
+    Retry(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("no retry can help")]
+    GiveUp(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// To be done later, which is no failure: the outcome it waits for is not there yet.
+    #[error("not before {0}")]
+    NotBefore(DateTime<Utc>),
+    /// Another worker has it now.
+    #[error("the lease is lost")]
+    LeaseLost,
+}
+
+impl From<DbErr> for JobError {
+    fn from(error: DbErr) -> Self {
+        Self::Retry(error.into())
+    }
+}
+
+impl From<Problem> for JobError {
+    fn from(problem: Problem) -> Self {
+        Self::Retry(problem.into())
+    }
+}
+
+/// What a running job has.
+pub struct JobContext {
+    pub app: App,
+    pub tenant: TenantId,
+    /// The time of the customer whose job it is: a test clock's, or the wall clock's.
+    pub now: DateTime<Utc>,
+    pub test_clock: Option<TestClockId>,
+    pub(super) job: ClaimedJob,
+}
+
+impl JobContext {
+    pub fn id(&self) -> JobId {
+        self.job.id
+    }
+
+    /// How often the job was started, this time included.
+    pub fn runs(&self) -> i32 {
+        self.job.runs
+    }
+
+    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        self.app.db.begin().await
+    }
+
+    /// Commits, unless another worker has taken the job over: a process that was paused and wakes up
+    /// changes nothing.
+    pub async fn commit(&self, tx: DatabaseTransaction) -> Result<(), JobError> {
+        let until = self.app.now() + self.app.config.job_lease();
+        if !queue::hold(&tx, &self.job, until).await? {
+            tx.rollback().await?;
+            return Err(JobError::LeaseLost);
+        }
+        tx.commit().await?;
+        self.app.wake.notify_one();
+        Ok(())
+    }
+}
+
+/// Enqueues a job in its cause's transaction. `key` names the piece of work: a second one is not enqueued.
+pub async fn enqueue<J: Job>(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    test_clock: Option<TestClockId>,
+    run_at: DateTime<Utc>,
+    key: impl std::fmt::Display,
+    job: &J,
+) -> Result<(), DbErr> {
+    let payload = serde_json::to_string(job).expect("jobs are plain data");
+    let key = format!("{}:{key}", J::NAME);
+    queue::enqueue(tx, run_at, NewJob { tenant, name: J::NAME, key, payload, run_at, test_clock }).await
+}
+
+/// A job's name, and how to run it from its stored form.
+pub struct JobRunner {
+    pub name: &'static str,
+    pub run: for<'a> fn(&'a JobContext, &'a str) -> Boxed<'a, Result<(), JobError>>,
+}
+
+/// The entry of a job in the table of jobs.
+pub const fn job_runner<J: Job>() -> JobRunner {
+    JobRunner {
+        name: J::NAME,
+        run: |context, payload| {
+            Box::pin(async move {
+                let job: J = serde_json::from_str(payload).map_err(|error| JobError::GiveUp(error.into()))?;
+                job.run(context).await
+            })
+        },
+    }
+}
+
+/// Whose due things a sweep looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody's who lives by the wall clock.
+    WallClock,
+    /// The customers' of one test clock.
+    TestClock(TenantId, TestClockId),
+}
+
+/// Looks for what is due and enqueues jobs for it. Idempotent: what a run misses, the next one finds.
+pub struct Sweep {
+    pub schedule: Schedule,
+    pub run: for<'a> fn(&'a Db, Scope, DateTime<Utc>) -> Boxed<'a, Result<u64, DbErr>>,
+    /// When the sweep will next find something for a test clock. `None` for housekeeping, which has no customer.
+    pub next_due:
+        Option<for<'a> fn(&'a Db, TenantId, TestClockId) -> Boxed<'a, Result<Option<DateTime<Utc>>, DbErr>>>,
+}
+
+/// Hears of events, in the transaction that numbers them: it enqueues jobs and does nothing else.
+pub struct Listener {
+    pub name: &'static str,
+    pub hear: for<'a> fn(&'a DatabaseTransaction, &'a Event) -> Boxed<'a, Result<(), DbErr>>,
+}
+
+/// Everything that the program does in the background.
+pub struct Work {
+    pub jobs: &'static [JobRunner],
+    pub sweeps: &'static [Sweep],
+    pub listeners: &'static [Listener],
+}
+
+impl Work {
+    pub(super) fn runner(&self, name: &str) -> Option<&'static JobRunner> {
+        self.jobs.iter().find(|runner| runner.name == name)
+    }
+}
+
+const CLOCK_NOW: &str = "select now_at from test_clocks where tenant_id = $1 and id = $2";
+
+/// What time it is for a job.
+pub(super) async fn now_of(app: &App, job: &ClaimedJob) -> Result<DateTime<Utc>, DbErr> {
+    let Some(clock) = job.test_clock else { return Ok(app.now()) };
+    let db = app.db.reader();
+    let values = [job.tenant.into(), clock.into()];
+    let statement = sea_orm::Statement::from_sql_and_values(db.get_database_backend(), CLOCK_NOW, values);
+    let row = db.query_one_raw(statement).await?;
+    row.map_or(Ok(app.now()), |row| row.try_get_by_index(0))
+}
+
+/// How often a running job's lease is renewed.
+pub(super) fn heartbeat(lease: Duration) -> Duration {
+    lease / 3
+}

@@ -1,0 +1,257 @@
+//! Who calls, and what a handler gets: the right to read, or to write once.
+
+use std::{future::Future, marker::PhantomData, pin::Pin};
+
+use accrue_core::id::{AuditId, TenantId};
+use accrue_platform::{
+    db::is_unique_violation,
+    idempotency::{self, InFlightGuard, StoredAnswer},
+    problem::{self, Problem},
+    request::{self, Received},
+};
+use actix_web::{
+    FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError,
+    dev::Payload,
+    http::{StatusCode, header::AUTHORIZATION},
+    web::Data,
+};
+use chrono::{DateTime, Utc};
+use sea_orm::{DatabaseConnection, DatabaseTransaction};
+use serde::Serialize;
+
+use super::{
+    model::{Key, Tenant},
+    resource::Resource,
+    service, store,
+};
+use crate::app::App;
+
+/// What a handler answers with.
+pub type Answer = Result<HttpResponse, Problem>;
+
+/// A caller that may read `R`.
+pub struct Read<R> {
+    pub app: App,
+    pub tenant: Tenant,
+    resource: PhantomData<R>,
+}
+
+impl<R> Read<R> {
+    pub fn tenant_id(&self) -> TenantId {
+        self.tenant.id
+    }
+
+    pub fn db(&self) -> &DatabaseConnection {
+        self.app.db.reader()
+    }
+
+    /// Answers with an object.
+    #[expect(clippy::unused_self, reason = "a handler answers through what let it in")]
+    pub fn answer(&self, body: &impl Serialize) -> Answer {
+        Ok(HttpResponse::Ok().json(body))
+    }
+}
+
+/// A caller that may write `R`. Its `Idempotency-Key` is honoured by [`Write::commit`].
+pub struct Write<R> {
+    pub app: App,
+    pub tenant: Tenant,
+    actor: String,
+    action: String,
+    idempotency: Option<Idempotency>,
+    resource: PhantomData<R>,
+}
+
+struct Idempotency {
+    key: String,
+    fingerprint: [u8; 32],
+    _guard: InFlightGuard,
+}
+
+impl<R> Write<R> {
+    pub fn tenant_id(&self) -> TenantId {
+        self.tenant.id
+    }
+
+    pub fn db(&self) -> &DatabaseConnection {
+        self.app.db.reader()
+    }
+
+    pub async fn begin(&self) -> Result<DatabaseTransaction, Problem> {
+        Ok(self.app.db.begin().await?)
+    }
+
+    /// Commits the change with its audit row and its answer, and answers.
+    ///
+    /// If another request with the same `Idempotency-Key` has committed meanwhile, the change is undone and
+    /// the answer of that request is given.
+    pub async fn commit(
+        self,
+        tx: DatabaseTransaction,
+        status: StatusCode,
+        object_id: impl ToString,
+        body: &impl Serialize,
+    ) -> Answer {
+        let now = self.app.now();
+        let body = serde_json::to_string(body).expect("bodies are plain data");
+        let entry = store::audit::Model {
+            tenant_id: self.tenant.id,
+            id: AuditId::new(now),
+            at: now,
+            actor: self.actor.clone(),
+            action: self.action.clone(),
+            object_id: Some(object_id.to_string()),
+            request_id: request::id(),
+        };
+        store::append_audit(&tx, entry).await?;
+        if let Some(idempotency) = &self.idempotency {
+            let answer = idempotency.answer(self.tenant.id, status, &body, now);
+            if let Err(error) = idempotency::store(&tx, answer).await {
+                tx.rollback().await?;
+                return if is_unique_violation(&error) { self.replay(now).await } else { Err(error.into()) };
+            }
+        }
+        tx.commit().await?;
+        self.app.wake.notify_one();
+        Ok(HttpResponse::build(status).content_type("application/json").body(body))
+    }
+
+    async fn replay(&self, now: DateTime<Utc>) -> Answer {
+        let idempotency = self.idempotency.as_ref().expect("only a stored answer can collide");
+        let stored = idempotency::find(self.app.db.reader(), self.tenant.id, &idempotency.key, now).await?;
+        let stored = stored.ok_or_else(|| Problem::new(&problem::IN_FLIGHT, "send it again"))?;
+        idempotency::same_request(&stored, &idempotency.fingerprint)?;
+        Ok(replayed(&stored))
+    }
+}
+
+impl Idempotency {
+    fn answer(&self, tenant: TenantId, status: StatusCode, body: &str, now: DateTime<Utc>) -> StoredAnswer {
+        StoredAnswer {
+            tenant_id: tenant,
+            id: self.key.clone(),
+            fingerprint: self.fingerprint.to_vec(),
+            status: i32::from(status.as_u16()),
+            body: body.to_owned(),
+            created_at: now,
+        }
+    }
+}
+
+/// Why a handler is not reached: a problem, or because the answer is known already.
+#[derive(Debug)]
+pub enum Interrupt {
+    Problem(Problem),
+    Replay(StoredAnswer),
+}
+
+impl std::fmt::Display for Interrupt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Problem(problem) => problem.fmt(f),
+            Self::Replay(_) => f.write_str("answered before"),
+        }
+    }
+}
+
+impl<E: Into<Problem>> From<E> for Interrupt {
+    fn from(error: E) -> Self {
+        Self::Problem(error.into())
+    }
+}
+
+impl ResponseError for Interrupt {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::Problem(problem) => problem.status_code(),
+            Self::Replay(answer) => stored_status(answer),
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        match self {
+            Self::Problem(problem) => problem.error_response(),
+            Self::Replay(answer) => replayed(answer),
+        }
+    }
+}
+
+fn stored_status(answer: &StoredAnswer) -> StatusCode {
+    u16::try_from(answer.status).ok().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or_default()
+}
+
+fn replayed(answer: &StoredAnswer) -> HttpResponse {
+    HttpResponse::build(stored_status(answer))
+        .insert_header(("idempotent-replayed", "true"))
+        .content_type("application/json")
+        .body(answer.body.clone())
+}
+
+impl<R: Resource> FromRequest for Read<R> {
+    type Error = Interrupt;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Interrupt>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let (app, tenant, _) = authenticate(&request, &format!("{}:read", R::NAME)).await?;
+            Ok(Self { app, tenant, resource: PhantomData })
+        })
+    }
+}
+
+impl<R: Resource> FromRequest for Write<R> {
+    type Error = Interrupt;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Interrupt>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let (app, tenant, key) = authenticate(&request, &format!("{}:write", R::NAME)).await?;
+            let idempotency = idempotency_of(&request, &app, tenant.id).await?;
+            let action = format!("{} {}", request.method(), request.match_pattern().unwrap_or_default());
+            let actor = key.id.to_string();
+            Ok(Self { app, tenant, actor, action, idempotency, resource: PhantomData })
+        })
+    }
+}
+
+async fn authenticate(request: &HttpRequest, scope: &str) -> Result<(App, Tenant, Key), Problem> {
+    let app = request.app_data::<Data<App>>().expect("the app is mounted").get_ref().clone();
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let text = header
+        .and_then(|header| header.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, text)| text.trim())
+        .ok_or_else(|| {
+            Problem::new(&problem::UNAUTHENTICATED, "the header `Authorization: Bearer …` is missing")
+        })?;
+    let (tenant, key) = service::authenticate(app.db.reader(), text, app.now())
+        .await?
+        .ok_or_else(|| Problem::new(&problem::UNAUTHENTICATED, "the key is unknown, expired or revoked"))?;
+    if !key.may(scope) {
+        return Err(Problem::new(&problem::SCOPE_MISSING, format!("the key lacks the scope `{scope}`")));
+    }
+    Ok((app, tenant, key))
+}
+
+async fn idempotency_of(
+    request: &HttpRequest,
+    app: &App,
+    tenant: TenantId,
+) -> Result<Option<Idempotency>, Interrupt> {
+    let Some(header) = request.headers().get("idempotency-key") else { return Ok(None) };
+    let key = header.to_str().ok().and_then(idempotency::parse_key).ok_or_else(|| {
+        Problem::new(&problem::UNREADABLE, "an Idempotency-Key has 1 to 255 visible ASCII characters")
+    })?;
+    let fingerprint =
+        request.extensions().get::<Received>().expect("the middleware reads every body").fingerprint;
+    let guard = app.in_flight.enter(tenant, &key);
+    // Entered first, looked after: what is not in flight by now has stored its answer.
+    if let Some(stored) = idempotency::find(app.db.reader(), tenant, &key, app.now()).await? {
+        idempotency::same_request(&stored, &fingerprint)?;
+        return Err(Interrupt::Replay(stored));
+    }
+    let guard = guard.ok_or_else(|| Problem::new(&problem::IN_FLIGHT, "send it again in a moment"))?;
+    Ok(Some(Idempotency { key, fingerprint, _guard: guard }))
+}

@@ -1,0 +1,223 @@
+//! Tenants, keys and their scopes.
+
+use accrue_core::id::{AccountId, KeyId, TenantId};
+use accrue_platform::secrets::random_bytes;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use sea_orm::{DeriveActiveEnum, EnumIter};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::resource::SCOPES;
+
+/// The owner of a live and a test tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub id: AccountId,
+    pub name: String,
+}
+
+/// One account in one mode: the two modes share nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    pub id: TenantId,
+    pub account_id: AccountId,
+    pub livemode: bool,
+    pub name: String,
+    /// IANA; the zone of customers that name none, and of invoice dates.
+    pub timezone: String,
+    pub settings: TenantSettings,
+    pub created_at: DateTime<Utc>,
+}
+
+/// What a tenant decides about its invoices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct TenantSettings {
+    pub issuer: Issuer,
+    /// What invoice numbers start with: `INV` makes `INV-000001`.
+    #[schema(example = "INV")]
+    pub invoice_prefix: String,
+    /// Days a customer has to pay an invoice that is sent to them.
+    pub net_terms_days: u16,
+    /// Printed at the foot of every invoice.
+    pub invoice_footer: Option<String>,
+    /// The colour of mails and documents.
+    #[schema(example = "#1f4fd8")]
+    pub brand_color: String,
+}
+
+impl Default for TenantSettings {
+    fn default() -> Self {
+        Self {
+            issuer: Issuer::default(),
+            invoice_prefix: "INV".to_owned(),
+            net_terms_days: 30,
+            invoice_footer: None,
+            brand_color: "#1f4fd8".to_owned(),
+        }
+    }
+}
+
+/// Who issues invoices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct Issuer {
+    /// The legal name; the account's name unless given.
+    pub name: Option<String>,
+    /// As on an envelope.
+    pub address: Vec<String>,
+    pub tax_number: Option<String>,
+    pub email: Option<String>,
+}
+
+/// Test or live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    Test,
+    Live,
+}
+
+/// What a key is for.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum KeyKind {
+    /// May do everything.
+    Secret,
+    /// May do what its scopes say.
+    Restricted,
+    /// May send usage events, and nothing else.
+    Ingest,
+}
+
+/// A key as it is remembered: the key itself is shown once and kept nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub id: KeyId,
+    pub tenant_id: TenantId,
+    pub kind: KeyKind,
+    pub name: String,
+    /// How it begins and ends, for people who look for it.
+    pub hint: String,
+    /// `customers:read`, `customers:write`, …; of a restricted key only.
+    pub scopes: Vec<String>,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// What a new key shall be.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    pub name: String,
+    pub kind: KeyKind,
+    pub scopes: Vec<String>,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Key {
+    pub(super) fn is_usable(&self, now: DateTime<Utc>) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+
+    pub(super) fn may(&self, scope: &str) -> bool {
+        match self.kind {
+            KeyKind::Secret => true,
+            KeyKind::Restricted => {
+                let read_by_write = scope.strip_suffix(":read").map(|resource| format!("{resource}:write"));
+                self.scopes.iter().any(|held| held == scope || Some(held) == read_by_write.as_ref())
+            }
+            KeyKind::Ingest => scope == "usage:write",
+        }
+    }
+}
+
+/// Makes the text of a key. It carries its tenant, so that a database sharded by tenant can find it.
+pub(super) fn new_key_text(tenant: &Tenant, kind: KeyKind) -> String {
+    let kind = match kind {
+        KeyKind::Secret => "sk",
+        KeyKind::Restricted => "rk",
+        KeyKind::Ingest => "ik",
+    };
+    let mode = if tenant.livemode { "live" } else { "test" };
+    let secret = [tenant.id.0.as_bytes().as_slice(), &random_bytes::<32>()].concat();
+    format!("{kind}_{mode}_{}", URL_SAFE_NO_PAD.encode(secret))
+}
+
+/// The tenant that a key's text names, and the digest under which the key is stored.
+pub(super) fn read_key_text(text: &str) -> Option<(TenantId, Vec<u8>)> {
+    let mut parts = text.splitn(3, '_');
+    let (kind, mode, secret) = (parts.next()?, parts.next()?, parts.next()?);
+    if !["sk", "rk", "ik"].contains(&kind) || !["live", "test"].contains(&mode) {
+        return None;
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(secret).ok().filter(|bytes| bytes.len() == 48)?;
+    let tenant = uuid::Uuid::from_slice(&bytes[..16]).ok()?;
+    Some((TenantId(tenant), digest(text)))
+}
+
+/// 256 random bits need no slow hash.
+pub(super) fn digest(text: &str) -> Vec<u8> {
+    Sha256::digest(text.as_bytes()).to_vec()
+}
+
+/// The scopes among `wanted` that do not exist.
+pub(super) fn unknown_scopes(wanted: &[String]) -> Vec<&String> {
+    let exists = |scope: &str| {
+        scope
+            .rsplit_once(':')
+            .is_some_and(|(resource, verb)| SCOPES.contains(&resource) && ["read", "write"].contains(&verb))
+    };
+    wanted.iter().filter(|scope| !exists(scope)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(kind: KeyKind, scopes: &[&str]) -> Key {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        Key {
+            id: KeyId::new(now),
+            tenant_id: TenantId::new(now),
+            kind,
+            name: String::new(),
+            hint: String::new(),
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+            created_at: now,
+            expires_at: Some("2026-02-01T00:00:00Z".parse().unwrap()),
+            revoked_at: None,
+        }
+    }
+
+    #[test]
+    fn a_restricted_key_may_do_what_its_scopes_say() {
+        let key = key(KeyKind::Restricted, &["customers:write", "invoices:read"]);
+        assert!(key.may("customers:write") && key.may("customers:read") && key.may("invoices:read"));
+        assert!(!key.may("invoices:write") && !key.may("catalog:read"));
+    }
+
+    #[test]
+    fn an_ingest_key_may_only_send_usage() {
+        let key = key(KeyKind::Ingest, &[]);
+        assert!(key.may("usage:write"));
+        assert!(!key.may("usage:read") && !key.may("customers:read"));
+    }
+
+    #[test]
+    fn a_key_is_usable_until_the_instant_it_expires() {
+        let key = key(KeyKind::Secret, &[]);
+        assert!(key.is_usable("2026-01-31T23:59:59Z".parse().unwrap()));
+        assert!(!key.is_usable("2026-02-01T00:00:00Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_no_key_is_not_looked_up() {
+        for text in ["", "sk_test_", "sk_test_abc", "pk_test_x", &format!("sk_test_{}", "A".repeat(65))] {
+            assert_eq!(read_key_text(text), None, "{text}");
+        }
+    }
+}

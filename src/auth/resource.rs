@@ -1,0 +1,37 @@
+//! What keys can be restricted to. A handler names its resource in its type, so none can forget to ask.
+
+/// Something that a key may read, or write.
+pub trait Resource: 'static {
+    const NAME: &'static str;
+}
+
+macro_rules! resources {
+    ($($name:ident $scope:literal $doc:literal;)*) => {
+        $(
+            #[doc = $doc]
+            #[derive(Debug)]
+            pub struct $name;
+            impl Resource for $name {
+                const NAME: &'static str = $scope;
+            }
+        )*
+
+        /// Every resource's name; a scope is `name:read` or `name:write`.
+        pub const SCOPES: &[&str] = &[$($scope),*];
+    };
+}
+
+resources! {
+    Account "account" "The account's own settings, keys, audit log and jobs.";
+    Calculate "calculate" "The calculators, which read and write nothing.";
+    Catalog "catalog" "Metrics, features, taxes and plans.";
+    Clocks "clocks" "Test clocks.";
+    Customers "customers" "Customers and their payment methods.";
+    Entitlements "entitlements" "What customers may use.";
+    Invoices "invoices" "Invoices and their documents.";
+    Ledger "ledger" "The books.";
+    Payments "payments" "Payments, refunds and dunning.";
+    Subscriptions "subscriptions" "Subscriptions.";
+    Usage "usage" "Usage events.";
+    Webhooks "webhooks" "Webhook endpoints, deliveries and the event log.";
+}

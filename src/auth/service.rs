@@ -1,0 +1,140 @@
+//! The verbs of auth.
+
+use accrue_core::id::{AccountId, KeyId, TenantId};
+use accrue_platform::page::{PageError, PageQuery};
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+
+use super::{
+    model::{
+        Account, Key, Mode, NewKey, Tenant, TenantSettings, digest, new_key_text, read_key_text,
+        unknown_scopes,
+    },
+    store,
+};
+
+/// Why keys and tenants cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    #[error("key {0} does not exist")]
+    NoSuchKey(KeyId),
+    #[error("tenant {0} does not exist")]
+    NoSuchTenant(TenantId),
+    #[error("scope {0} does not exist")]
+    NoSuchScope(String),
+    #[error("the database failed")]
+    Database(#[from] DbErr),
+}
+
+/// Whose key is this? `None` for a key that is unknown, expired or revoked.
+pub(super) async fn authenticate(
+    db: &impl ConnectionTrait,
+    text: &str,
+    now: DateTime<Utc>,
+) -> Result<Option<(Tenant, Key)>, DbErr> {
+    let Some((tenant, hash)) = read_key_text(text) else { return Ok(None) };
+    let key = store::find_key_by_hash(db, tenant, hash).await?.filter(|key| key.is_usable(now));
+    let Some(key) = key else { return Ok(None) };
+    Ok(store::find_tenant(db, tenant).await?.map(|tenant| (tenant, key)))
+}
+
+/// Opens an account with its live and its test tenant.
+pub async fn open_account(
+    tx: &DatabaseTransaction,
+    name: &str,
+    now: DateTime<Utc>,
+) -> Result<(Tenant, Tenant), DbErr> {
+    let account = Account { id: AccountId::new(now), name: name.to_owned() };
+    store::insert_account(tx, &account, now).await?;
+    let tenant = |livemode| Tenant {
+        id: TenantId::new(now),
+        account_id: account.id,
+        livemode,
+        name: name.to_owned(),
+        timezone: "UTC".to_owned(),
+        settings: TenantSettings::default(),
+        created_at: now,
+    };
+    let (live, test) = (tenant(true), tenant(false));
+    store::insert_tenant(tx, &live).await?;
+    store::insert_tenant(tx, &test).await?;
+    Ok((live, test))
+}
+
+/// Every tenant there is: for the command line, never for a caller.
+pub async fn all_tenants(db: &impl ConnectionTrait) -> Result<Vec<Tenant>, DbErr> {
+    store::all_tenants(db).await
+}
+
+/// The first account's tenant of a mode.
+pub async fn first_tenant(db: &impl ConnectionTrait, mode: Mode) -> Result<Option<Tenant>, DbErr> {
+    let tenants = store::all_tenants(db).await?;
+    Ok(tenants.into_iter().find(|tenant| tenant.livemode == (mode == Mode::Live)))
+}
+
+pub async fn get_tenant(db: &impl ConnectionTrait, id: TenantId) -> Result<Tenant, AuthError> {
+    store::find_tenant(db, id).await?.ok_or(AuthError::NoSuchTenant(id))
+}
+
+/// Changes what a tenant decides about itself.
+pub async fn save_tenant(tx: &DatabaseTransaction, tenant: &Tenant) -> Result<(), DbErr> {
+    store::save_tenant(tx, tenant).await
+}
+
+/// Makes a key and answers with its text, which is shown this once.
+pub async fn create_key(
+    tx: &DatabaseTransaction,
+    tenant: &Tenant,
+    new: NewKey,
+    now: DateTime<Utc>,
+) -> Result<(Key, String), AuthError> {
+    if let Some(scope) = unknown_scopes(&new.scopes).first() {
+        return Err(AuthError::NoSuchScope((*scope).clone()));
+    }
+    let text = new_key_text(tenant, new.kind);
+    let key = Key {
+        id: KeyId::new(now),
+        tenant_id: tenant.id,
+        kind: new.kind,
+        name: new.name,
+        hint: format!("{}…{}", &text[..8], &text[text.len() - 4..]),
+        scopes: new.scopes,
+        created_at: now,
+        expires_at: new.expires_at,
+        revoked_at: None,
+    };
+    store::insert_key(tx, &key, digest(&text)).await?;
+    Ok((key, text))
+}
+
+/// From now on the key opens nothing. Revoking twice is the same as revoking once.
+pub async fn revoke_key(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: KeyId,
+    now: DateTime<Utc>,
+) -> Result<Key, AuthError> {
+    let mut key = store::find_key_for_update(tx, tenant, id).await?.ok_or(AuthError::NoSuchKey(id))?;
+    if key.revoked_at.is_none() {
+        store::revoke_key(tx, tenant, id, now).await?;
+        key.revoked_at = Some(now);
+    }
+    Ok(key)
+}
+
+/// One page of the audit log.
+pub(super) async fn list_audit(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    page: &PageQuery,
+) -> Result<Vec<store::audit::Model>, PageError> {
+    store::list_audit(db, tenant, page).await
+}
+
+pub async fn list_keys(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    page: &PageQuery,
+) -> Result<Vec<Key>, PageError> {
+    store::list_keys(db, tenant, page).await
+}

@@ -1,0 +1,32 @@
+//! Accrue: a subscription and usage-metering billing service. `docs/ARCHITECTURE.md` is the map.
+
+pub mod config;
+
+pub mod app;
+
+pub mod auth;
+
+pub mod catalog;
+pub mod clocks;
+pub mod customers;
+
+pub mod metering;
+pub mod subscriptions;
+
+pub mod ledger;
+
+pub mod invoices;
+
+pub mod payments;
+
+pub mod dunning;
+
+pub mod entitlements;
+
+pub mod notifications;
+pub mod webhooks;
+
+pub mod api;
+pub mod worker;
+
+pub mod cli;

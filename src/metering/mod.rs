@@ -1,0 +1,4 @@
+//! Metering is what was used: it takes events in, once each, and answers how much of a metric a customer
+//! used in a period. It knows no prices and no subscriptions.
+
+pub mod service;

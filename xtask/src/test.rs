@@ -1,0 +1,76 @@
+//! `cargo xtask test`: which tests run, on which databases. The tests themselves decide what they need.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::{postgres, process};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Test on one database only.
+    #[arg(long)]
+    only: Option<Database>,
+    /// Also the tests that take long, and 100,000 cases per property.
+    #[arg(long)]
+    long: bool,
+    /// Run the tests whose name contains one of these.
+    filters: Vec<String>,
+    /// Arguments for `cargo test` instead of `--workspace`: `-- -p accrue-core`.
+    #[arg(last = true)]
+    cargo: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Database {
+    Sqlite,
+    Postgres,
+}
+
+impl Database {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
+/// The exit code is that of the tests, and their output comes last.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    process::step("building the tests", || process::run(tests(options).arg("--no-run")))?;
+
+    let server = match options.only {
+        Some(Database::Sqlite) => None,
+        Some(Database::Postgres) | None => Some(postgres::start()?),
+    };
+    let mut tests = tests(options);
+    if let Some(server) = &server {
+        tests.env("ACCRUE_TEST_POSTGRES", server.url());
+    }
+    let status = process::status(tests.arg("--").args(&options.filters))?;
+
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// What a developer's own shell exports must not decide what is tested.
+fn tests(options: &Options) -> Command {
+    let mut command = process::cargo(&["test", "--no-fail-fast"]);
+    if options.cargo.is_empty() {
+        command.arg("--workspace");
+    }
+    command.args(&options.cargo);
+
+    for name in ["ACCRUE_TEST_POSTGRES", "ACCRUE_TEST_ONLY", "ACCRUE_TEST_LONG"] {
+        command.env_remove(name);
+    }
+    if let Some(only) = options.only {
+        command.env("ACCRUE_TEST_ONLY", only.name());
+    }
+    if options.long {
+        command.env("ACCRUE_TEST_LONG", "1").env("PROPTEST_CASES", "100000");
+    }
+    command
+}
