@@ -47,10 +47,14 @@ pub fn openapi() -> OpenApi {
                      times are UTC, periods are half-open. Every POST takes an `Idempotency-Key`.",
                 ))
                 .contact(Some(ContactBuilder::new().name(Some("The Accrue developers")).build()))
-                .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
+                .license(Some(
+                    LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build(),
+                ))
                 .build(),
         )
-        .tags(Some(TAGS.iter().map(|(name, text)| TagBuilder::new().name(*name).description(Some(*text)).build())))
+        .tags(Some(
+            TAGS.iter().map(|(name, text)| TagBuilder::new().name(*name).description(Some(*text)).build()),
+        ))
         .security(Some([SecurityRequirement::new("key", Vec::<String>::new())]))
         .build();
     api.info = frame.info;
