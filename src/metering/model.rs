@@ -150,8 +150,9 @@ fn out_of_window(timestamp: DateTime<Utc>, now: DateTime<Utc>, backfill: bool) -
 /// A property that a metric adds up, but that is no number. A missing one is fine: the metric skips the event.
 fn no_number(metrics: &[Metric], sent: &SentEvent) -> Option<FieldError> {
     let metrics = metrics.iter().filter(|metric| metric.event_name == sent.event_name);
-    let mut properties =
-        metrics.filter(|metric| metric.aggregation.needs_number()).filter_map(|metric| metric.property.as_ref());
+    let mut properties = metrics
+        .filter(|metric| metric.aggregation.needs_number())
+        .filter_map(|metric| metric.property.as_ref());
     let property = properties.find(|property| {
         let value = sent.metadata.properties.get(property.as_str());
         value.is_some_and(|value| *value != Property::Null && value.number().is_none())
@@ -263,9 +264,7 @@ mod tests {
         }
     }
 
-    fn remembered<'a>(
-        candidates: impl IntoIterator<Item = &'a Candidate>,
-    ) -> HashMap<Identity, Remembered> {
+    fn remembered<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> HashMap<Identity, Remembered> {
         let remember = |candidate: &Candidate| {
             let Candidate { event, body_hash, .. } = candidate.clone();
             (candidate.identity(), Remembered { id: event.id, body_hash })
@@ -306,7 +305,8 @@ mod tests {
         let refused = |json: &str, aggregation| {
             candidate(0, sent("e", json), &[tokens(aggregation)]).refused.map(|error| error.pointer)
         };
-        for json in [r#"{"tokens":"12 kB"}"#, r#"{"tokens":1e400}"#, r#"{"tokens":true}"#, r#"{"tokens":{}}"#] {
+        for json in [r#"{"tokens":"12 kB"}"#, r#"{"tokens":1e400}"#, r#"{"tokens":true}"#, r#"{"tokens":{}}"#]
+        {
             assert_eq!(refused(json, Aggregation::Sum).as_deref(), Some("/metadata/tokens"), "{json}");
             assert_eq!(refused(json, Aggregation::Count), None, "{json}");
         }

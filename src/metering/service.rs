@@ -83,16 +83,13 @@ pub(super) async fn ingest(
             let found = find_customer(tx, clock, tenant, &sent.customer).await?;
             customers.insert(sent.customer.clone(), found);
         }
-        match customers[&sent.customer] {
-            Some((customer, now)) => {
-                candidates.push(Candidate::new(tenant, index, sent, customer, now, &metrics, backfill));
-            }
-            None => {
-                let detail = format!("there is no customer {}", sent.customer);
-                let error = FieldError::new("/customer_id", "unknown_customer", detail);
-                ingested.reject(index, Some(sent.event_id), error);
-            }
-        }
+        let Some((customer, now)) = customers[&sent.customer] else {
+            let detail = format!("there is no customer {}", sent.customer);
+            let error = FieldError::new("/customer_id", "unknown_customer", detail);
+            ingested.reject(index, Some(sent.event_id), error);
+            continue;
+        };
+        candidates.push(Candidate::new(tenant, index, sent, customer, now, &metrics, backfill));
     }
     take(tx, tenant, candidates, &mut ingested).await?;
     Ok(ingested)
@@ -156,8 +153,7 @@ pub async fn quantity(
     loop {
         let limit = READ_AT_ONCE as u64;
         let event_name = &metric.event_name;
-        let used =
-            store::next_used(db, tenant, customer, event_name, period, last.as_ref(), limit).await?;
+        let used = store::next_used(db, tenant, customer, event_name, period, last.as_ref(), limit).await?;
         for event in &used {
             let arrival = event.id.0.as_u128();
             if let Some(sample) = Sample::of(&rules, event.at, arrival, &event.properties) {
@@ -194,12 +190,11 @@ pub(super) async fn usage(
 ) -> Result<Usage, MeteringError> {
     let customer = customers::service::resolve(db, tenant.id, customer).await?;
     let metric = catalog::service::resolve_metric(db, tenant.id, metric).await?;
-    let period = match period {
-        Some(period) => period,
-        None => {
-            let now = clocks::service::now_of(db, clock, tenant.id, customer.test_clock_id).await?;
-            month_of(&customer, &tenant.timezone, now)?
-        }
+    let period = if let Some(period) = period {
+        period
+    } else {
+        let now = clocks::service::now_of(db, clock, tenant.id, customer.test_clock_id).await?;
+        month_of(&customer, &tenant.timezone, now)?
     };
     let quantity = quantity(db, tenant.id, customer.id, &metric, period).await?;
     Ok(Usage { customer: customer.id, metric, period, quantity })

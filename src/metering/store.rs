@@ -22,7 +22,9 @@ use sea_orm::{
 use super::model::{Candidate, Identity, Remembered, UsageEvent};
 
 mod events {
-    use super::*;
+    use sea_orm::entity::prelude::*;
+
+    use super::{CustomerId, DateTime, TenantId, UsageEventId, Utc};
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "usage_events")]
@@ -71,7 +73,8 @@ pub(super) async fn insert_new(
         body_hash: Set(body_hash.clone()),
         received_at: Set(event.received_at),
     });
-    let known = OnConflict::columns([Column::TenantId, Column::EventId, Column::Source]).do_nothing().to_owned();
+    let known =
+        OnConflict::columns([Column::TenantId, Column::EventId, Column::Source]).do_nothing().to_owned();
     events::Entity::insert_many(rows).on_conflict(known).exec_without_returning(tx).await
 }
 

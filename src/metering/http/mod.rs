@@ -212,11 +212,7 @@ struct SourceQuery {
     ),
 )]
 #[get("/v1/usage_events/{event_id}")]
-async fn get_event(
-    read: Read<resource::Usage>,
-    event_id: Path<String>,
-    query: Query<SourceQuery>,
-) -> Answer {
+async fn get_event(read: Read<resource::Usage>, event_id: Path<String>, query: Query<SourceQuery>) -> Answer {
     let source = query.0.source.as_deref();
     let event = service::get_event(read.db(), read.tenant_id(), &event_id, source).await?;
     read.answer(&UsageEventBody::new(event, read.tenant.livemode))

@@ -212,7 +212,8 @@ mod tests {
         assert_eq!(refused("7"), found(None, "", "malformed"));
         assert_eq!(refused("{}"), found(None, "", "required"));
         assert_eq!(refused(r#"{"event_id":"x"}"#), found(Some("x"), "", "required"));
-        let with = |fields: &str| format!(r#"{{"event_id":"x","customer_id":"c","event_name":"n",{fields}}}"#);
+        let with =
+            |fields: &str| format!(r#"{{"event_id":"x","customer_id":"c","event_name":"n",{fields}}}"#);
         assert_eq!(refused(&with(r#""color":1"#)), found(Some("x"), "/color", "unknown_field"));
         assert_eq!(refused(&with(r#""timestamp":"now""#)), found(Some("x"), "/timestamp", "malformed"));
         assert_eq!(refused(&with(r#""metadata":[]"#)), found(Some("x"), "/metadata", "malformed"));
