@@ -260,6 +260,31 @@ async fn lead_once(app: &App, holder: &str, lease: Option<Lease>) -> Result<Opti
     Ok(Some(lease))
 }
 
+/// Does what is due by the wall clock and by resting test clocks, until nothing is left. Sweeps are not run.
+pub async fn work_until_idle(app: &App) -> Result<(), DbErr> {
+    loop {
+        let told = tell_all_waiting(app).await?;
+        let jobs = claim_any(app, app.config.workers as u64).await;
+        if told == 0 && jobs.is_empty() {
+            return Ok(());
+        }
+        let mut running = JoinSet::new();
+        for job in jobs {
+            let app = app.clone();
+            running.spawn(async move { run_job(&app, job).await });
+        }
+        while running.join_next().await.is_some() {}
+    }
+}
+
+/// Runs every sweep once, whatever the time of day.
+pub async fn sweep_all(app: &App) -> Result<(), DbErr> {
+    for sweep in app.work.sweeps {
+        (sweep.run)(&app.db, Scope::WallClock, app.now()).await?;
+    }
+    Ok(())
+}
+
 /// Does everything of a test clock that is due at `now`: tells its tenant's events, runs its sweeps and
 /// its jobs, until nothing is left.
 pub async fn drain_test_clock(
