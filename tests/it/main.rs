@@ -4,6 +4,11 @@
 mod support;
 
 mod architecture;
+mod bad_input;
+mod crash;
 mod customers;
+mod openapi;
 mod platform;
+mod replicas;
 mod schema;
+mod story;
