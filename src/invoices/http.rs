@@ -27,6 +27,8 @@ use crate::{
     catalog::service::CatalogError,
     clocks,
     customers::{self, service::CustomerError},
+    ledger::service::LedgerError,
+    metering::service::MeteringError,
     subscriptions::{self, service::SubscriptionError},
 };
 
@@ -227,6 +229,8 @@ impl From<InvoiceError> for Problem {
             Database(error)
             | Catalog(CatalogError::Database(error))
             | Customer(CustomerError::Database(error))
+            | Ledger(LedgerError::Database(error))
+            | Metering(MeteringError::Database(error))
             | Subscription(SubscriptionError::Database(error)) => error.into(),
             error => Self::internal(&error),
         }

@@ -12,11 +12,7 @@ use super::{
 };
 use crate::{
     app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
-    catalog::service::CatalogError,
-    customers::service::CustomerError,
-    ledger::service::LedgerError,
-    metering::service::MeteringError,
-    subscriptions::{self, service::SubscriptionError},
+    subscriptions,
 };
 
 /// Bills every turn of a subscription that is due, in order (RULES 7).
@@ -95,18 +91,18 @@ async fn enqueue_cycle(
     enqueue(tx, tenant, test_clock, run_at, key, &Cycle { subscription }).await
 }
 
-/// The database may be better tomorrow; what cannot be counted today cannot be counted then.
+/// What cannot be counted today cannot be counted tomorrow; the rest may be better then.
 impl From<InvoiceError> for JobError {
     fn from(error: InvoiceError) -> Self {
-        let passing = matches!(
-            &error,
-            InvoiceError::Database(_)
-                | InvoiceError::Catalog(CatalogError::Database(_))
-                | InvoiceError::Customer(CustomerError::Database(_))
-                | InvoiceError::Ledger(LedgerError::Database(_))
-                | InvoiceError::Metering(MeteringError::Database(_))
-                | InvoiceError::Subscription(SubscriptionError::Database(_))
-        );
-        if passing { Self::Retry(error.into()) } else { Self::GiveUp(error.into()) }
+        use InvoiceError::*;
+
+        match error {
+            NotFound(_) | NoSuchTenant(_) | Move(_) | Charge(_) | Arithmetic(_) | Money(_) | Calendar(_) => {
+                Self::GiveUp(error.into())
+            }
+            Catalog(_) | Customer(_) | Ledger(_) | Metering(_) | Subscription(_) | Database(_) => {
+                Self::Retry(error.into())
+            }
+        }
     }
 }

@@ -304,6 +304,8 @@ impl PartyCopy {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use sea_orm::Iterable;
 
     use super::*;
@@ -319,10 +321,31 @@ mod tests {
         for status in InvoiceStatus::iter() {
             for change in Move::iter() {
                 let after = status.after(change).map_or("-", InvoiceStatus::word);
-                table.push_str(&format!("{:<14}{:<21}{after}\n", status.word(), change.to_string()));
+                writeln!(table, "{:<14}{:<21}{after}", status.word(), change.to_string()).unwrap();
             }
         }
-        insta::assert_snapshot!(table, @"");
+        insta::assert_snapshot!(table, @r"
+        draft         finalized            open
+        draft         paid                 -
+        draft         voided               -
+        draft         marked uncollectible -
+        open          finalized            -
+        open          paid                 paid
+        open          voided               void
+        open          marked uncollectible uncollectible
+        paid          finalized            -
+        paid          paid                 -
+        paid          voided               -
+        paid          marked uncollectible -
+        void          finalized            -
+        void          paid                 -
+        void          voided               -
+        void          marked uncollectible -
+        uncollectible finalized            -
+        uncollectible paid                 paid
+        uncollectible voided               -
+        uncollectible marked uncollectible -
+        ");
     }
 
     #[test]

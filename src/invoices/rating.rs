@@ -79,7 +79,7 @@ pub(super) fn agreed_quantity(price: &Price, subscription: &Subscription) -> Opt
 }
 
 /// Prices a quantity for its period. Usage is never prorated: it is what it is (RULES 11).
-pub(super) fn charge<'a>(due: Due<'a>, quantity: Decimal, zone: Tz) -> Result<Charge<'a>, ChargeError> {
+pub(super) fn charge(due: Due<'_>, quantity: Decimal, zone: Tz) -> Result<Charge<'_>, ChargeError> {
     let Due { price, period, full } = due;
     // RULES 21: a negative total bills as 0.
     let quantity = quantity.max(Decimal::ZERO);

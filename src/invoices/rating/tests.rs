@@ -95,6 +95,7 @@ fn subscription(currency: Currency, seats: &str) -> Subscription {
         net_terms_days: 30,
         cancel_at: None,
         canceled_at: None,
+        cancel_reason: None,
         ended_at: None,
         next_due_at: None,
         metadata: Metadata::new(),
