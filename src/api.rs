@@ -7,7 +7,7 @@ use utoipa::openapi::{
 };
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
-use crate::{auth, catalog, clocks, customers, invoices, ledger, metering, subscriptions, system};
+use crate::{auth, catalog, clocks, customers, invoices, ledger, metering, payments, subscriptions, system};
 
 /// Everything that is answered.
 pub fn routes(config: &mut ServiceConfig) {
@@ -19,6 +19,7 @@ pub fn routes(config: &mut ServiceConfig) {
     subscriptions::routes(config);
     ledger::routes(config);
     invoices::routes(config);
+    payments::routes(config);
     system::routes(config);
 }
 
