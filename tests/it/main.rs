@@ -4,6 +4,7 @@
 mod support;
 
 mod architecture;
+mod catalog;
 mod customers;
 mod platform;
 mod schema;
