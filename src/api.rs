@@ -7,13 +7,19 @@ use utoipa::openapi::{
 };
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
-use crate::{auth, clocks, customers, system};
+use crate::{auth, catalog, clocks, customers, invoices, ledger, metering, payments, subscriptions, system};
 
 /// Everything that is answered.
 pub fn routes(config: &mut ServiceConfig) {
     auth::routes(config);
-    customers::routes(config);
+    catalog::routes(config);
     clocks::routes(config);
+    customers::routes(config);
+    metering::routes(config);
+    subscriptions::routes(config);
+    ledger::routes(config);
+    invoices::routes(config);
+    payments::routes(config);
     system::routes(config);
 }
 

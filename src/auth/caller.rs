@@ -77,6 +77,12 @@ impl<R> Write<R> {
         self.app.db.reader()
     }
 
+    /// The caller's `Idempotency-Key`: for work that commits before its answer is known, so that the same
+    /// request finds what it has begun.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.idempotency.as_ref().map(|idempotency| idempotency.key.as_str())
+    }
+
     pub async fn begin(&self) -> Result<DatabaseTransaction, Problem> {
         Ok(self.app.db.begin().await?)
     }

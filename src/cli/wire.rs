@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use crate::{
     app::{App, Gateways},
     config::Config,
+    payments::SandboxGateway,
     worker::WORK,
 };
 
