@@ -2,7 +2,7 @@
 
 use crate::{
     app::{Work, job_runner},
-    clocks, housekeeping, invoices, payments, subscriptions,
+    clocks, entitlements, housekeeping, invoices, payments, subscriptions,
 };
 
 /// Everything that the program does in the background.
@@ -17,6 +17,7 @@ pub static WORK: Work = Work {
             job_runner::<payments::CancelPayment>(),
             job_runner::<payments::SendRefund>(),
         ],
+        &[job_runner::<entitlements::RefreshEntitlements>()],
     ],
     sweeps: &[
         clocks::SWEEPS,
@@ -28,5 +29,6 @@ pub static WORK: Work = Work {
     listeners: &[
         &[invoices::CYCLE_LISTENER],
         &[payments::LISTENER_INVOICES_FINALIZED, payments::LISTENER_INVOICES_CLOSED],
+        &[entitlements::LISTENER],
     ],
 };
