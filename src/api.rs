@@ -7,7 +7,10 @@ use utoipa::openapi::{
 };
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
-use crate::{auth, catalog, clocks, customers, entitlements, invoices, ledger, metering, payments, subscriptions, system};
+use crate::{
+    auth, catalog, clocks, customers, entitlements, invoices, ledger, metering, payments, subscriptions,
+    system,
+};
 
 /// Everything that is answered.
 pub fn routes(config: &mut ServiceConfig) {
