@@ -151,15 +151,25 @@ pub struct Listener {
 }
 
 /// Everything that the program does in the background.
+///
+/// Each list holds the lists of the capabilities.
 pub struct Work {
-    pub jobs: &'static [JobRunner],
-    pub sweeps: &'static [Sweep],
-    pub listeners: &'static [Listener],
+    pub jobs: &'static [&'static [JobRunner]],
+    pub sweeps: &'static [&'static [Sweep]],
+    pub listeners: &'static [&'static [Listener]],
 }
 
 impl Work {
     pub(super) fn runner(&self, name: &str) -> Option<&'static JobRunner> {
-        self.jobs.iter().find(|runner| runner.name == name)
+        self.jobs.iter().copied().flatten().find(|runner| runner.name == name)
+    }
+
+    pub fn sweeps(&self) -> impl Iterator<Item = &'static Sweep> + use<> {
+        self.sweeps.iter().copied().flatten()
+    }
+
+    pub(super) fn listeners(&self) -> impl Iterator<Item = &'static Listener> + use<> {
+        self.listeners.iter().copied().flatten()
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     app::{Job, JobContext, JobError, Listener, Scope, Sweep, enqueue},
     auth::{self, Tenant},
-    subscriptions::Collection,
+    invoices::Collection,
 };
 
 const SWEPT_MAX: u64 = 500;

@@ -4,6 +4,12 @@
 mod support;
 
 mod architecture;
+mod bad_input;
+mod catalog;
+mod crash;
 mod customers;
+mod openapi;
 mod platform;
+mod replicas;
 mod schema;
+mod story;
