@@ -14,6 +14,7 @@ use super::model::{
 
 /// The intent to collect one invoice, with every try at it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Payment)]
 pub struct PaymentBody {
     pub id: PaymentId,
     #[schema(example = "payment")]
@@ -37,6 +38,7 @@ pub struct PaymentBody {
 
 /// One try at a gateway.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = PaymentAttempt)]
 pub struct AttemptBody {
     pub id: PaymentAttemptId,
     /// 1 for the payment's first.
@@ -67,6 +69,7 @@ pub struct AttemptBody {
 
 /// How a customer pays.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = PaymentMethod)]
 pub struct PaymentMethodBody {
     pub id: PaymentMethodId,
     #[schema(example = "payment_method")]
@@ -91,6 +94,7 @@ pub struct PaymentMethodBody {
 
 /// Money on its way back to the customer.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Refund)]
 pub struct RefundBody {
     pub id: RefundId,
     #[schema(example = "refund")]
