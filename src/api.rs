@@ -8,7 +8,7 @@ use utoipa::openapi::{
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
 use crate::{
-    auth, catalog, clocks, customers, entitlements, invoices, ledger, metering, payments, subscriptions,
+    auth, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering, payments, subscriptions,
     system,
 };
 
@@ -23,6 +23,7 @@ pub fn routes(config: &mut ServiceConfig) {
     ledger::routes(config);
     invoices::routes(config);
     payments::routes(config);
+    dunning::routes(config);
     entitlements::routes(config);
     system::routes(config);
 }
