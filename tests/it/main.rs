@@ -8,6 +8,7 @@ mod bad_input;
 mod catalog;
 mod crash;
 mod customers;
+mod entitlements;
 mod openapi;
 mod platform;
 mod replicas;
