@@ -7,6 +7,7 @@ mod architecture;
 mod bad_input;
 mod crash;
 mod customers;
+mod invoices;
 mod openapi;
 mod platform;
 mod replicas;
