@@ -112,6 +112,15 @@ pub async fn all_features(db: &impl ConnectionTrait, tenant: TenantId) -> Result
     features::all(db, tenant).await
 }
 
+/// The features with these codes.
+pub async fn features_by_code(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    codes: &[&str],
+) -> Result<Vec<Feature>, DbErr> {
+    features::by_codes(db, tenant, codes).await
+}
+
 /// A tax, by identifier or code.
 pub async fn resolve_tax(
     db: &impl ConnectionTrait,

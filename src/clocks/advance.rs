@@ -74,7 +74,7 @@ async fn next_of_sweeps(
     id: TestClockId,
 ) -> Result<Option<DateTime<Utc>>, DbErr> {
     let mut soonest = None;
-    for next_due in app.work.sweeps.iter().filter_map(|sweep| sweep.next_due) {
+    for next_due in app.work.sweeps().filter_map(|sweep| sweep.next_due) {
         let due = next_due(&app.db, tenant, id).await?;
         soonest = [soonest, due].into_iter().flatten().min();
     }

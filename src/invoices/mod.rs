@@ -24,3 +24,5 @@ pub use documents::DocumentError;
 pub use http::routes;
 pub use jobs::{CYCLE_JOB, CYCLE_LISTENER, CYCLE_SWEEP, Cycle};
 pub use model::{Invoice, InvoiceStatus, Line, MoveError, PartyCopy, Reason, TaxRow};
+
+pub use crate::subscriptions::Collection;

@@ -19,8 +19,16 @@ use crate::support::{
 
 /// How these customers' cards behave, in turn.
 const TOKENS: &[&str] = &[
-    "tok_visa", "tok_mastercard", "tok_visa", "tok_decline_then_ok", "tok_timeout_after_accept", "tok_visa",
-    "tok_decline_insufficient_funds", "tok_timeout_before_accept", "tok_visa", "tok_decline_stolen",
+    "tok_visa",
+    "tok_mastercard",
+    "tok_visa",
+    "tok_decline_then_ok",
+    "tok_timeout_after_accept",
+    "tok_visa",
+    "tok_decline_insufficient_funds",
+    "tok_timeout_before_accept",
+    "tok_visa",
+    "tok_decline_stolen",
 ];
 
 const START: &str = "2026-01-31T12:00:00Z";
@@ -36,22 +44,35 @@ fn size(long: usize, short: usize) -> usize {
 
 async fn sell(home: &Installation, process: &Process, subscriptions: usize) -> String {
     let post = async |path: &str, body: Value| home.send(process, "POST", path, &body).await;
-    post("/v1/metrics", json!({"code": "calls", "name": "Calls", "event_name": "call", "aggregation": "count"})).await;
+    post(
+        "/v1/metrics",
+        json!({"code": "calls", "name": "Calls", "event_name": "call", "aggregation": "count"}),
+    )
+    .await;
     post("/v1/taxes", json!({"code": "vat", "name": "VAT", "rate": "20", "default": true})).await;
     let prices = json!([
         {"code": "base", "name": "Base", "kind": "fixed", "model": {"type": "flat", "amount": "10.00"}},
         {"code": "calls", "name": "Calls", "kind": "usage", "metric": "calls", "model": {"type": "per_unit", "unit_price": "0.05"}},
     ]);
     let interval = json!({"unit": "month", "count": 1});
-    post("/v1/plans", json!({"code": "pro", "name": "Pro", "currency": "USD", "interval": interval, "prices": prices})).await;
+    post(
+        "/v1/plans",
+        json!({"code": "pro", "name": "Pro", "currency": "USD", "interval": interval, "prices": prices}),
+    )
+    .await;
     let clock = text(&post("/v1/test_clocks", json!({"now": START})).await["id"]);
     for number in 0..subscriptions {
         let name = format!("customer-{number}");
-        let customer = json!({"external_id": name, "name": name, "email": "x@example.com", "test_clock": clock});
+        let customer =
+            json!({"external_id": name, "name": name, "email": "x@example.com", "test_clock": clock});
         post("/v1/customers", customer).await;
         let token = TOKENS[number % TOKENS.len()];
         post("/v1/payment_methods", json!({"customer": name, "token": token, "default": true})).await;
-        post("/v1/subscriptions", json!({"customer": name, "plan": "pro", "external_id": format!("s-{number}")})).await;
+        post(
+            "/v1/subscriptions",
+            json!({"customer": name, "plan": "pro", "external_id": format!("s-{number}")}),
+        )
+        .await;
     }
     clock
 }
@@ -110,7 +131,9 @@ async fn a_process_killed_at_random_leaves_no_double_no_gap_and_balanced_books(
 #[expect(clippy::print_stderr, reason = "the figures of the run")]
 fn report(on: Engine, subscriptions: usize, killed: usize, invoices: usize, started: Instant, verdict: &str) {
     let seconds = started.elapsed().as_secs_f32();
-    eprintln!("{on:?}: {subscriptions} subscriptions, {killed} kills, {invoices} invoices, {seconds:.1} s\n{verdict}");
+    eprintln!(
+        "{on:?}: {subscriptions} subscriptions, {killed} kills, {invoices} invoices, {seconds:.1} s\n{verdict}"
+    );
 }
 
 /// One invoice for each subscription and period, until it was canceled for not being paid; numbers 1…n.

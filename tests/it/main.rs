@@ -5,6 +5,7 @@ mod support;
 
 mod architecture;
 mod bad_input;
+mod catalog;
 mod crash;
 mod customers;
 mod invoices;

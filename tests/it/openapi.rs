@@ -14,7 +14,10 @@ fn the_committed_document_is_the_one_that_is_served() {
         fs::write(&path, &text).unwrap();
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == text, "the API has changed: look at it, then accept it by ACCRUE_TEST_ACCEPT=1 cargo test the_committed_document");
+    assert!(
+        committed == text,
+        "the API has changed: look at it, then accept it by ACCRUE_TEST_ACCEPT=1 cargo test the_committed_document"
+    );
 }
 
 #[test]
@@ -26,14 +29,26 @@ fn every_operation_is_described() {
         for (method, operation) in item.as_object().unwrap() {
             operations += 1;
             let place = format!("{method} {path}");
-            assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{place} has no summary");
-            assert!(tags.contains(&&operation["tags"][0]), "{place} has an unknown tag {}", operation["tags"]);
+            assert!(
+                operation["summary"].as_str().is_some_and(|text| !text.is_empty()),
+                "{place} has no summary"
+            );
+            assert!(
+                tags.contains(&&operation["tags"][0]),
+                "{place} has an unknown tag {}",
+                operation["tags"]
+            );
             assert!(operation["operationId"].as_str().is_some(), "{place} has no id");
             for (status, response) in operation["responses"].as_object().unwrap() {
-                assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{place} {status}");
+                assert!(
+                    response["description"].as_str().is_some_and(|text| !text.is_empty()),
+                    "{place} {status}"
+                );
             }
             for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.split('}').next()) {
-                let named = operation["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == name));
+                let named = operation["parameters"]
+                    .as_array()
+                    .is_some_and(|all| all.iter().any(|one| one["name"] == name));
                 assert!(named, "{place} does not describe {{{name}}}");
             }
         }

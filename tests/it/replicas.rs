@@ -21,10 +21,16 @@ async fn jobs_done(home: &Installation, process: &Process) -> u64 {
 async fn two_processes_share_the_work_and_do_none_of_it_twice() {
     let Some(home) = Installation::new(Postgres).await else { return };
     let (one, other) = (home.serve().await, home.serve().await);
-    let post = async |process: &Process, path: &str, body: Value| home.send(process, "POST", path, &body).await;
+    let post =
+        async |process: &Process, path: &str, body: Value| home.send(process, "POST", path, &body).await;
     let prices = json!([{"code": "base", "name": "Base", "kind": "fixed", "model": {"type": "flat", "amount": "10.00"}}]);
     let interval = json!({"unit": "month", "count": 1});
-    post(&one, "/v1/plans", json!({"code": "pro", "name": "Pro", "currency": "USD", "interval": interval, "prices": prices})).await;
+    post(
+        &one,
+        "/v1/plans",
+        json!({"code": "pro", "name": "Pro", "currency": "USD", "interval": interval, "prices": prices}),
+    )
+    .await;
 
     // Back-dated by two whole periods: three invoices each are due at once, by the real time.
     let start = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::UNIX_EPOCH)
@@ -33,7 +39,8 @@ async fn two_processes_share_the_work_and_do_none_of_it_twice() {
     for number in 0..SUBSCRIPTIONS {
         let process = if number % 2 == 0 { &one } else { &other };
         let name = format!("customer-{number}");
-        post(process, "/v1/customers", json!({"external_id": name, "name": name, "email": "x@example.com"})).await;
+        post(process, "/v1/customers", json!({"external_id": name, "name": name, "email": "x@example.com"}))
+            .await;
         post(process, "/v1/payment_methods", json!({"customer": name, "token": "tok_visa"})).await;
         post(process, "/v1/subscriptions", json!({"customer": name, "plan": "pro", "start_at": start})).await;
     }
@@ -45,7 +52,11 @@ async fn two_processes_share_the_work_and_do_none_of_it_twice() {
         if paid == 3 * SUBSCRIPTIONS {
             break invoices;
         }
-        assert!(started.elapsed() < Duration::from_secs(120), "{paid} of {} invoices are paid", 3 * SUBSCRIPTIONS);
+        assert!(
+            started.elapsed() < Duration::from_secs(120),
+            "{paid} of {} invoices are paid",
+            3 * SUBSCRIPTIONS
+        );
     };
 
     let periods: BTreeSet<String> = invoices
@@ -53,7 +64,8 @@ async fn two_processes_share_the_work_and_do_none_of_it_twice() {
         .map(|invoice| format!("{} {}", text(&invoice["subscription"]), text(&invoice["period"]["start"])))
         .collect();
     assert_eq!((invoices.len(), periods.len()), (3 * SUBSCRIPTIONS, 3 * SUBSCRIPTIONS));
-    let charges = accrue_sandbox_gateway::Sandbox::open(home.gateway_file()).await.unwrap().succeeded().await.unwrap();
+    let charges =
+        accrue_sandbox_gateway::Sandbox::open(home.gateway_file()).await.unwrap().succeeded().await.unwrap();
     assert_eq!(charges.len(), 3 * SUBSCRIPTIONS);
     let done = (jobs_done(&home, &one).await, jobs_done(&home, &other).await);
     assert!(done.0 > 0 && done.1 > 0, "both work: {done:?}");

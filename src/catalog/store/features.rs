@@ -73,6 +73,15 @@ pub(in crate::catalog) async fn find_all(
     Ok(of(tenant).filter(named(references)).all(db).await?.into_iter().map(Into::into).collect())
 }
 
+pub(in crate::catalog) async fn by_codes(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    codes: &[&str],
+) -> Result<Vec<Feature>, DbErr> {
+    let select = of(tenant).filter(Column::Code.is_in(codes.iter().copied()));
+    Ok(select.all(db).await?.into_iter().map(Into::into).collect())
+}
+
 /// What looks like an identifier is one.
 fn named(references: &[&str]) -> Condition {
     let ids = references.iter().filter_map(|reference| reference.parse::<FeatureId>().ok());

@@ -32,7 +32,12 @@ fn text(value: &Value) -> &str {
 
 impl<'a> Story<'a> {
     /// It begins on the morning of the day of `today`.
-    pub(super) fn new(client: Client, receiver: &'a Receiver, folder: &'a Path, today: DateTime<Utc>) -> Self {
+    pub(super) fn new(
+        client: Client,
+        receiver: &'a Receiver,
+        folder: &'a Path,
+        today: DateTime<Utc>,
+    ) -> Self {
         let morning = today.date_naive().and_hms_opt(9, 0, 0).expect("a time of day");
         let start = Utc.from_utc_datetime(&morning);
         Self { client, receiver, folder, start, now: start, clock: String::new(), step: 0 }
@@ -63,8 +68,10 @@ impl<'a> Story<'a> {
 
     async fn listen_for_webhooks(&mut self) -> anyhow::Result<()> {
         self.step("Your product listens for webhooks");
-        let endpoint =
-            self.client.post("/v1/webhook_endpoints", &json!({"url": self.receiver.url, "events": ["*"]})).await?;
+        let endpoint = self
+            .client
+            .post("/v1/webhook_endpoints", &json!({"url": self.receiver.url, "events": ["*"]}))
+            .await?;
         let secret = text(&endpoint["secret"]);
         self.receiver.expect_secret(secret.parse().context("the endpoint's secret")?);
         self.say(format!("{} (secret {}…)", self.receiver.url, secret.get(..12).unwrap_or_default()));
@@ -80,10 +87,16 @@ impl<'a> Story<'a> {
         });
         self.patch_account(&account).await?;
         let things = [
-            ("/v1/metrics", json!({"code": "api_calls", "name": "API calls", "event_name": "api.request.completed", "aggregation": "count"})),
+            (
+                "/v1/metrics",
+                json!({"code": "api_calls", "name": "API calls", "event_name": "api.request.completed", "aggregation": "count"}),
+            ),
             ("/v1/features", json!({"code": "seats", "name": "Seats", "kind": "limit"})),
             ("/v1/features", json!({"code": "sso", "name": "Single sign-on", "kind": "switch"})),
-            ("/v1/features", json!({"code": "calls", "name": "API calls", "kind": "metered", "metric": "api_calls"})),
+            (
+                "/v1/features",
+                json!({"code": "calls", "name": "API calls", "kind": "metered", "metric": "api_calls"}),
+            ),
             ("/v1/taxes", json!({"code": "vat", "name": "VAT", "rate": "23", "default": true})),
         ];
         for (path, body) in &things {
@@ -118,10 +131,15 @@ impl<'a> Story<'a> {
             "address": {"line1": "350 Fifth Avenue", "city": "New York", "region": "NY", "postal_code": "10118", "country": "US"},
         });
         self.client.post("/v1/customers", &customer).await?;
-        self.client.post("/v1/payment_methods", &json!({"customer": "acme", "token": "tok_visa", "default": true})).await?;
+        self.client
+            .post("/v1/payment_methods", &json!({"customer": "acme", "token": "tok_visa", "default": true}))
+            .await?;
         let subscription = self
             .client
-            .post("/v1/subscriptions", &json!({"customer": "acme", "plan": "team", "quantities": {"seats": "5"}}))
+            .post(
+                "/v1/subscriptions",
+                &json!({"customer": "acme", "plan": "team", "quantities": {"seats": "5"}}),
+            )
             .await?;
         self.advance(self.start + TimeDelta::minutes(1)).await?;
         self.show_newest_invoice("paid").await?;
@@ -139,11 +157,20 @@ impl<'a> Story<'a> {
             self.ingest_week(week, from, &bar).await?;
         }
         bar.finish_and_clear();
-        let again = self.client.post("/v1/usage_events", &event("w1-0", self.start + TimeDelta::minutes(1))).await?;
-        self.say(format!("{total} usage events taken; one was sent twice and counted once ({})", again["duplicates"]));
+        let again =
+            self.client.post("/v1/usage_events", &event("w1-0", self.start + TimeDelta::minutes(1))).await?;
+        self.say(format!(
+            "{total} usage events taken; one was sent twice and counted once ({})",
+            again["duplicates"]
+        ));
         let usage = self.client.get(&format!("/v1/subscriptions/{subscription}/usage")).await?;
         for row in usage["usage"].as_array().into_iter().flatten() {
-            self.say(format!("so far {} {}: ${}", text(&row["quantity"]), text(&row["name"]), text(&row["amount"])));
+            self.say(format!(
+                "so far {} {}: ${}",
+                text(&row["quantity"]),
+                text(&row["name"]),
+                text(&row["amount"])
+            ));
         }
         Ok(())
     }
@@ -206,10 +233,21 @@ impl<'a> Story<'a> {
         let invoice = self.newest_invoice().await?;
         let explained = self.client.get(&format!("/v1/invoices/{}/explain", text(&invoice["id"]))).await?;
         for line in explained["lines"].as_array().into_iter().flatten() {
-            self.say(format!("{}: {} × → ${}", text(&line["description"]), text(&line["quantity"]), text(&line["amount"])));
+            self.say(format!(
+                "{}: {} × → ${}",
+                text(&line["description"]),
+                text(&line["quantity"]),
+                text(&line["amount"])
+            ));
             for tier in line["tiers"].as_array().into_iter().flatten() {
-                let upto = tier["up_to"].as_str().map_or("above".to_owned(), |bound| format!("up to {bound}"));
-                self.say(format!("    {upto}: {} at {} = {}", plain(&tier["quantity"]), plain(&tier["unit_price"]), plain(&tier["amount"])));
+                let upto =
+                    tier["up_to"].as_str().map_or("above".to_owned(), |bound| format!("up to {bound}"));
+                self.say(format!(
+                    "    {upto}: {} at {} = {}",
+                    plain(&tier["quantity"]),
+                    plain(&tier["unit_price"]),
+                    plain(&tier["amount"])
+                ));
             }
         }
         Ok(())
@@ -218,12 +256,17 @@ impl<'a> Story<'a> {
     async fn close_the_books(&mut self) -> anyhow::Result<()> {
         self.step("The books");
         let balance = self.client.get("/v1/ledger/trial_balance").await?;
-        self.say(format!("trial balance: {}", serde_json::to_string(&balance["currencies"]).unwrap_or_default()));
+        self.say(format!(
+            "trial balance: {}",
+            serde_json::to_string(&balance["currencies"]).unwrap_or_default()
+        ));
         let mails = std::fs::read_dir(self.folder.join("mails"))?.filter_map(Result::ok);
         let mut names: Vec<_> = mails.map(|file| file.path()).collect();
         names.sort();
         ensure!(!names.is_empty(), "no mail was written");
-        names.iter().for_each(|path| self.say(format!("mail {}", path.display())));
+        for path in &names {
+            self.say(format!("mail {}", path.display()));
+        }
         Ok(())
     }
 

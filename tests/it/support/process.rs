@@ -67,7 +67,11 @@ impl Installation {
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {printed}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {printed}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         printed
     }
 
@@ -98,7 +102,11 @@ impl Installation {
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 return;
             }
-            assert!(started.elapsed() < READY_WITHIN, "not ready: {}", read(&self.folder.path().join("serve.log")));
+            assert!(
+                started.elapsed() < READY_WITHIN,
+                "not ready: {}",
+                read(&self.folder.path().join("serve.log"))
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
