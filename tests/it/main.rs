@@ -9,6 +9,7 @@ mod catalog;
 mod crash;
 mod customers;
 mod entitlements;
+mod invoices;
 mod openapi;
 mod platform;
 mod replicas;
