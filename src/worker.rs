@@ -23,7 +23,7 @@ pub static WORK: Work = Work {
             job_runner::<dunning::NoteMethod>(),
             job_runner::<dunning::TakeStep>(),
         ],
-        &[job_runner::<entitlements::RefreshEntitlements>()],
+        entitlements::JOBS,
     ],
     sweeps: &[
         clocks::SWEEPS,
