@@ -8,7 +8,7 @@ use utoipa::openapi::{
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
 use crate::{
-    auth, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering, payments, subscriptions,
+    auth, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering, notifications, payments, subscriptions,
     system,
 };
 
@@ -25,6 +25,7 @@ pub fn routes(config: &mut ServiceConfig) {
     payments::routes(config);
     dunning::routes(config);
     entitlements::routes(config);
+    notifications::routes(config);
     system::routes(config);
 }
 

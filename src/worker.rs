@@ -2,7 +2,7 @@
 
 use crate::{
     app::{Work, job_runner},
-    clocks, dunning, entitlements, housekeeping, invoices, payments, subscriptions,
+    clocks, dunning, entitlements, housekeeping, invoices, notifications, payments, subscriptions,
 };
 
 /// Everything that the program does in the background.
@@ -24,6 +24,7 @@ pub static WORK: Work = Work {
             job_runner::<dunning::TakeStep>(),
         ],
         entitlements::JOBS,
+        &[job_runner::<notifications::SendEmail>()],
     ],
     sweeps: &[
         clocks::SWEEPS,
@@ -38,5 +39,6 @@ pub static WORK: Work = Work {
         &[payments::LISTENER_INVOICES_FINALIZED, payments::LISTENER_INVOICES_CLOSED],
         &[dunning::LISTENER_PAYMENTS, dunning::LISTENER_INVOICES, dunning::LISTENER_METHODS],
         &[entitlements::LISTENER],
+        &[notifications::LISTENER],
     ],
 };

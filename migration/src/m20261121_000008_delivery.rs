@@ -84,7 +84,7 @@ create table emails (
     event_id uuid not null,
     kind text not null,
     recipient text not null,
-    subject text not null,
+    subject text,
     status text not null check (status in ('pending', 'sent', 'failed')),
     error text,
     created_at timestamptz not null,
