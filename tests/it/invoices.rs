@@ -32,11 +32,18 @@ async fn sell(world: &World) {
     world.create("/v1/plans", plan).await;
 }
 
-/// A customer who pays by invoice, and lives by the world's clock.
+/// A customer who pays by invoice, and lives by the world's clock; with a year to pay, so that nobody ends the
+/// subscription for a debt.
 async fn subscribe(world: &World, customer: &str) -> String {
+    subscribe_for(world, customer, Some(365)).await
+}
+
+/// The same with other terms; with `None` for the account's.
+async fn subscribe_for(world: &World, customer: &str, net_terms_days: Option<u16>) -> String {
     world.create("/v1/customers", json!({"external_id": customer, "name": customer})).await;
     let body = json!({
         "customer": customer, "plan": "team", "quantities": {"seats": "3"}, "collection": "send_invoice",
+        "net_terms_days": net_terms_days,
     });
     let made = world.create("/v1/subscriptions", body).await;
     world.work().await;
@@ -97,7 +104,7 @@ async fn a_new_subscription_is_billed_at_once_in_advance(#[values(Sqlite, Postgr
         .send("PATCH", "/v1/account", &json!({"name": "Acme Cloud", "net_terms_days": 14}))
         .await
         .expect(200);
-    let subscription = subscribe(&world, "globex").await;
+    let subscription = subscribe_for(&world, "globex", None).await;
     world.sweep().await;
 
     let [invoice] = invoices(&world).await.try_into().expect("one invoice");
@@ -141,7 +148,10 @@ async fn a_test_clock_bills_each_period_at_its_end_with_its_own_usage(
     sell(&world).await;
     let clock = world.test_clock("2026-01-31T12:00:00Z").await;
     world.create("/v1/customers", json!({"external_id": "acme", "name": "Acme", "test_clock": clock})).await;
-    world.create("/v1/subscriptions", json!({"customer": "acme", "plan": "team"})).await;
+    let body = json!({
+        "customer": "acme", "plan": "team", "collection": "send_invoice", "net_terms_days": 365,
+    });
+    world.create("/v1/subscriptions", body).await;
     world.work().await;
     world.advance(&clock, "2026-02-10T00:00:00Z").await;
     for (id, at) in
