@@ -9,7 +9,7 @@ use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
 use crate::{
     auth, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering, notifications, payments, subscriptions,
-    system,
+    system, webhooks,
 };
 
 /// Everything that is answered.
@@ -26,6 +26,7 @@ pub fn routes(config: &mut ServiceConfig) {
     dunning::routes(config);
     entitlements::routes(config);
     notifications::routes(config);
+    webhooks::routes(config);
     system::routes(config);
 }
 

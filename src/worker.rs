@@ -2,7 +2,7 @@
 
 use crate::{
     app::{Work, job_runner},
-    clocks, dunning, entitlements, housekeeping, invoices, notifications, payments, subscriptions,
+    clocks, dunning, entitlements, housekeeping, invoices, notifications, payments, subscriptions, webhooks,
 };
 
 /// Everything that the program does in the background.
@@ -25,6 +25,7 @@ pub static WORK: Work = Work {
         ],
         entitlements::JOBS,
         &[job_runner::<notifications::SendEmail>()],
+        webhooks::JOBS,
     ],
     sweeps: &[
         clocks::SWEEPS,
@@ -40,5 +41,6 @@ pub static WORK: Work = Work {
         &[dunning::LISTENER_PAYMENTS, dunning::LISTENER_INVOICES, dunning::LISTENER_METHODS],
         &[entitlements::LISTENER],
         &[notifications::LISTENER],
+        &[webhooks::LISTENER],
     ],
 };
