@@ -31,8 +31,7 @@ pub(super) enum DriveError {
 pub(super) async fn drive(app: &App, tenant: TenantId, id: TestClockId) -> Result<(), DriveError> {
     let name = format!("test_clock:{id}");
     let holder = RequestId::new(app.now()).to_string();
-    let lease =
-        Lease::take(&app.db, &name, &holder, app.now(), app.config.job_lease()).await?;
+    let lease = Lease::take(&app.db, &name, &holder, app.now(), app.config.job_lease()).await?;
     let lease = lease.ok_or(DriveError::Elsewhere)?;
     let driven = drive_leased(app, tenant, id, &lease).await;
     lease.release(&app.db, app.now()).await?;

@@ -12,8 +12,8 @@ use sea_orm::{ConnectionTrait, DbErr};
 use serde::Deserialize;
 
 use super::render::{
-    AccessRestricted, ActionRequired, Amount, Content, Day, Decline, InvoiceIssued, Kind, Line, PaymentFailed,
-    PaymentReceipt, PaymentRecovered, Settlement, SubscriptionCanceled, TrialWillEnd,
+    AccessRestricted, ActionRequired, Amount, Content, Day, Decline, InvoiceIssued, Kind, Line,
+    PaymentFailed, PaymentReceipt, PaymentRecovered, Settlement, SubscriptionCanceled, TrialWillEnd,
 };
 use crate::invoices;
 
@@ -214,7 +214,11 @@ fn with_document(content: Content, invoice: InvoiceId, number: String) -> Writte
     Written { content, attached_invoice, attachment_name: number }
 }
 
-async fn number_of(db: &impl ConnectionTrait, event: &Event, invoice: InvoiceId) -> Result<String, ContentError> {
+async fn number_of(
+    db: &impl ConnectionTrait,
+    event: &Event,
+    invoice: InvoiceId,
+) -> Result<String, ContentError> {
     match invoices::service::get(db, event.tenant_id, invoice).await {
         Ok(invoice) => Ok(invoice.number.unwrap_or_default()),
         Err(invoices::service::InvoiceError::Database(error)) => Err(error.into()),
@@ -222,7 +226,11 @@ async fn number_of(db: &impl ConnectionTrait, event: &Event, invoice: InvoiceId)
     }
 }
 
-async fn payment_receipt(db: &impl ConnectionTrait, event: &Event, zone: Tz) -> Result<Written, ContentError> {
+async fn payment_receipt(
+    db: &impl ConnectionTrait,
+    event: &Event,
+    zone: Tz,
+) -> Result<Written, ContentError> {
     let payment: PaymentFacts = read(event)?;
     let number = number_of(db, event, payment.invoice).await?;
     let content = Content::PaymentReceipt(PaymentReceipt {
@@ -252,7 +260,11 @@ fn payment_failed(dunning: DunningFacts, zone: Tz) -> Result<Content, ContentErr
     let day = |at: DateTime<Utc>| Day(at.with_timezone(&zone).date_naive());
     Ok(Content::PaymentFailed(PaymentFailed {
         amount: amount(&dunning.amount_due, dunning.currency)?,
-        method: dunning.brand.as_deref().zip(dunning.last4.as_deref()).map(|(brand, last4)| method(brand, last4)),
+        method: dunning
+            .brand
+            .as_deref()
+            .zip(dunning.last4.as_deref())
+            .map(|(brand, last4)| method(brand, last4)),
         invoice_number: dunning.invoice_number.unwrap_or_default(),
         attempt: dunning.attempts,
         decline: wording(dunning.decline_code.as_deref()),
@@ -270,7 +282,9 @@ fn wording(code: Option<&str>) -> Decline {
         "incorrect_number" | "incorrect_cvc" | "invalid_expiry_month" | "invalid_expiry_year" => {
             Decline::WrongDetails
         }
-        "card_velocity_exceeded" | "withdrawal_count_limit_exceeded" | "amount_too_large" => Decline::LimitExceeded,
+        "card_velocity_exceeded" | "withdrawal_count_limit_exceeded" | "amount_too_large" => {
+            Decline::LimitExceeded
+        }
         "card_not_supported" | "currency_not_supported" | "transaction_not_allowed" => Decline::NotSupported,
         "closed_account" | "account_closed" | "no_payment_method" => Decline::MethodClosed,
         "mandate_revoked" | "revocation_of_authorization" | "stop_payment_order" => Decline::MandateRevoked,
@@ -284,7 +298,11 @@ fn payment_recovered(dunning: DunningFacts, today: Day) -> Result<Content, Conte
         amount: amount(&dunning.amount_due, dunning.currency)?,
         invoice_number: dunning.invoice_number.unwrap_or_default(),
         paid_on: today,
-        method: dunning.brand.as_deref().zip(dunning.last4.as_deref()).map(|(brand, last4)| method(brand, last4)),
+        method: dunning
+            .brand
+            .as_deref()
+            .zip(dunning.last4.as_deref())
+            .map(|(brand, last4)| method(brand, last4)),
         access_restored: dunning.ended_at.is_some(),
         invoice_url: None,
     }))
@@ -361,7 +379,9 @@ mod tests {
             let attempts = attempts.join(",");
             event(
                 "payment.captured",
-                &format!(r#"{{"object":{{"invoice":"{id}","currency":"USD","amount":"1.00","attempts":[{attempts}]}}}}"#),
+                &format!(
+                    r#"{{"object":{{"invoice":"{id}","currency":"USD","amount":"1.00","attempts":[{attempts}]}}}}"#
+                ),
             )
         };
         assert_eq!(kind_of(&payment(&["succeeded"])), Some(Kind::PaymentReceipt));

@@ -41,7 +41,9 @@ struct EmailFilter {
 #[get("/v1/emails")]
 async fn list(read: Read<resource::Customers>, filter: Query<EmailFilter>, page: Query<PageQuery>) -> Answer {
     let customer = match &filter.0.customer {
-        Some(reference) => Some(customers::service::resolve(read.db(), read.tenant_id(), reference).await?.id),
+        Some(reference) => {
+            Some(customers::service::resolve(read.db(), read.tenant_id(), reference).await?.id)
+        }
         None => None,
     };
     let emails = service::list(read.db(), read.tenant_id(), customer, &page.0).await?;

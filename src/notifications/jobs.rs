@@ -27,9 +27,9 @@ impl Job for SendEmail {
         let outcome = match service::send(&context.app, &email).await {
             Ok(subject) => Ok(subject),
             // No retry can help: people see it in the list of mails.
-            Err(NotificationError::Mail(error @ (MailError::Invalid { .. } | MailError::Rejected { .. }))) => {
-                Err(error.to_string())
-            }
+            Err(NotificationError::Mail(
+                error @ (MailError::Invalid { .. } | MailError::Rejected { .. }),
+            )) => Err(error.to_string()),
             Err(error @ (NotificationError::Content(_) | NotificationError::NoEvent)) => {
                 return Err(JobError::GiveUp(error.into()));
             }
@@ -42,7 +42,8 @@ impl Job for SendEmail {
 }
 
 /// Hears what customers are told by mail.
-pub const LISTENER: Listener = Listener { name: "notifications", hear: |tx, event| Box::pin(hear(tx, event)) };
+pub const LISTENER: Listener =
+    Listener { name: "notifications", hear: |tx, event| Box::pin(hear(tx, event)) };
 
 async fn hear(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
     match content::kind_of(event) {

@@ -139,9 +139,10 @@ fn message(
 /// `Accrue <billing@example.com>`, or only the address.
 fn sender(setting: &str) -> Mailbox {
     match setting.split_once('<') {
-        Some((name, rest)) => {
-            Mailbox { name: Some(name.trim().to_owned()), email: rest.trim_end_matches('>').trim().to_owned() }
-        }
+        Some((name, rest)) => Mailbox {
+            name: Some(name.trim().to_owned()),
+            email: rest.trim_end_matches('>').trim().to_owned(),
+        },
         None => Mailbox { name: None, email: setting.trim().to_owned() },
     }
 }
@@ -154,9 +155,13 @@ pub(super) async fn settle(
     now: DateTime<Utc>,
 ) -> Result<(), DbErr> {
     let settled = match outcome {
-        Ok(subject) => {
-            Email { status: EmailStatus::Sent, subject: Some(subject), sent_at: Some(now), error: None, ..email }
-        }
+        Ok(subject) => Email {
+            status: EmailStatus::Sent,
+            subject: Some(subject),
+            sent_at: Some(now),
+            error: None,
+            ..email
+        },
         Err(error) => Email { status: EmailStatus::Failed, error: Some(error), ..email },
     };
     store::save_outcome(tx, &settled).await
