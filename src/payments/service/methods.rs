@@ -1,6 +1,6 @@
 //! How customers pay.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use accrue_core::{
     clock::Clock,
@@ -124,17 +124,14 @@ pub(in crate::payments) async fn list_methods(
     page: &PageQuery,
 ) -> Result<Vec<PaymentMethodBody>, PageError> {
     let methods = store::methods::list(db, tenant.id, customer, page).await?;
-    let mut defaults = BTreeMap::new();
-    for method in &methods {
-        if !defaults.contains_key(&method.customer_id) {
-            let default = default(db, tenant.id, method.customer_id).await?;
-            defaults.insert(method.customer_id, default.map(|method| method.id));
-        }
+    let customers: BTreeSet<CustomerId> = methods.iter().map(|method| method.customer_id).collect();
+    let mut defaults = BTreeSet::new();
+    for customer in customers {
+        defaults.extend(default(db, tenant.id, customer).await?.map(|method| method.id));
     }
-    let bodies = methods.iter().map(|method| {
-        let default = defaults[&method.customer_id] == Some(method.id);
-        PaymentMethodBody::new(method, default, tenant.livemode)
-    });
+    let bodies = methods
+        .iter()
+        .map(|method| PaymentMethodBody::new(method, defaults.contains(&method.id), tenant.livemode));
     Ok(bodies.collect())
 }
 
