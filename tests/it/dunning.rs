@@ -36,17 +36,20 @@ async fn a_card_that_keeps_declining_is_tried_on_days_1_3_5_and_7_and_then_the_s
 
     let happened = shop.advance("2026-02-10T00:00:00Z").await;
 
-    insta::assert_snapshot!(told(&happened).join("\n"), @"
-    2026-02-02T09:30:00Z payment.failed
-    2026-02-02T09:30:00Z dunning.step
-    2026-02-04T09:30:00Z payment.failed
-    2026-02-04T09:30:00Z dunning.step
-    2026-02-06T09:30:00Z payment.failed
-    2026-02-06T09:30:00Z dunning.step
-    2026-02-08T09:30:00Z payment.failed
-    2026-02-08T09:30:00Z dunning.exhausted
-    2026-02-08T09:30:00Z subscription.canceled
-    ");
+    assert_eq!(
+        told(&happened),
+        [
+            "2026-02-02T09:30:00Z payment.failed",
+            "2026-02-02T09:30:00Z dunning.step",
+            "2026-02-04T09:30:00Z payment.failed",
+            "2026-02-04T09:30:00Z dunning.step",
+            "2026-02-06T09:30:00Z payment.failed",
+            "2026-02-06T09:30:00Z dunning.step",
+            "2026-02-08T09:30:00Z payment.failed",
+            "2026-02-08T09:30:00Z dunning.exhausted",
+            "2026-02-08T09:30:00Z subscription.canceled",
+        ]
+    );
     let ended = dunning(&shop).await;
     assert_eq!((&ended["status"], &ended["attempts"]), (&json!("exhausted"), &json!(5)));
     assert_eq!(shop.subscription().await["status"], "canceled");
@@ -144,13 +147,16 @@ async fn a_bank_that_wants_consent_is_not_asked_again_without_the_customer(
 
     let happened = shop.advance("2026-02-10T00:00:00Z").await;
 
-    insta::assert_snapshot!(told(&happened).join("\n"), @"
-    2026-02-02T09:30:00Z dunning.step
-    2026-02-04T09:30:00Z dunning.step
-    2026-02-06T09:30:00Z dunning.step
-    2026-02-08T09:30:00Z dunning.exhausted
-    2026-02-08T09:30:00Z subscription.canceled
-    ");
+    assert_eq!(
+        told(&happened),
+        [
+            "2026-02-02T09:30:00Z dunning.step",
+            "2026-02-04T09:30:00Z dunning.step",
+            "2026-02-06T09:30:00Z dunning.step",
+            "2026-02-08T09:30:00Z dunning.exhausted",
+            "2026-02-08T09:30:00Z subscription.canceled",
+        ]
+    );
     assert_eq!(shop.attempts().await, ["finalized declined authentication_required"]);
 }
 

@@ -77,6 +77,23 @@ async fn the_first_method_is_the_default_and_a_detached_one_is_not_charged(
 }
 
 #[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_first_methods_one_is_the_default(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    world.create("/v1/customers", json!({"external_id": "acme", "name": "Acme"})).await;
+    let body = json!({"customer": "acme", "token": "tok_visa"});
+
+    let answers =
+        futures_util::future::join_all((0..8).map(|_| world.send("POST", "/v1/payment_methods", &body)))
+            .await;
+
+    assert!(answers.iter().all(|answer| answer.status == 201), "{answers:#?}");
+    let methods = world.list("/v1/payment_methods").await;
+    let defaults = methods.iter().filter(|method| method["default"] == true).count();
+    assert_eq!((methods.len(), defaults), (8, 1));
+}
+
+#[rstest]
 #[case::the_answer_is_lost("tok_timeout_after_accept")]
 #[case::the_question_is_lost("tok_timeout_before_accept")]
 #[case::the_answer_is_late("tok_slow")]
