@@ -7,7 +7,10 @@ use utoipa::openapi::{
 };
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
-use crate::{auth, catalog, clocks, customers, entitlements, invoices, ledger, metering, payments, subscriptions, system};
+use crate::{
+    auth, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering, payments, subscriptions,
+    system,
+};
 
 /// Everything that is answered.
 pub fn routes(config: &mut ServiceConfig) {
@@ -20,6 +23,7 @@ pub fn routes(config: &mut ServiceConfig) {
     ledger::routes(config);
     invoices::routes(config);
     payments::routes(config);
+    dunning::routes(config);
     entitlements::routes(config);
     system::routes(config);
 }

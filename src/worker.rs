@@ -2,7 +2,7 @@
 
 use crate::{
     app::{Work, job_runner},
-    clocks, entitlements, housekeeping, invoices, payments, subscriptions,
+    clocks, dunning, entitlements, housekeeping, invoices, payments, subscriptions,
 };
 
 /// Everything that the program does in the background.
@@ -17,6 +17,12 @@ pub static WORK: Work = Work {
             job_runner::<payments::CancelPayment>(),
             job_runner::<payments::SendRefund>(),
         ],
+        &[
+            job_runner::<dunning::NoteFailure>(),
+            job_runner::<dunning::NoteDebtGone>(),
+            job_runner::<dunning::NoteMethod>(),
+            job_runner::<dunning::TakeStep>(),
+        ],
         &[job_runner::<entitlements::RefreshEntitlements>()],
     ],
     sweeps: &[
@@ -24,11 +30,13 @@ pub static WORK: Work = Work {
         &[subscriptions::jobs::TRIAL_NOTICES],
         &[invoices::CYCLE_SWEEP],
         &[payments::SWEEP_UNSETTLED],
+        &[dunning::SWEEP_DUE],
         housekeeping::SWEEPS,
     ],
     listeners: &[
         &[invoices::CYCLE_LISTENER],
         &[payments::LISTENER_INVOICES_FINALIZED, payments::LISTENER_INVOICES_CLOSED],
+        &[dunning::LISTENER_PAYMENTS, dunning::LISTENER_INVOICES, dunning::LISTENER_METHODS],
         &[entitlements::LISTENER],
     ],
 };

@@ -132,7 +132,7 @@ async fn claim_any(app: &App, limit: u64) -> Vec<ClaimedJob> {
             Ok(jobs) if jobs.is_empty() => {}
             Ok(jobs) => return jobs,
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "jobs could not be claimed")
+                tracing::error!(error = &error as &dyn std::error::Error, "jobs could not be claimed");
             }
         }
     }

@@ -76,12 +76,11 @@ impl Keys {
 async fn create(db: &Db, mode: Mode, new: NewKey, json: bool) -> anyhow::Result<()> {
     let now = SystemClock.now();
     let tx = db.begin().await?;
-    let tenant = match service::first_tenant(&tx, mode).await? {
-        Some(tenant) => tenant,
-        None => {
-            let (live, test) = service::open_account(&tx, "My company", now).await?;
-            if mode == Mode::Live { live } else { test }
-        }
+    let tenant = if let Some(tenant) = service::first_tenant(&tx, mode).await? {
+        tenant
+    } else {
+        let (live, test) = service::open_account(&tx, "My company", now).await?;
+        if mode == Mode::Live { live } else { test }
     };
     let (key, text) = service::create_key(&tx, &tenant, new, now).await?;
     tx.commit().await?;

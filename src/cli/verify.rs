@@ -72,7 +72,9 @@ fn print_text(ok: bool, results: &[(Tenant, Vec<String>)]) {
         let verdict =
             if findings.is_empty() { "ok".to_owned() } else { format!("{} findings", findings.len()) };
         println!("{} {} ({}): {verdict}", tenant.id, tenant.name, mode(tenant));
-        findings.iter().for_each(|finding| println!("  - {finding}"));
+        for finding in findings {
+            println!("  - {finding}");
+        }
     }
     println!(
         "{}",

@@ -1,6 +1,6 @@
 //! Health, metrics, problem pages.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{collections::BTreeMap, fmt::Write, sync::LazyLock};
 
 use accrue_platform::{
     problem::{self, Problem},
@@ -128,10 +128,11 @@ async fn problem_page(code: Path<String>) -> HttpResponse {
             "There is no kind of problem with this code.",
         ),
     };
-    let all: String = problem::ALL
-        .iter()
-        .map(|kind| format!("<li><a href=\"/problems/{0}\">{0}</a> — {1}</li>", kind.code, kind.title))
-        .collect();
+    let mut all = String::new();
+    for kind in problem::ALL {
+        write!(all, "<li><a href=\"/problems/{0}\">{0}</a> — {1}</li>", kind.code, kind.title)
+            .expect("a string takes it");
+    }
     let page = include_str!("../../templates/pages/problem.html")
         .replace("{title}", &title)
         .replace("{help}", help)

@@ -24,7 +24,7 @@ use crate::problem::{self, Problem};
 const BODY_MAX: usize = 1024 * 1024;
 const USAGE_BODY_MAX: usize = 5 * 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {

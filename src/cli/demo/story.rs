@@ -264,7 +264,9 @@ impl<'a> Story<'a> {
         let mut names: Vec<_> = mails.map(|file| file.path()).collect();
         names.sort();
         ensure!(!names.is_empty(), "no mail was written");
-        names.iter().for_each(|path| self.say(format!("mail {}", path.display())));
+        for path in &names {
+            self.say(format!("mail {}", path.display()));
+        }
         Ok(())
     }
 
