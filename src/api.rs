@@ -1,1 +1,91 @@
 //! Mounts each capability's routes and collects the OpenAPI document. A list, no logic.
+
+use utoipa::openapi::{
+    ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder,
+    security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    tag::TagBuilder,
+};
+use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
+
+use crate::{
+    auth, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering, payments, subscriptions,
+    system,
+};
+
+/// Everything that is answered.
+pub fn routes(config: &mut ServiceConfig) {
+    auth::routes(config);
+    catalog::routes(config);
+    clocks::routes(config);
+    customers::routes(config);
+    metering::routes(config);
+    subscriptions::routes(config);
+    ledger::routes(config);
+    invoices::routes(config);
+    payments::routes(config);
+    dunning::routes(config);
+    entitlements::routes(config);
+    system::routes(config);
+}
+
+/// What the documentation says of each group of operations, in reading order.
+const TAGS: &[(&str, &str)] = &[
+    ("catalog", "What is sold: metrics, features, taxes, plans."),
+    ("customers", "Who is billed."),
+    ("subscriptions", "Who has which plan since when."),
+    ("usage", "What was used."),
+    ("invoices", "What is owed."),
+    ("payments", "Money that moves: payment methods, payments, refunds, dunning."),
+    ("entitlements", "What customers may use now."),
+    ("webhooks", "How your systems learn what happened."),
+    ("notifications", "The mails that were sent."),
+    ("ledger", "The books."),
+    ("test clocks", "Time that is moved by hand, in test mode."),
+    ("account", "Settings, keys, the audit log, jobs."),
+    ("system", "Health, metrics, problems."),
+];
+
+/// The OpenAPI document, as `/openapi.json` serves it.
+pub fn openapi() -> OpenApi {
+    let (_, mut api) = actix_web::App::new().into_utoipa_app().configure(routes).split_for_parts();
+    let frame = OpenApiBuilder::new()
+        .info(
+            InfoBuilder::new()
+                .title("Accrue")
+                .version(env!("CARGO_PKG_VERSION"))
+                .description(Some(
+                    "Subscription and usage-metering billing. Amounts are decimal strings in major units, \
+                     times are UTC, periods are half-open. Every POST takes an `Idempotency-Key`.",
+                ))
+                .contact(Some(ContactBuilder::new().name(Some("The Accrue developers")).build()))
+                .license(Some(
+                    LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build(),
+                ))
+                .build(),
+        )
+        .tags(Some(
+            TAGS.iter().map(|(name, text)| TagBuilder::new().name(*name).description(Some(*text)).build()),
+        ))
+        .security(Some([SecurityRequirement::new("key", Vec::<String>::new())]))
+        .build();
+    name_operations(&mut api);
+    api.info = frame.info;
+    api.tags = frame.tags;
+    api.security = frame.security;
+    let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    api.components.get_or_insert_default().add_security_scheme("key", key);
+    api
+}
+
+/// Operations are named by their group and their handler, which is unique: `customers_create`.
+fn name_operations(api: &mut OpenApi) {
+    for item in api.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            let group =
+                operation.tags.iter().flatten().next().map(|tag| tag.replace(' ', "_")).unwrap_or_default();
+            let handler = operation.operation_id.take().unwrap_or_default();
+            operation.operation_id = Some(format!("{group}_{handler}"));
+        }
+    }
+}

@@ -1,1 +1,16 @@
-fn main() {}
+//! The commands: parse, wire, run.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // The one TLS provider, for every client in the process.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        unreachable!("nothing ran before");
+    }
+    accrue::cli::Cli::parse().run()
+}

@@ -34,6 +34,48 @@ pub(crate) async fn drop_tables(manager: &SchemaManager<'_>, tables: &[&str]) ->
     Ok(())
 }
 
+/// From now on the database refuses to change or delete rows of these tables.
+pub(crate) async fn make_append_only(manager: &SchemaManager<'_>, tables: &[&str]) -> Result<(), DbErr> {
+    let db = manager.get_connection();
+    let sqlite = manager.get_database_backend() == DatabaseBackend::Sqlite;
+    if !sqlite {
+        db.execute_unprepared(REFUSE_CHANGE).await?;
+    }
+    for table in tables {
+        if !sqlite {
+            db.execute_unprepared(&format!(
+                "create trigger append_only before update or delete or truncate on {table}
+                for each statement execute function refuse_change()"
+            ))
+            .await?;
+            continue;
+        }
+        for change in ["update", "delete"] {
+            db.execute_unprepared(&format!(
+                "create trigger {table}_refuse_{change} before {change} on {table}
+                begin select raise(abort, '{table} is append-only'); end"
+            ))
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+/// After the last table is dropped that was append-only.
+pub(crate) async fn drop_append_only(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    if manager.get_database_backend() == DatabaseBackend::Postgres {
+        manager.get_connection().execute_unprepared("drop function refuse_change()").await?;
+    }
+    Ok(())
+}
+
+const REFUSE_CHANGE: &str = "
+create or replace function refuse_change() returns trigger language plpgsql as $$
+begin
+    raise exception '% is append-only', tg_table_name;
+end
+$$";
+
 fn for_sqlite(ddl: &str) -> String {
     ddl.split_inclusive(|c: char| !c.is_alphanumeric() && c != '_')
         .map(|token| {

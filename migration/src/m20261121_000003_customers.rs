@@ -52,6 +52,7 @@ create table payment_methods (
     brand text not null,
     last4 text not null,
     expires_on text,
+    detached_at timestamptz,
     metadata text not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),

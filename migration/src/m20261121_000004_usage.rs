@@ -33,9 +33,9 @@ create table usage_events (
     body_hash bytea not null,
     received_at timestamptz not null,
     primary key (tenant_id, id),
-    unique (tenant_id, source, event_id),
+    unique (tenant_id, event_id, source),
     foreign key (tenant_id, customer_id) references customers (tenant_id, id)
 );
 
-create index usage_events_by_time on usage_events (tenant_id, customer_id, event_name, timestamp);
+create index usage_events_by_time on usage_events (tenant_id, customer_id, event_name, timestamp, id);
 ";

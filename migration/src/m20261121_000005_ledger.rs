@@ -1,4 +1,4 @@
-//! Double entry: immutable, balanced.
+//! Double entry: immutable, which the database guarantees, and balanced.
 
 use sea_orm_migration::prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager, async_trait};
 
@@ -10,11 +10,13 @@ pub(crate) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        ddl::run(manager, UP).await
+        ddl::run(manager, UP).await?;
+        ddl::make_append_only(manager, TABLES).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        ddl::drop_tables(manager, TABLES).await
+        ddl::drop_tables(manager, TABLES).await?;
+        ddl::drop_append_only(manager).await
     }
 }
 
@@ -29,6 +31,7 @@ create table ledger_accounts (
     owner text not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),
+    unique (tenant_id, id, currency),
     unique (tenant_id, code, currency, owner)
 );
 
@@ -53,7 +56,7 @@ create table ledger_entries (
     created_at timestamptz not null,
     primary key (tenant_id, id),
     foreign key (tenant_id, transaction_id) references ledger_transactions (tenant_id, id),
-    foreign key (tenant_id, account_id) references ledger_accounts (tenant_id, id)
+    foreign key (tenant_id, account_id, currency) references ledger_accounts (tenant_id, id, currency)
 );
 
 create index ledger_entries_by_account on ledger_entries (tenant_id, account_id, id);

@@ -5,7 +5,7 @@ mod caller;
 mod http;
 mod model;
 pub mod resource;
-pub(crate) mod service;
+pub mod service;
 mod store;
 
 pub use caller::{Answer, Interrupt, Read, Write};

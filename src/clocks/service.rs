@@ -4,8 +4,31 @@ use accrue_core::{
     clock::Clock,
     id::{TenantId, TestClockId},
 };
+use accrue_platform::{
+    check::Metadata,
+    page::{PageError, PageQuery},
+};
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+
+use super::{
+    model::{Advance, AdvanceError, TestClock},
+    store,
+};
+use crate::auth::Tenant;
+
+/// Why a test clock cannot be had or moved.
+#[derive(Debug, thiserror::Error)]
+pub enum ClockError {
+    #[error("test clock {0} does not exist")]
+    NotFound(String),
+    #[error("live mode goes by the real time")]
+    LiveMode,
+    #[error(transparent)]
+    Advance(#[from] AdvanceError),
+    #[error("the database failed")]
+    Database(#[from] DbErr),
+}
 
 /// What time it is for somebody who may hang on a test clock.
 pub async fn now_of(
@@ -14,6 +37,108 @@ pub async fn now_of(
     tenant: TenantId,
     test_clock: Option<TestClockId>,
 ) -> Result<DateTime<Utc>, DbErr> {
-    let _ = (db, tenant, test_clock);
-    Ok(clock.now())
+    let Some(id) = test_clock else { return Ok(clock.now()) };
+    let found = store::find(db, tenant, id).await?;
+    found.map(|clock| clock.now_at).ok_or_else(|| DbErr::RecordNotFound(id.to_string()))
+}
+
+/// The test clock that a body names, if it names one.
+pub async fn resolve(
+    db: &impl ConnectionTrait,
+    tenant: &Tenant,
+    reference: Option<&str>,
+) -> Result<Option<TestClockId>, ClockError> {
+    let Some(reference) = reference else { return Ok(None) };
+    if tenant.livemode {
+        return Err(ClockError::LiveMode);
+    }
+    let id = reference.parse().map_err(|_| ClockError::NotFound(reference.to_owned()))?;
+    get(db, tenant.id, id).await.map(|clock| Some(clock.id))
+}
+
+pub async fn get(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: TestClockId,
+) -> Result<TestClock, ClockError> {
+    store::find(db, tenant, id).await?.ok_or_else(|| ClockError::NotFound(id.to_string()))
+}
+
+pub(super) async fn list(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    page: &PageQuery,
+) -> Result<Vec<TestClock>, PageError> {
+    store::list(db, tenant, page).await
+}
+
+/// Makes a clock that stands at `now_at`; `wall` is the real time.
+pub(super) async fn create(
+    tx: &DatabaseTransaction,
+    wall: DateTime<Utc>,
+    tenant: &Tenant,
+    name: String,
+    now_at: DateTime<Utc>,
+    metadata: Metadata,
+) -> Result<TestClock, ClockError> {
+    if tenant.livemode {
+        return Err(ClockError::LiveMode);
+    }
+    let id = TestClockId::new(wall);
+    let clock =
+        TestClock { tenant_id: tenant.id, id, name, now_at, advancing: None, metadata, created_at: wall };
+    store::insert(tx, &clock).await?;
+    Ok(clock)
+}
+
+/// Begins a movement, or joins the one that is under way.
+pub(super) async fn begin_advance(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: TestClockId,
+    to: DateTime<Utc>,
+) -> Result<Advance, ClockError> {
+    let mut clock = get_for_update(tx, tenant, id).await?;
+    let advance = clock.begin(to)?;
+    store::save(tx, &clock).await?;
+    Ok(advance)
+}
+
+/// Moves the hands. Never backwards: another process may have been further.
+pub(super) async fn set_now(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: TestClockId,
+    now: DateTime<Utc>,
+) -> Result<(), ClockError> {
+    let mut clock = get_for_update(tx, tenant, id).await?;
+    clock.now_at = clock.now_at.max(now);
+    Ok(store::save(tx, &clock).await?)
+}
+
+/// The movement has arrived: the clock rests.
+pub(super) async fn end_advance(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: TestClockId,
+) -> Result<(), ClockError> {
+    let mut clock = get_for_update(tx, tenant, id).await?;
+    if let Some(advance) = clock.advancing.take() {
+        clock.now_at = clock.now_at.max(advance.to);
+        store::save(tx, &clock).await?;
+    }
+    Ok(())
+}
+
+/// Every tenant's clocks whose movement has not arrived.
+pub(super) async fn advancing_in_all_tenants(db: &impl ConnectionTrait) -> Result<Vec<TestClock>, DbErr> {
+    store::advancing_in_all_tenants(db).await
+}
+
+async fn get_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: TestClockId,
+) -> Result<TestClock, ClockError> {
+    store::find_for_update(tx, tenant, id).await?.ok_or_else(|| ClockError::NotFound(id.to_string()))
 }

@@ -1,6 +1,12 @@
 //! Customers are who is billed, where, in which currency and zone. They hold no money and no plan.
 
+mod body;
+mod events;
+mod http;
 mod model;
 pub mod service;
+mod store;
 
+pub use body::CustomerBody;
+pub use http::routes;
 pub use model::{Address, Customer};

@@ -1,12 +1,23 @@
 //! The verbs of customers.
 
 use accrue_core::{
-    id::{CustomerId, PaymentMethodId, TenantId},
+    id::{CustomerId, PaymentMethodId, TenantId, TestClockId},
     money::Currency,
 };
+use accrue_platform::{
+    check::Metadata,
+    db::is_unique_violation,
+    page::{PageError, PageQuery},
+};
+use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
-use super::model::Customer;
+use super::{
+    events,
+    model::{Address, Customer},
+    store,
+};
+use crate::auth::Tenant;
 
 /// Why a customer cannot be had or changed.
 #[derive(Debug, thiserror::Error)]
@@ -15,12 +26,25 @@ pub enum CustomerError {
     NotFound(String),
     #[error("another customer has the external id {0}")]
     ExternalIdTaken(String),
-    #[error("test clock {0} does not exist")]
-    NoSuchTestClock(String),
     #[error("the customer is billed in {0} already")]
     CurrencyFixed(Currency),
     #[error("the database failed")]
     Database(#[from] DbErr),
+}
+
+/// What a new customer is, checked.
+#[derive(Clone, Debug, Default)]
+pub struct NewCustomer {
+    pub external_id: Option<String>,
+    pub name: String,
+    pub email: Option<String>,
+    pub currency: Option<Currency>,
+    pub timezone: Option<String>,
+    pub locale: Option<String>,
+    pub address: Address,
+    pub tax_number: Option<String>,
+    pub test_clock: Option<TestClockId>,
+    pub metadata: Metadata,
 }
 
 /// By identifier, or by the tenant's own name for the customer.
@@ -29,8 +53,11 @@ pub async fn resolve(
     tenant: TenantId,
     reference: &str,
 ) -> Result<Customer, CustomerError> {
-    let _ = (db, tenant);
-    Err(CustomerError::NotFound(reference.to_owned()))
+    let found = match reference.parse::<CustomerId>() {
+        Ok(id) => store::find(db, tenant, id).await?,
+        Err(_) => store::find_by_external_id(db, tenant, reference).await?,
+    };
+    found.ok_or_else(|| CustomerError::NotFound(reference.to_owned()))
 }
 
 pub async fn get(
@@ -38,8 +65,67 @@ pub async fn get(
     tenant: TenantId,
     id: CustomerId,
 ) -> Result<Customer, CustomerError> {
-    let _ = (db, tenant);
-    Err(CustomerError::NotFound(id.to_string()))
+    store::find(db, tenant, id).await?.ok_or_else(|| CustomerError::NotFound(id.to_string()))
+}
+
+/// One page of customers, of one test clock if it is given.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    test_clock: Option<TestClockId>,
+    page: &PageQuery,
+) -> Result<Vec<Customer>, PageError> {
+    store::list(db, tenant, test_clock, page).await
+}
+
+pub async fn create(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    new: NewCustomer,
+) -> Result<Customer, CustomerError> {
+    let customer = Customer {
+        tenant_id: tenant.id,
+        id: CustomerId::new(now),
+        external_id: new.external_id,
+        name: new.name,
+        email: new.email,
+        currency: new.currency,
+        timezone: new.timezone,
+        locale: new.locale,
+        address: new.address,
+        tax_number: new.tax_number,
+        test_clock_id: new.test_clock,
+        default_payment_method_id: None,
+        metadata: new.metadata,
+        created_at: now,
+    };
+    store::insert(tx, &customer).await.map_err(|error| taken(error, &customer))?;
+    events::created(tx, now, &customer, tenant.livemode).await?;
+    Ok(customer)
+}
+
+/// Changes a customer by `change`, and tells if anything did change.
+pub async fn update(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    id: CustomerId,
+    change: impl FnOnce(&mut Customer),
+) -> Result<Customer, CustomerError> {
+    let before = find_for_update(tx, tenant.id, id).await?;
+    let mut after = before.clone();
+    change(&mut after);
+    if after.currency != before.currency
+        && let Some(currency) = before.currency
+    {
+        return Err(CustomerError::CurrencyFixed(currency));
+    }
+    if after != before {
+        store::save(tx, &after).await.map_err(|error| taken(error, &after))?;
+        events::updated(tx, now, &before, &after, tenant.livemode).await?;
+    }
+    Ok(after)
 }
 
 /// Makes a payment method the one that is charged; `None` for none.
@@ -49,8 +135,9 @@ pub async fn set_default_payment_method(
     id: CustomerId,
     method: Option<PaymentMethodId>,
 ) -> Result<(), CustomerError> {
-    let _ = (tx, tenant, id, method);
-    Ok(())
+    let mut customer = find_for_update(tx, tenant, id).await?;
+    customer.default_payment_method_id = method;
+    Ok(store::save(tx, &customer).await?)
 }
 
 /// The customer is billed in this currency from now on; refuses another one than before.
@@ -60,6 +147,30 @@ pub async fn fix_currency(
     id: CustomerId,
     currency: Currency,
 ) -> Result<(), CustomerError> {
-    let _ = (tx, tenant, id, currency);
-    Ok(())
+    let mut customer = find_for_update(tx, tenant, id).await?;
+    match customer.currency {
+        Some(fixed) if fixed == currency => Ok(()),
+        Some(fixed) => Err(CustomerError::CurrencyFixed(fixed)),
+        None => {
+            customer.currency = Some(currency);
+            Ok(store::save(tx, &customer).await?)
+        }
+    }
+}
+
+async fn find_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: CustomerId,
+) -> Result<Customer, CustomerError> {
+    store::find_for_update(tx, tenant, id).await?.ok_or_else(|| CustomerError::NotFound(id.to_string()))
+}
+
+fn taken(error: DbErr, customer: &Customer) -> CustomerError {
+    match &customer.external_id {
+        Some(external_id) if is_unique_violation(&error) => {
+            CustomerError::ExternalIdTaken(external_id.clone())
+        }
+        _ => error.into(),
+    }
 }

@@ -1,7 +1,10 @@
 //! The ledger keeps the books: balanced, immutable entries, posted in the transaction of their fact. It
 //! decides nothing.
 
+mod http;
 mod model;
 pub mod service;
+mod store;
 
-pub use model::{Account, Posting};
+pub use http::routes;
+pub use model::{Account, Finding, Posting};

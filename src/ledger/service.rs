@@ -1,39 +1,112 @@
 //! The verbs of the ledger.
 
-use accrue_core::{id::TenantId, money::Money};
+use std::collections::HashMap;
+
+use accrue_core::{
+    id::{LedgerAccountId, TenantId},
+    money::{Money, MoneyError},
+};
+use accrue_platform::page::{PageError, PageQuery};
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
-use super::model::{Account, Posting};
+use super::{
+    model::{Account, Entry, Finding, OpenAccount, Posting, TrialBalanceRow},
+    store,
+};
+use crate::customers::{self, service::CustomerError};
 
-/// Why a posting is refused.
+/// Why a posting is refused, or something of the books cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     #[error("the entries of {fact} {object_id} do not add up to zero")]
     Unbalanced { fact: &'static str, object_id: String },
+    #[error("ledger account {0} does not exist")]
+    NoSuchAccount(LedgerAccountId),
+    #[error(transparent)]
+    Customer(#[from] CustomerError),
+    #[error(transparent)]
+    Money(#[from] MoneyError),
+    #[error(transparent)]
+    Page(#[from] PageError),
     #[error("the database failed")]
     Database(#[from] DbErr),
 }
 
-/// Posts a fact. Entries of zero are left out; a posting without entries is not stored. The same fact of the
-/// same object twice is a unique violation: the whole transaction must be undone.
+/// Posts a fact (RULES 51). Entries of zero are left out; a posting without entries is not stored. The same
+/// fact of the same object twice is a unique violation: the whole transaction must be undone.
 pub async fn post(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: TenantId,
-    posting: Posting,
+    mut posting: Posting,
 ) -> Result<(), LedgerError> {
-    let _ = (tx, now, tenant, posting);
-    Ok(())
+    if !posting.is_balanced() {
+        return Err(LedgerError::Unbalanced { fact: posting.fact, object_id: posting.object_id });
+    }
+    posting.entries.retain(|(_, amount)| !amount.is_zero());
+    if posting.entries.is_empty() {
+        return Ok(());
+    }
+    let accounts = store::open_accounts(tx, now, tenant, &posting.entries).await?;
+    Ok(store::insert(tx, now, tenant, posting, &accounts).await?)
 }
 
-/// The sum of an account's entries in the currency of `zero`.
+/// The sum of an account's entries in the currency of `zero`: positive is a debit.
 pub async fn balance(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     account: &Account,
     zero: Money,
 ) -> Result<Money, LedgerError> {
-    let _ = (db, tenant, account);
-    Ok(zero)
+    Ok(store::balance(db, tenant, account, zero.currency()).await?)
+}
+
+/// Where a tenant's books do not balance: nowhere, or there is a bug.
+pub async fn verify(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Vec<Finding>, LedgerError> {
+    Ok(store::unbalanced(db, tenant).await?)
+}
+
+/// Debits and credits of each kind of account, sorted by currency.
+pub(super) async fn trial_balance(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+) -> Result<Vec<TrialBalanceRow>, LedgerError> {
+    Ok(store::trial_balance(db, tenant).await?)
+}
+
+/// Accounts, the youngest first, and their balances.
+pub(super) async fn list_accounts(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    code: Option<&str>,
+    customer: Option<&str>,
+    page: &PageQuery,
+) -> Result<Vec<(OpenAccount, Money)>, LedgerError> {
+    let owner = match customer {
+        Some(reference) => Some(customers::service::resolve(db, tenant, reference).await?.id.to_string()),
+        None => None,
+    };
+    let accounts = store::list_accounts(db, tenant, code, owner.as_deref(), page).await?;
+    let balances: HashMap<_, _> =
+        store::balances(db, tenant, accounts.iter().map(|account| account.id)).await?;
+    let with_balance = |account: OpenAccount| {
+        let minor = balances.get(&account.id).copied().unwrap_or_default();
+        let balance = Money::from_minor(minor, account.currency);
+        (account, balance)
+    };
+    Ok(accounts.into_iter().map(with_balance).collect())
+}
+
+/// Entries, the last posted first.
+pub(super) async fn list_entries(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    account: Option<LedgerAccountId>,
+    page: &PageQuery,
+) -> Result<Vec<Entry>, LedgerError> {
+    if let Some(id) = account {
+        store::find_account(db, tenant, id).await?.ok_or(LedgerError::NoSuchAccount(id))?;
+    }
+    Ok(store::list_entries(db, tenant, account, page).await?)
 }

@@ -1,4 +1,10 @@
 //! Metering is what was used: it takes events in, once each, and answers how much of a metric a customer
 //! used in a period. It knows no prices and no subscriptions.
 
+mod http;
+mod model;
 pub mod service;
+mod store;
+
+pub use http::routes;
+pub use model::UsageEvent;

@@ -72,3 +72,13 @@ impl Lease {
         tx.commit().await
     }
 }
+
+const RELEASE_ALL: &str = "update leases set expires_at = $1 where expires_at > $1";
+
+/// Ends every lease. Only for a process that knows it is alone: SQLite's, when it starts.
+pub async fn release_all(db: &Db, now: DateTime<Utc>) -> Result<(), DbErr> {
+    let tx = db.begin().await?;
+    let statement = Statement::from_sql_and_values(tx.get_database_backend(), RELEASE_ALL, [now.into()]);
+    tx.execute_raw(statement).await?;
+    tx.commit().await
+}

@@ -3,8 +3,8 @@
 //!
 //! What a card does is fixed by the token it was attached with ([`tokens`]): it pays, declines, asks for
 //! an action, or fails the way networks fail. Calls that move money carry an idempotency key and happen
-//! once per key. Errors are not answers: after any error but [`SandboxError::Timeout`] and
-//! [`SandboxError::Database`] nothing has happened, and the key is still free.
+//! once per key. Errors are not answers and are not remembered: after any but [`SandboxError::Timeout`] and
+//! [`SandboxError::Database`] nothing has happened.
 
 mod answers;
 mod cards;

@@ -1,0 +1,123 @@
+//! `accrue serve`: API, pages, workers, scheduler.
+
+use std::{net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
+
+use accrue_core::clock::SystemClock;
+use accrue_platform::{problem, problem::Problem, request, telemetry};
+use actix_web::{
+    App as ActixApp, HttpServer, ResponseError,
+    dev::{Server, ServerHandle},
+    error::InternalError,
+    middleware::{Compress, from_fn},
+    web::{self, Data, PathConfig},
+};
+use anyhow::Context;
+use utoipa_actix_web::AppExt;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::wire;
+use crate::{
+    api,
+    app::{App, start_workers},
+    auth::{self, KeyKind, Mode, NewKey},
+    config::Role,
+    system,
+};
+
+/// Requests get this long to end after a signal, jobs the rest of 25 seconds.
+const DRAIN_REQUESTS_SECONDS: u64 = 15;
+const DRAIN_JOBS: Duration = Duration::from_secs(9);
+
+/// Serve the API, the pages, the workers and the scheduler.
+#[derive(clap::Args)]
+pub struct Serve {
+    #[command(flatten)]
+    settings: super::Settings,
+    /// `all`, `api` or `worker`.
+    #[arg(long)]
+    role: Option<String>,
+    /// Address and port.
+    #[arg(long)]
+    listen: Option<String>,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let config = self.settings.load(&[("role", self.role), ("listen", self.listen)])?;
+        telemetry::init_logs(&config.log, config.log_format);
+        let listener = TcpListener::bind(&config.listen)
+            .with_context(|| format!("cannot listen on {}: is something else there?", config.listen))?;
+        let mails = config.smtp_url.is_none().then(|| config.mail_dir.clone());
+        let role = config.role;
+
+        let app = wire::build(config, Arc::new(SystemClock)).await?;
+        if let Some(key) = first_start(&app).await? {
+            println!("This is a new database. Your test key, shown this once:\n\n    {key}\n");
+        }
+        println!("Accrue is ready on {} (API: /docs)", app.config.public_url);
+        if let Some(folder) = mails {
+            println!(
+                "Mails are written to {}/ as .eml files: set ACCRUE_SMTP_URL to send them.",
+                folder.display()
+            );
+        }
+        let workers = (role != Role::Api).then(|| start_workers(&app));
+        start(&app, listener)?.await?;
+        if let Some(workers) = workers {
+            workers.stop(DRAIN_JOBS).await;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Opens the first account of a new database, and makes its first test key.
+pub async fn first_start(app: &App) -> anyhow::Result<Option<String>> {
+    let tx = app.db.begin().await?;
+    if auth::service::first_tenant(&tx, Mode::Test).await?.is_some() {
+        return Ok(None);
+    }
+    let now = app.now();
+    let (_, test) = auth::service::open_account(&tx, "My company", now).await?;
+    let new =
+        NewKey { name: "first key".to_owned(), kind: KeyKind::Secret, scopes: Vec::new(), expires_at: None };
+    let (_, key) = auth::service::create_key(&tx, &test, new, now).await?;
+    tx.commit().await?;
+    Ok(Some(key))
+}
+
+/// Starts to serve on a socket. A process whose role is `worker` serves only health and metrics.
+pub fn start(app: &App, listener: TcpListener) -> std::io::Result<Server> {
+    let document = api::openapi();
+    let (data, worker_only) = (app.clone(), app.config.role == Role::Worker);
+    let server = HttpServer::new(move || {
+        let (actix, _) = ActixApp::new()
+            .wrap(Compress::default())
+            .wrap(from_fn(request::middleware))
+            .app_data(Data::new(data.clone()))
+            .app_data(Data::new(document.clone()))
+            .app_data(PathConfig::default().error_handler(|error, _| {
+                let problem = Problem::new(&problem::UNREADABLE, format!("the address: {error}"));
+                let answer = problem.error_response();
+                InternalError::from_response(error, answer).into()
+            }))
+            .into_utoipa_app()
+            .configure(if worker_only { system::routes } else { api::routes })
+            .split_for_parts();
+        actix
+            .service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", document.clone()))
+            .service(web::redirect("/docs", "/docs/"))
+            .default_service(web::to(system::not_routed))
+    });
+    let server = server
+        .listen(listener)?
+        .shutdown_timeout(DRAIN_REQUESTS_SECONDS)
+        .client_request_timeout(Duration::from_secs(10))
+        .keep_alive(Duration::from_secs(75))
+        .run();
+    Ok(server)
+}
+
+/// Ends a server that [`start`] started, letting requests end first.
+pub async fn stop(server: ServerHandle) {
+    server.stop(true).await;
+}

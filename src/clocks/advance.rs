@@ -1,0 +1,82 @@
+//! Moves a clock, stopping at every instant at which something falls due, and has it done there.
+
+use std::time::Duration;
+
+use accrue_core::id::{RequestId, TenantId, TestClockId};
+use accrue_platform::{lease::Lease, queue};
+use chrono::{DateTime, Utc};
+use sea_orm::DbErr;
+
+use super::service::{self, ClockError};
+use crate::app::{App, drain_test_clock};
+
+const LEASE_TTL: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Why a movement did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DriveError {
+    #[error("another process moves the clock")]
+    Elsewhere,
+    #[error(
+        "something that was due at {0} could not be done: GET /v1/jobs tells why; retry it there, then advance again"
+    )]
+    Stuck(DateTime<Utc>),
+    #[error(transparent)]
+    Clock(#[from] ClockError),
+    #[error("the database failed")]
+    Database(#[from] DbErr),
+}
+
+/// Brings a clock to where it is going. Safe to be killed anywhere, and to be called again.
+pub(super) async fn drive(app: &App, tenant: TenantId, id: TestClockId) -> Result<(), DriveError> {
+    let name = format!("test_clock:{id}");
+    let holder = RequestId::new(app.now()).to_string();
+    let lease =
+        Lease::take(&app.db, &name, &holder, app.now(), LEASE_TTL).await?.ok_or(DriveError::Elsewhere)?;
+    let driven = drive_leased(app, tenant, id, &lease).await;
+    lease.release(&app.db, app.now()).await?;
+    driven
+}
+
+async fn drive_leased(app: &App, tenant: TenantId, id: TestClockId, lease: &Lease) -> Result<(), DriveError> {
+    loop {
+        if !lease.renew(&app.db, app.now(), LEASE_TTL).await? {
+            return Err(DriveError::Elsewhere);
+        }
+        let clock = service::get(app.db.reader(), tenant, id).await?;
+        let Some(advance) = clock.advancing else { return Ok(()) };
+        drain_test_clock(app, tenant, id, clock.now_at).await?;
+
+        let job_due = queue::next_due(app.db.reader(), tenant, id).await?;
+        if job_due.is_some_and(|at| at <= clock.now_at) {
+            // Another process holds it, or died with it: its lease ends.
+            tokio::time::sleep(PATIENCE).await;
+            continue;
+        }
+        let next = [job_due, next_of_sweeps(app, tenant, id).await?].into_iter().flatten().min();
+        let tx = app.db.begin().await?;
+        match next {
+            Some(at) if at <= clock.now_at => return Err(DriveError::Stuck(at)),
+            Some(at) if at <= advance.to => service::set_now(&tx, tenant, id, at).await?,
+            _ => {
+                service::set_now(&tx, tenant, id, advance.to).await?;
+                service::end_advance(&tx, tenant, id).await?;
+            }
+        }
+        tx.commit().await?;
+    }
+}
+
+async fn next_of_sweeps(
+    app: &App,
+    tenant: TenantId,
+    id: TestClockId,
+) -> Result<Option<DateTime<Utc>>, DbErr> {
+    let mut soonest = None;
+    for next_due in app.work.sweeps().filter_map(|sweep| sweep.next_due) {
+        let due = next_due(&app.db, tenant, id).await?;
+        soonest = [soonest, due].into_iter().flatten().min();
+    }
+    Ok(soonest)
+}

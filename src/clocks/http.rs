@@ -1,0 +1,194 @@
+//! Test clocks over HTTP.
+
+use std::time::Duration;
+
+use accrue_core::id::TestClockId;
+use accrue_platform::{
+    body::{Body, Query},
+    check::{Check, Metadata},
+    outbox,
+    page::{Page, PageQuery},
+    problem::{self, Problem, ProblemBody},
+};
+use actix_web::{get, http::StatusCode, post, web::Path};
+use chrono::{DateTime, Datelike, SubsecRound, Utc};
+use serde::Deserialize;
+use tokio::time::timeout;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{
+    advance::{DriveError, drive},
+    body::TestClockBody,
+    model::Advance,
+    service::{self, ClockError},
+};
+use crate::{
+    app::App,
+    auth::{Answer, Read, Write, resource},
+};
+
+/// A longer movement goes on after the answer, which then says `advancing`.
+const ANSWER_WITHIN: Duration = Duration::from_secs(50);
+const TIMELINE_MAX: u64 = 1000;
+
+/// Mounts the endpoints.
+pub fn routes(config: &mut ServiceConfig) {
+    config.service(create).service(list).service(get_one).service(advance);
+}
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateTestClock {
+    /// Where it stands at first.
+    now: DateTime<Utc>,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+/// Where to move the clock.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AdvanceTestClock {
+    to: DateTime<Utc>,
+}
+
+fn check_instant(check: &mut Check, pointer: &str, at: DateTime<Utc>) {
+    if !(1970..=9000).contains(&at.year()) {
+        check.refuse(pointer, "out_of_range", "lies between the years 1970 and 9000");
+    }
+}
+
+/// Create a test clock.
+#[utoipa::path(
+    tag = "test clocks",
+    request_body = CreateTestClock,
+    responses(
+        (status = 201, description = "The clock", body = TestClockBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/v1/test_clocks")]
+async fn create(write: Write<resource::Clocks>, body: Body<CreateTestClock>) -> Answer {
+    let CreateTestClock { now, name, metadata } = body.0;
+    let mut check = Check::new();
+    check_instant(&mut check, "/now", now);
+    check.metadata("/metadata", &metadata);
+    check.finish()?;
+
+    let tx = write.begin().await?;
+    let now = now.trunc_subsecs(6);
+    let clock = service::create(&tx, write.app.now(), &write.tenant, name, now, metadata).await?;
+    let body = TestClockBody::from(clock);
+    write.commit(tx, StatusCode::CREATED, body.id, &body).await
+}
+
+/// List test clocks.
+#[utoipa::path(
+    tag = "test clocks",
+    params(PageQuery),
+    responses((status = 200, description = "A page of clocks", body = Page<TestClockBody>)),
+)]
+#[get("/v1/test_clocks")]
+async fn list(read: Read<resource::Clocks>, page: Query<PageQuery>) -> Answer {
+    let clocks = service::list(read.db(), read.tenant_id(), &page.0).await?;
+    read.answer(&Page::of(&page.0, "/v1/test_clocks", clocks, TestClockBody::from))
+}
+
+/// Get a test clock.
+#[utoipa::path(
+    tag = "test clocks",
+    params(("id" = String, Path, description = "The clock's identifier")),
+    responses(
+        (status = 200, description = "The clock", body = TestClockBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[get("/v1/test_clocks/{id}")]
+async fn get_one(read: Read<resource::Clocks>, id: Path<String>) -> Answer {
+    let clock = service::get(read.db(), read.tenant_id(), id.parse()?).await?;
+    read.answer(&TestClockBody::from(clock))
+}
+
+/// Move a test clock forward.
+///
+/// Everything that falls due on the way is done, in order: renewals, invoices, charges, dunning, mails,
+/// webhooks. The answer tells what happened. A movement of more than 50 seconds goes on after the answer,
+/// whose status is then 202: ask again with the same `to`, or read the clock until it is `ready`.
+#[utoipa::path(
+    tag = "test clocks",
+    params(("id" = String, Path, description = "The clock's identifier")),
+    request_body = AdvanceTestClock,
+    responses(
+        (status = 200, description = "The clock has arrived, and what happened on the way", body = TestClockBody),
+        (status = 202, description = "The clock is still on its way", body = TestClockBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/v1/test_clocks/{id}/advance")]
+async fn advance(write: Write<resource::Clocks>, id: Path<String>, body: Body<AdvanceTestClock>) -> Answer {
+    let id: TestClockId = id.parse()?;
+    let mut check = Check::new();
+    check_instant(&mut check, "/to", body.0.to);
+    check.finish()?;
+
+    let tx = write.begin().await?;
+    let movement = service::begin_advance(&tx, write.tenant_id(), id, body.0.to.trunc_subsecs(6)).await?;
+    tx.commit().await?;
+
+    let arrived = arrive(&write.app, &write, id).await?;
+    let clock = service::get(write.db(), write.tenant_id(), id).await?;
+    let body = TestClockBody::from(clock).with_timeline(happened(&write, id, movement).await?);
+    let status = if arrived { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let tx = write.begin().await?;
+    write.commit(tx, status, id, &body).await
+}
+
+/// Drives the clock, or waits for the process that does; `false` if it is still under way.
+async fn arrive(app: &App, write: &Write<resource::Clocks>, id: TestClockId) -> Result<bool, Problem> {
+    let (driver, tenant) = (app.clone(), write.tenant_id());
+    // A task of its own: it goes on when the client hangs up.
+    let driving = tokio::spawn(async move {
+        loop {
+            match drive(&driver, tenant, id).await {
+                Err(DriveError::Elsewhere) => tokio::time::sleep(Duration::from_millis(100)).await,
+                ended => return ended,
+            }
+        }
+    });
+    match timeout(ANSWER_WITHIN, driving).await {
+        Err(_) => Ok(false),
+        Ok(Ok(ended)) => ended.map(|()| true).map_err(Into::into),
+        Ok(Err(panicked)) => Err(Problem::internal(&panicked)),
+    }
+}
+
+async fn happened(
+    write: &Write<resource::Clocks>,
+    id: TestClockId,
+    movement: Advance,
+) -> Result<Vec<outbox::Event>, Problem> {
+    Ok(outbox::of_test_clock(write.db(), write.tenant_id(), id, movement.from, TIMELINE_MAX).await?)
+}
+
+impl From<ClockError> for Problem {
+    fn from(error: ClockError) -> Self {
+        match error {
+            ClockError::NotFound(_) => Self::not_found("test clock"),
+            ClockError::LiveMode => Self::field("/test_clock", "test_mode_only", error.to_string()),
+            ClockError::Advance(_) => Self::new(&problem::ILLEGAL_TRANSITION, error.to_string()),
+            ClockError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<DriveError> for Problem {
+    fn from(error: DriveError) -> Self {
+        match error {
+            DriveError::Clock(error) => error.into(),
+            DriveError::Database(error) => error.into(),
+            DriveError::Elsewhere | DriveError::Stuck(_) => Self::new(&problem::CONFLICT, error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What a test clock is.
+
+use accrue_core::id::{TenantId, TestClockId};
+use accrue_platform::check::Metadata;
+use chrono::{DateTime, Utc};
+
+/// A time that is moved by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestClock {
+    pub tenant_id: TenantId,
+    pub id: TestClockId,
+    pub name: String,
+    pub now_at: DateTime<Utc>,
+    /// Where it is being moved to; `None` while it rests.
+    pub advancing: Option<Advance>,
+    pub metadata: Metadata,
+    pub created_at: DateTime<Utc>,
+}
+
+/// A movement that is under way, or was when the process died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advance {
+    pub from: DateTime<Utc>,
+    pub to: DateTime<Utc>,
+}
+
+/// Why a clock cannot be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdvanceError {
+    #[error("time does not run backwards: the clock stands at {0}")]
+    Backwards(DateTime<Utc>),
+    #[error("the clock is being advanced to {0} already")]
+    UnderWay(DateTime<Utc>),
+}
+
+impl TestClock {
+    /// Begins to move it. Asking for the movement that is under way joins it.
+    pub fn begin(&mut self, to: DateTime<Utc>) -> Result<Advance, AdvanceError> {
+        match self.advancing {
+            Some(advance) if advance.to == to => Ok(advance),
+            Some(advance) => Err(AdvanceError::UnderWay(advance.to)),
+            None if to < self.now_at => Err(AdvanceError::Backwards(self.now_at)),
+            None => {
+                let advance = Advance { from: self.now_at, to };
+                self.advancing = Some(advance);
+                Ok(advance)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock() -> TestClock {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        TestClock {
+            tenant_id: TenantId::new(now),
+            id: TestClockId::new(now),
+            name: String::new(),
+            now_at: now,
+            advancing: None,
+            metadata: Metadata::new(),
+            created_at: now,
+        }
+    }
+
+    #[test]
+    fn time_does_not_run_backwards() {
+        let mut clock = clock();
+        let earlier = "2025-12-31T23:59:59Z".parse().unwrap();
+        assert_eq!(clock.begin(earlier), Err(AdvanceError::Backwards(clock.now_at)));
+    }
+
+    #[test]
+    fn the_movement_that_is_under_way_can_be_joined_but_not_changed() {
+        let mut clock = clock();
+        let (to, elsewhere) =
+            ("2026-02-01T00:00:00Z".parse().unwrap(), "2026-03-01T00:00:00Z".parse().unwrap());
+        let advance = clock.begin(to).unwrap();
+        assert_eq!(clock.begin(to), Ok(advance));
+        assert_eq!(clock.begin(elsewhere), Err(AdvanceError::UnderWay(to)));
+    }
+}

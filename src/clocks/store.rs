@@ -1,0 +1,116 @@
+//! Test clocks in the database.
+
+use accrue_core::id::{TenantId, TestClockId};
+use accrue_platform::{
+    check::Metadata,
+    column::Json,
+    page::{PageError, PageQuery},
+};
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QuerySelect, entity::prelude::*,
+};
+
+use super::model::{Advance, TestClock};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "test_clocks")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub tenant_id: TenantId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: TestClockId,
+    pub name: String,
+    pub now_at: DateTime<Utc>,
+    pub advancing_to: Option<DateTime<Utc>>,
+    pub advancing_from: Option<DateTime<Utc>>,
+    pub metadata: Json<Metadata>,
+    pub created_at: DateTime<Utc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Every query starts here, so that none can forget its tenant.
+fn of(tenant: TenantId) -> Select<Entity> {
+    Entity::find().filter(Column::TenantId.eq(tenant))
+}
+
+pub(super) async fn find(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: TestClockId,
+) -> Result<Option<TestClock>, DbErr> {
+    Ok(of(tenant).filter(Column::Id.eq(id)).one(db).await?.map(Into::into))
+}
+
+pub(super) async fn find_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: TestClockId,
+) -> Result<Option<TestClock>, DbErr> {
+    Ok(of(tenant).filter(Column::Id.eq(id)).lock_exclusive().one(tx).await?.map(Into::into))
+}
+
+pub(super) async fn list(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    page: &PageQuery,
+) -> Result<Vec<TestClock>, PageError> {
+    let rows = page.fetch::<Entity, TestClockId>(of(tenant), Column::Id, db).await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// Every tenant's clocks whose movement is under way, or was when a process died.
+pub(super) async fn advancing_in_all_tenants(db: &impl ConnectionTrait) -> Result<Vec<TestClock>, DbErr> {
+    let rows = Entity::find().filter(Column::AdvancingTo.is_not_null()).limit(100).all(db).await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+pub(super) async fn insert(tx: &DatabaseTransaction, clock: &TestClock) -> Result<(), DbErr> {
+    let row = ActiveModel {
+        tenant_id: Set(clock.tenant_id),
+        id: Set(clock.id),
+        name: Set(clock.name.clone()),
+        metadata: Set(Json(clock.metadata.clone())),
+        created_at: Set(clock.created_at),
+        ..movable(clock)
+    };
+    Entity::insert(row).exec_without_returning(tx).await.map(drop)
+}
+
+pub(super) async fn save(tx: &DatabaseTransaction, clock: &TestClock) -> Result<(), DbErr> {
+    Entity::update_many()
+        .set(movable(clock))
+        .filter(Column::TenantId.eq(clock.tenant_id))
+        .filter(Column::Id.eq(clock.id))
+        .exec(tx)
+        .await
+        .map(drop)
+}
+
+fn movable(clock: &TestClock) -> ActiveModel {
+    ActiveModel {
+        now_at: Set(clock.now_at),
+        advancing_to: Set(clock.advancing.map(|advance| advance.to)),
+        advancing_from: Set(clock.advancing.map(|advance| advance.from)),
+        ..Default::default()
+    }
+}
+
+impl From<Model> for TestClock {
+    fn from(row: Model) -> Self {
+        let advancing = row.advancing_from.zip(row.advancing_to).map(|(from, to)| Advance { from, to });
+        Self {
+            tenant_id: row.tenant_id,
+            id: row.id,
+            name: row.name,
+            now_at: row.now_at,
+            advancing,
+            metadata: row.metadata.0,
+            created_at: row.created_at,
+        }
+    }
+}

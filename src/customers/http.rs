@@ -1,0 +1,263 @@
+//! Customers over HTTP.
+
+use accrue_core::id::TestClockId;
+use accrue_platform::{
+    body::{Body, Query},
+    check::{Check, Metadata},
+    page::{Page, PageQuery},
+    problem::{self, Problem, ProblemBody},
+};
+use actix_web::{get, http::StatusCode, patch, post, web::Path};
+use serde::Deserialize;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{
+    body::CustomerBody,
+    model::{Address, Customer},
+    service::{self, CustomerError, NewCustomer},
+};
+use crate::{
+    auth::{Answer, Read, Write, resource},
+    clocks,
+};
+
+/// Mounts the endpoints.
+pub fn routes(config: &mut ServiceConfig) {
+    config.service(create).service(list).service(get_one).service(update);
+}
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateCustomer {
+    /// Your own name for the customer; it can be used wherever an identifier is asked for.
+    #[schema(example = "acme")]
+    external_id: Option<String>,
+    #[schema(example = "Acme Corp")]
+    name: String,
+    #[schema(example = "billing@acme.example")]
+    email: Option<String>,
+    #[schema(example = "USD")]
+    currency: Option<String>,
+    #[schema(example = "Europe/Berlin")]
+    timezone: Option<String>,
+    #[schema(example = "en")]
+    locale: Option<String>,
+    #[serde(default)]
+    address: Address,
+    tax_number: Option<String>,
+    /// Test mode only: the clock that everything about this customer goes by.
+    test_clock: Option<String>,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+impl CreateCustomer {
+    fn check(self) -> Result<NewCustomer, Problem> {
+        let mut check = Check::new();
+        check.optional_code("/external_id", self.external_id.as_deref());
+        check.text("/name", &self.name, 200);
+        check_contact(&mut check, self.email.as_deref(), self.timezone.as_deref(), self.locale.as_deref());
+        check_address(&mut check, &self.address);
+        check.optional_text("/tax_number", self.tax_number.as_deref(), 50);
+        check.metadata("/metadata", &self.metadata);
+        let currency = self.currency.and_then(|code| check.currency("/currency", &code));
+        check.finish()?;
+        Ok(NewCustomer {
+            external_id: self.external_id,
+            name: self.name,
+            email: self.email,
+            currency,
+            timezone: self.timezone,
+            locale: self.locale,
+            address: self.address,
+            tax_number: self.tax_number,
+            test_clock: None,
+            metadata: self.metadata,
+        })
+    }
+}
+
+fn check_contact(check: &mut Check, email: Option<&str>, timezone: Option<&str>, locale: Option<&str>) {
+    check.optional_email("/email", email);
+    check.optional_zone("/timezone", timezone);
+    if locale.is_some_and(|locale| !is_locale(locale)) {
+        check.refuse("/locale", "malformed", "is not a language tag like en or de-AT");
+    }
+}
+
+fn is_locale(locale: &str) -> bool {
+    let mut parts = locale.split('-');
+    let language = parts.next().is_some_and(|part| (2..=3).contains(&part.len()));
+    let alphanumeric = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    language
+        && locale.len() <= 35
+        && locale.split('-').all(|part| (1..=8).contains(&part.len()) && alphanumeric(part))
+}
+
+fn check_address(check: &mut Check, address: &Address) {
+    let Address { line1, line2, postal_code, city, region, country } = address;
+    let parts = [
+        ("line1", line1),
+        ("line2", line2),
+        ("postal_code", postal_code),
+        ("city", city),
+        ("region", region),
+    ];
+    for (name, part) in parts {
+        check.optional_text(&format!("/address/{name}"), part.as_deref(), 200);
+    }
+    let is_country = |code: &str| code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+    if country.as_deref().is_some_and(|code| !is_country(code)) {
+        check.refuse("/address/country", "malformed", "is not an ISO 3166 code like DE");
+    }
+}
+
+/// What to change; what is not named stays.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateCustomer {
+    external_id: Option<String>,
+    name: Option<String>,
+    email: Option<String>,
+    currency: Option<String>,
+    timezone: Option<String>,
+    locale: Option<String>,
+    address: Option<Address>,
+    tax_number: Option<String>,
+    metadata: Option<Metadata>,
+}
+
+impl UpdateCustomer {
+    fn check(self) -> Result<impl FnOnce(&mut Customer), Problem> {
+        let mut check = Check::new();
+        check.optional_code("/external_id", self.external_id.as_deref());
+        check.optional_text("/name", self.name.as_deref(), 200);
+        check_contact(&mut check, self.email.as_deref(), self.timezone.as_deref(), self.locale.as_deref());
+        self.address.iter().for_each(|address| check_address(&mut check, address));
+        check.optional_text("/tax_number", self.tax_number.as_deref(), 50);
+        self.metadata.iter().for_each(|metadata| check.metadata("/metadata", metadata));
+        let currency = self.currency.as_deref().and_then(|code| check.currency("/currency", code));
+        check.finish()?;
+        Ok(move |customer: &mut Customer| {
+            customer.external_id = self.external_id.or(customer.external_id.take());
+            customer.name = self.name.unwrap_or_else(|| customer.name.clone());
+            customer.email = self.email.or(customer.email.take());
+            customer.currency = currency.or(customer.currency);
+            customer.timezone = self.timezone.or(customer.timezone.take());
+            customer.locale = self.locale.or(customer.locale.take());
+            customer.address = self.address.unwrap_or_else(|| customer.address.clone());
+            customer.tax_number = self.tax_number.or(customer.tax_number.take());
+            customer.metadata = self.metadata.unwrap_or_else(|| customer.metadata.clone());
+        })
+    }
+}
+
+/// Create a customer.
+#[utoipa::path(
+    tag = "customers",
+    request_body = CreateCustomer,
+    responses(
+        (status = 201, description = "The customer", body = CustomerBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/v1/customers")]
+async fn create(write: Write<resource::Customers>, mut body: Body<CreateCustomer>) -> Answer {
+    let test_clock = body.0.test_clock.take();
+    let mut new = body.0.check()?;
+
+    let tx = write.begin().await?;
+    new.test_clock = clocks::service::resolve(&tx, &write.tenant, test_clock.as_deref()).await?;
+    let now = clocks::service::now_of(&tx, &*write.app.clock, write.tenant_id(), new.test_clock).await?;
+    let customer = service::create(&tx, now, &write.tenant, new).await?;
+    let body = CustomerBody::new(customer, write.tenant.livemode);
+    write.commit(tx, StatusCode::CREATED, body.id, &body).await
+}
+
+/// Which customers to list.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct CustomerFilter {
+    /// Only those that hang on this test clock.
+    test_clock: Option<String>,
+}
+
+/// List customers.
+#[utoipa::path(
+    tag = "customers",
+    params(CustomerFilter, PageQuery),
+    responses(
+        (status = 200, description = "A page of customers", body = Page<CustomerBody>),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[get("/v1/customers")]
+async fn list(
+    read: Read<resource::Customers>,
+    filter: Query<CustomerFilter>,
+    page: Query<PageQuery>,
+) -> Answer {
+    let clock = filter.0.test_clock.as_deref().map(str::parse::<TestClockId>).transpose()?;
+    let customers = service::list(read.db(), read.tenant_id(), clock, &page.0).await?;
+    let body = |customer| CustomerBody::new(customer, read.tenant.livemode);
+    read.answer(&Page::of(&page.0, "/v1/customers", customers, body))
+}
+
+/// Get a customer.
+#[utoipa::path(
+    tag = "customers",
+    params(("id" = String, Path, description = "The customer's identifier, or your own name for it")),
+    responses(
+        (status = 200, description = "The customer", body = CustomerBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[get("/v1/customers/{id}")]
+async fn get_one(read: Read<resource::Customers>, id: Path<String>) -> Answer {
+    let customer = service::resolve(read.db(), read.tenant_id(), &id).await?;
+    read.answer(&CustomerBody::new(customer, read.tenant.livemode))
+}
+
+/// Change a customer.
+#[utoipa::path(
+    tag = "customers",
+    params(("id" = String, Path, description = "The customer's identifier, or your own name for it")),
+    request_body = UpdateCustomer,
+    responses(
+        (status = 200, description = "The customer as it is now", body = CustomerBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[patch("/v1/customers/{id}")]
+async fn update(write: Write<resource::Customers>, id: Path<String>, body: Body<UpdateCustomer>) -> Answer {
+    let change = body.0.check()?;
+
+    let tx = write.begin().await?;
+    let found = service::resolve(&tx, write.tenant_id(), &id).await?;
+    let now = clocks::service::now_of(&tx, &*write.app.clock, write.tenant_id(), found.test_clock_id).await?;
+    let customer = service::update(&tx, now, &write.tenant, found.id, change).await?;
+    let body = CustomerBody::new(customer, write.tenant.livemode);
+    write.commit(tx, StatusCode::OK, body.id, &body).await
+}
+
+impl From<CustomerError> for Problem {
+    fn from(error: CustomerError) -> Self {
+        match error {
+            CustomerError::NotFound(_) => Self::not_found("customer"),
+            CustomerError::ExternalIdTaken(_) => Self::new(&problem::CONFLICT, error.to_string()),
+            CustomerError::CurrencyFixed(_) => Self::field("/currency", "fixed", error.to_string()),
+            CustomerError::Database(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn language_tags_are_recognized() {
+        assert!(["en", "de-AT", "zh-Hant-TW"].into_iter().all(is_locale));
+        assert!(!["", "e", "en_US", "english", "en-", "-"].into_iter().any(is_locale));
+    }
+}

@@ -1,0 +1,142 @@
+//! Customers in the database.
+
+use accrue_core::id::{CustomerId, PaymentMethodId, TenantId, TestClockId};
+use accrue_platform::{
+    check::Metadata,
+    column::Json,
+    page::{PageError, PageQuery},
+};
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QuerySelect, entity::prelude::*,
+};
+
+use super::model::{Address, Customer};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "customers")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub tenant_id: TenantId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: CustomerId,
+    pub external_id: Option<String>,
+    pub name: String,
+    pub email: Option<String>,
+    pub currency: Option<String>,
+    pub timezone: Option<String>,
+    pub locale: Option<String>,
+    pub address: Json<Address>,
+    pub tax_number: Option<String>,
+    pub test_clock_id: Option<TestClockId>,
+    pub default_payment_method_id: Option<PaymentMethodId>,
+    pub metadata: Json<Metadata>,
+    pub created_at: DateTime<Utc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Every query starts here, so that none can forget its tenant.
+fn of(tenant: TenantId) -> Select<Entity> {
+    Entity::find().filter(Column::TenantId.eq(tenant))
+}
+
+pub(super) async fn find(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: CustomerId,
+) -> Result<Option<Customer>, DbErr> {
+    Ok(of(tenant).filter(Column::Id.eq(id)).one(db).await?.map(Into::into))
+}
+
+pub(super) async fn find_by_external_id(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    external_id: &str,
+) -> Result<Option<Customer>, DbErr> {
+    Ok(of(tenant).filter(Column::ExternalId.eq(external_id)).one(db).await?.map(Into::into))
+}
+
+pub(super) async fn find_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: CustomerId,
+) -> Result<Option<Customer>, DbErr> {
+    Ok(of(tenant).filter(Column::Id.eq(id)).lock_exclusive().one(tx).await?.map(Into::into))
+}
+
+pub(super) async fn list(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    test_clock: Option<TestClockId>,
+    page: &PageQuery,
+) -> Result<Vec<Customer>, PageError> {
+    let mut select = of(tenant);
+    if let Some(clock) = test_clock {
+        select = select.filter(Column::TestClockId.eq(clock));
+    }
+    let rows = page.fetch::<Entity, CustomerId>(select, Column::Id, db).await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+pub(super) async fn insert(tx: &DatabaseTransaction, customer: &Customer) -> Result<(), DbErr> {
+    let row = ActiveModel {
+        tenant_id: Set(customer.tenant_id),
+        id: Set(customer.id),
+        test_clock_id: Set(customer.test_clock_id),
+        created_at: Set(customer.created_at),
+        ..changeable(customer)
+    };
+    Entity::insert(row).exec_without_returning(tx).await.map(drop)
+}
+
+pub(super) async fn save(tx: &DatabaseTransaction, customer: &Customer) -> Result<(), DbErr> {
+    let row = changeable(customer);
+    Entity::update_many()
+        .set(row)
+        .filter(Column::TenantId.eq(customer.tenant_id))
+        .filter(Column::Id.eq(customer.id))
+        .exec(tx)
+        .await
+        .map(drop)
+}
+
+fn changeable(customer: &Customer) -> ActiveModel {
+    ActiveModel {
+        external_id: Set(customer.external_id.clone()),
+        name: Set(customer.name.clone()),
+        email: Set(customer.email.clone()),
+        currency: Set(customer.currency.map(|currency| currency.code().to_owned())),
+        timezone: Set(customer.timezone.clone()),
+        locale: Set(customer.locale.clone()),
+        address: Set(Json(customer.address.clone())),
+        tax_number: Set(customer.tax_number.clone()),
+        default_payment_method_id: Set(customer.default_payment_method_id),
+        metadata: Set(Json(customer.metadata.clone())),
+        ..Default::default()
+    }
+}
+
+impl From<Model> for Customer {
+    fn from(row: Model) -> Self {
+        Self {
+            tenant_id: row.tenant_id,
+            id: row.id,
+            external_id: row.external_id,
+            name: row.name,
+            email: row.email,
+            currency: row.currency.and_then(|code| code.parse().ok()),
+            timezone: row.timezone,
+            locale: row.locale,
+            address: row.address.0,
+            tax_number: row.tax_number,
+            test_clock_id: row.test_clock_id,
+            default_payment_method_id: row.default_payment_method_id,
+            metadata: row.metadata.0,
+            created_at: row.created_at,
+        }
+    }
+}

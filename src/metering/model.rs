@@ -1,0 +1,348 @@
+//! What a usage event is, whether it may be taken, and what happened to it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use accrue_core::{
+    calendar::Period,
+    id::{CustomerId, TenantId, UsageEventId},
+    usage::{Properties, Property},
+};
+use accrue_platform::problem::FieldError;
+use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::catalog::Metric;
+
+const METADATA_KEYS_MAX: usize = 50;
+const METADATA_BYTES_MAX: usize = 8 * 1024;
+const PAST_MAX: TimeDelta = TimeDelta::days(35);
+const FUTURE_MAX: TimeDelta = TimeDelta::minutes(5);
+
+/// Something that a customer did and that is, perhaps, to be paid for. Never changed once taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageEvent {
+    pub tenant_id: TenantId,
+    pub id: UsageEventId,
+    /// The caller's own name for the event; unique per source, for ever (RULES 17).
+    pub event_id: String,
+    /// Which of the caller's systems sent it; empty if it did not say.
+    pub source: String,
+    pub event_name: String,
+    pub customer_id: CustomerId,
+    pub timestamp: DateTime<Utc>,
+    /// A JSON object; its numbers have the digits with which they were sent.
+    pub metadata: String,
+    /// When it arrived, by the customer's clock.
+    pub received_at: DateTime<Utc>,
+}
+
+/// An event as it was sent, whole and well-formed.
+#[derive(Clone, Debug)]
+pub(super) struct SentEvent {
+    pub event_id: String,
+    pub source: String,
+    pub event_name: String,
+    /// The customer's identifier or the caller's own name for it.
+    pub customer: String,
+    pub timestamp: Option<DateTime<Utc>>,
+    pub metadata: EventMetadata,
+}
+
+/// What an event says about itself.
+#[derive(Clone, Debug)]
+pub(super) struct EventMetadata {
+    /// Keys sorted, values as they were sent: the same metadata is the same text.
+    json: String,
+    properties: Properties,
+}
+
+impl EventMetadata {
+    /// Refuses too many keys, too many bytes, and texts that are not Unicode.
+    pub fn try_new(values: &BTreeMap<String, Box<RawValue>>) -> Result<Self, FieldError> {
+        let refuse = |code, detail: String| FieldError::new("/metadata", code, detail);
+        if values.len() > METADATA_KEYS_MAX {
+            return Err(refuse("metadata_too_large", format!("has at most {METADATA_KEYS_MAX} keys")));
+        }
+        let json = serde_json::to_string(values).expect("read from JSON");
+        if json.len() > METADATA_BYTES_MAX {
+            return Err(refuse("metadata_too_large", format!("has at most {METADATA_BYTES_MAX} bytes")));
+        }
+        let properties =
+            serde_json::from_str(&json).map_err(|error| refuse("malformed", error.to_string()))?;
+        Ok(Self { json, properties })
+    }
+}
+
+/// What identifies an event within its tenant: source and event id.
+pub(super) type Identity = (String, String);
+
+/// What is remembered of an event to know it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Remembered {
+    pub id: UsageEventId,
+    pub body_hash: Vec<u8>,
+}
+
+/// A sent event of a known customer, ready to be stored.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    /// Its place in the request.
+    pub index: usize,
+    pub event: UsageEvent,
+    /// Of what was sent, not of what was filled in: a repeated event without a time stays the same event.
+    pub body_hash: Vec<u8>,
+    /// Why it may not be stored; if it is stored already, this does not matter any more.
+    pub refused: Option<FieldError>,
+}
+
+impl Candidate {
+    /// `now` is the customer's time. `backfill` lifts the bound of the past.
+    pub fn new(
+        tenant: TenantId,
+        index: usize,
+        sent: SentEvent,
+        customer: CustomerId,
+        now: DateTime<Utc>,
+        metrics: &[Metric],
+        backfill: bool,
+    ) -> Self {
+        let timestamp = sent.timestamp.unwrap_or(now);
+        let refused = out_of_window(timestamp, now, backfill).or_else(|| no_number(metrics, &sent));
+        let body_hash = body_hash(&sent, customer);
+        let event = UsageEvent {
+            tenant_id: tenant,
+            id: UsageEventId::new(now),
+            event_id: sent.event_id,
+            source: sent.source,
+            event_name: sent.event_name,
+            customer_id: customer,
+            timestamp,
+            metadata: sent.metadata.json,
+            received_at: now,
+        };
+        Self { index, event, body_hash, refused }
+    }
+
+    pub fn identity(&self) -> Identity {
+        (self.event.source.clone(), self.event.event_id.clone())
+    }
+}
+
+fn body_hash(sent: &SentEvent, customer: CustomerId) -> Vec<u8> {
+    let timestamp = sent.timestamp.map(|at| at.timestamp_micros());
+    let body = (&sent.event_name, customer, timestamp, &sent.metadata.json);
+    Sha256::digest(serde_json::to_vec(&body).expect("plain data")).to_vec()
+}
+
+fn out_of_window(timestamp: DateTime<Utc>, now: DateTime<Utc>, backfill: bool) -> Option<FieldError> {
+    let detail = if timestamp > now + FUTURE_MAX {
+        format!("lies more than {} minutes ahead of {now}", FUTURE_MAX.num_minutes())
+    } else if timestamp < now - PAST_MAX && !backfill {
+        format!("lies more than {} days before {now}; `backfill=true` takes it", PAST_MAX.num_days())
+    } else {
+        return None;
+    };
+    Some(FieldError::new("/timestamp", "timestamp_out_of_window", detail))
+}
+
+/// A property that a metric adds up, but that is no number. A missing one is fine: the metric skips the event.
+fn no_number(metrics: &[Metric], sent: &SentEvent) -> Option<FieldError> {
+    let metrics = metrics.iter().filter(|metric| metric.event_name == sent.event_name);
+    let mut properties = metrics
+        .filter(|metric| metric.aggregation.needs_number())
+        .filter_map(|metric| metric.property.as_ref());
+    let property = properties.find(|property| {
+        let value = sent.metadata.properties.get(property.as_str());
+        value.is_some_and(|value| *value != Property::Null && value.number().is_none())
+    })?;
+    let pointer = format!("/metadata/{}", property.replace('~', "~0").replace('/', "~1"));
+    Some(FieldError::new(pointer, "malformed_number", "is not a decimal number of up to 28 digits"))
+}
+
+/// The first candidate of each identity that may be stored, in an order that all requests share, so that two
+/// that send the same events do not wait for one another in a circle.
+pub(super) fn first_of_each(candidates: &[Candidate]) -> BTreeMap<Identity, &Candidate> {
+    let mut first = BTreeMap::new();
+    for candidate in candidates.iter().filter(|candidate| candidate.refused.is_none()) {
+        first.entry(candidate.identity()).or_insert(candidate);
+    }
+    first
+}
+
+/// What became of the events of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ingested {
+    pub accepted: usize,
+    /// Known already, with the same body.
+    pub duplicates: usize,
+    pub rejected: Vec<Rejection>,
+}
+
+/// An event that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rejection {
+    pub index: usize,
+    pub event_id: Option<String>,
+    pub error: FieldError,
+}
+
+impl Ingested {
+    pub fn reject(&mut self, index: usize, event_id: Option<String>, error: FieldError) {
+        self.rejected.push(Rejection { index, event_id, error });
+    }
+
+    /// Tells what became of each candidate from what is stored now: the first write wins (RULES 17).
+    pub fn settle(&mut self, candidates: Vec<Candidate>, stored: &HashMap<Identity, Remembered>) {
+        for candidate in candidates {
+            match (stored.get(&candidate.identity()), candidate.refused) {
+                (Some(held), _) if held.id == candidate.event.id => self.accepted += 1,
+                (Some(held), _) if held.body_hash == candidate.body_hash => self.duplicates += 1,
+                (None, Some(error)) => self.reject(candidate.index, Some(candidate.event.event_id), error),
+                _ => {
+                    let detail = "another event with this source and event_id was taken before";
+                    let error = FieldError::new("/event_id", "conflict", detail);
+                    self.reject(candidate.index, Some(candidate.event.event_id), error);
+                }
+            }
+        }
+        self.rejected.sort_by_key(|rejection| rejection.index);
+    }
+}
+
+/// How much a customer used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    pub customer: CustomerId,
+    pub metric: Metric,
+    pub period: Period,
+    pub quantity: Decimal,
+}
+
+#[cfg(test)]
+mod tests {
+    use accrue_core::{id::MetricId, usage::Aggregation};
+
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        "2026-03-31T12:00:00Z".parse().unwrap()
+    }
+
+    fn metadata(json: &str) -> Result<EventMetadata, FieldError> {
+        EventMetadata::try_new(&serde_json::from_str(json).unwrap())
+    }
+
+    fn sent(event_id: &str, metadata_json: &str) -> SentEvent {
+        SentEvent {
+            event_id: event_id.to_owned(),
+            source: String::new(),
+            event_name: "call".to_owned(),
+            customer: "acme".to_owned(),
+            timestamp: None,
+            metadata: metadata(metadata_json).unwrap(),
+        }
+    }
+
+    fn candidate(index: usize, sent: SentEvent, metrics: &[Metric]) -> Candidate {
+        let customer = CustomerId(uuid::Uuid::nil());
+        Candidate::new(TenantId(uuid::Uuid::nil()), index, sent, customer, now(), metrics, false)
+    }
+
+    fn tokens(aggregation: Aggregation) -> Metric {
+        Metric {
+            tenant_id: TenantId(uuid::Uuid::nil()),
+            id: MetricId::new(now()),
+            code: "tokens".to_owned(),
+            name: "Tokens".to_owned(),
+            event_name: "call".to_owned(),
+            aggregation,
+            property: Some("tokens".to_owned()),
+            metadata: BTreeMap::new(),
+            created_at: now(),
+        }
+    }
+
+    fn remembered<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> HashMap<Identity, Remembered> {
+        let remember = |candidate: &Candidate| {
+            let Candidate { event, body_hash, .. } = candidate.clone();
+            (candidate.identity(), Remembered { id: event.id, body_hash })
+        };
+        candidates.into_iter().map(remember).collect()
+    }
+
+    #[test]
+    fn the_window_reaches_from_35_days_back_to_5_minutes_ahead() {
+        let taken = |at: &str, backfill| out_of_window(at.parse().unwrap(), now(), backfill).is_none();
+        assert!(taken("2026-02-24T12:00:00Z", false) && !taken("2026-02-24T11:59:59Z", false));
+        assert!(taken("2026-03-31T12:05:00Z", false) && !taken("2026-03-31T12:05:01Z", false));
+        assert!(taken("2016-01-01T00:00:00Z", true) && !taken("2026-03-31T12:05:01Z", true));
+    }
+
+    #[test]
+    fn metadata_has_at_most_50_keys_and_8_kib() {
+        let keys = |count| (0..count).map(|key| format!("\"k{key}\":1")).collect::<Vec<_>>().join(",");
+        assert!(metadata(&format!("{{{}}}", keys(50))).is_ok());
+        assert_eq!(metadata(&format!("{{{}}}", keys(51))).unwrap_err().code, "metadata_too_large");
+        let text = |bytes: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes - 8));
+        assert!(metadata(&text(8192)).is_ok());
+        assert_eq!(metadata(&text(8193)).unwrap_err().code, "metadata_too_large");
+        assert_eq!(metadata(r#"{"a":"\ud800"}"#).unwrap_err().code, "malformed");
+    }
+
+    #[test]
+    fn numbers_keep_their_digits_and_the_order_of_keys_does_not_matter() {
+        let metadata = metadata(r#"{ "b": 1.50, "a": 123456789012345678901234567890 }"#).unwrap();
+        assert_eq!(metadata.json, r#"{"a":123456789012345678901234567890,"b":1.50}"#);
+        let one = candidate(0, sent("e", r#"{"a":1,"b":2}"#), &[]);
+        assert_eq!(one.body_hash, candidate(0, sent("e", r#"{ "b":2, "a":1 }"#), &[]).body_hash);
+        assert_ne!(one.body_hash, candidate(0, sent("e", r#"{"a":1,"b":2.0}"#), &[]).body_hash);
+    }
+
+    #[test]
+    fn a_property_that_is_added_up_must_be_a_number_if_it_is_there() {
+        let refused = |json: &str, aggregation| {
+            candidate(0, sent("e", json), &[tokens(aggregation)]).refused.map(|error| error.pointer)
+        };
+        for json in [r#"{"tokens":"12 kB"}"#, r#"{"tokens":1e400}"#, r#"{"tokens":true}"#, r#"{"tokens":{}}"#]
+        {
+            assert_eq!(refused(json, Aggregation::Sum).as_deref(), Some("/metadata/tokens"), "{json}");
+            assert_eq!(refused(json, Aggregation::Count), None, "{json}");
+        }
+        for json in ["{}", r#"{"tokens":null}"#, r#"{"tokens":"12.5"}"#, r#"{"tokens":-3e2}"#] {
+            assert_eq!(refused(json, Aggregation::Sum), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn within_a_request_the_first_wins_and_others_are_duplicates_or_conflicts() {
+        let candidates = vec![
+            candidate(0, sent("a", "{}"), &[]),
+            candidate(1, sent("a", "{}"), &[]),
+            candidate(2, sent("a", r#"{"x":1}"#), &[]),
+            candidate(3, SentEvent { source: "other".to_owned(), ..sent("a", r#"{"x":1}"#) }, &[]),
+        ];
+        let stored = remembered(first_of_each(&candidates).into_values());
+        let mut ingested = Ingested::default();
+        ingested.settle(candidates, &stored);
+        assert_eq!((ingested.accepted, ingested.duplicates), (2, 1));
+        let [rejection] = ingested.rejected.as_slice() else { panic!("{ingested:?}") };
+        assert_eq!((rejection.index, rejection.error.code.as_str()), (2, "conflict"));
+    }
+
+    #[test]
+    fn an_event_that_was_taken_in_time_is_a_duplicate_even_when_it_comes_again_too_late() {
+        let at = Some("2026-01-01T00:00:00Z".parse().unwrap());
+        let late = |index| candidate(index, SentEvent { timestamp: at, ..sent("a", "{}") }, &[]);
+        let again = late(0);
+        assert!(again.refused.is_some());
+
+        let mut known = Ingested::default();
+        known.settle(vec![again.clone()], &remembered([&late(9)]));
+        assert_eq!(known, Ingested { accepted: 0, duplicates: 1, rejected: Vec::new() });
+        let mut unknown = Ingested::default();
+        unknown.settle(vec![again], &HashMap::new());
+        assert_eq!(unknown.rejected[0].error.code, "timestamp_out_of_window");
+    }
+}
