@@ -26,7 +26,6 @@ use super::{
 use crate::{
     auth::{Answer, Read, Write, resource},
     catalog::service::CatalogError,
-    customers::service::CustomerError,
 };
 
 /// Mounts the endpoints.
@@ -290,15 +289,15 @@ impl From<MeteringError> for Problem {
         let detail = error.to_string();
         match error {
             MeteringError::NoSuchEvent(_) => Self::not_found("usage event"),
-            MeteringError::Customer(CustomerError::NotFound(_)) => Self::not_found("customer"),
+            MeteringError::Customer(error) => error.into(),
             MeteringError::Catalog(CatalogError::NotFound { what, .. }) => Self::not_found(what),
             MeteringError::Period(_) => Self::field("end", "out_of_range", detail),
             MeteringError::Overflow => Self::new(&problem::INVALID, detail),
             MeteringError::Page(error) => error.into(),
-            MeteringError::Database(error)
-            | MeteringError::Customer(CustomerError::Database(error))
-            | MeteringError::Catalog(CatalogError::Database(error)) => error.into(),
-            MeteringError::Customer(_) | MeteringError::Catalog(_) => Self::internal(&error),
+            MeteringError::Database(error) | MeteringError::Catalog(CatalogError::Database(error)) => {
+                error.into()
+            }
+            MeteringError::Catalog(_) => Self::internal(&error),
         }
     }
 }
