@@ -7,13 +7,24 @@ use utoipa::openapi::{
 };
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
-use crate::{auth, clocks, customers, system};
+use crate::{
+    auth, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering, payments, subscriptions,
+    system,
+};
 
 /// Everything that is answered.
 pub fn routes(config: &mut ServiceConfig) {
     auth::routes(config);
-    customers::routes(config);
+    catalog::routes(config);
     clocks::routes(config);
+    customers::routes(config);
+    metering::routes(config);
+    subscriptions::routes(config);
+    ledger::routes(config);
+    invoices::routes(config);
+    payments::routes(config);
+    dunning::routes(config);
+    entitlements::routes(config);
     system::routes(config);
 }
 
@@ -47,16 +58,34 @@ pub fn openapi() -> OpenApi {
                      times are UTC, periods are half-open. Every POST takes an `Idempotency-Key`.",
                 ))
                 .contact(Some(ContactBuilder::new().name(Some("The Accrue developers")).build()))
-                .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
+                .license(Some(
+                    LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build(),
+                ))
                 .build(),
         )
-        .tags(Some(TAGS.iter().map(|(name, text)| TagBuilder::new().name(*name).description(Some(*text)).build())))
+        .tags(Some(
+            TAGS.iter().map(|(name, text)| TagBuilder::new().name(*name).description(Some(*text)).build()),
+        ))
         .security(Some([SecurityRequirement::new("key", Vec::<String>::new())]))
         .build();
+    name_operations(&mut api);
     api.info = frame.info;
     api.tags = frame.tags;
     api.security = frame.security;
     let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     api.components.get_or_insert_default().add_security_scheme("key", key);
     api
+}
+
+/// Operations are named by their group and their handler, which is unique: `customers_create`.
+fn name_operations(api: &mut OpenApi) {
+    for item in api.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            let group =
+                operation.tags.iter().flatten().next().map(|tag| tag.replace(' ', "_")).unwrap_or_default();
+            let handler = operation.operation_id.take().unwrap_or_default();
+            operation.operation_id = Some(format!("{group}_{handler}"));
+        }
+    }
 }

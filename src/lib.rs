@@ -5,6 +5,7 @@ pub mod config;
 pub mod app;
 
 pub mod auth;
+pub mod housekeeping;
 pub mod system;
 
 pub mod catalog;

@@ -52,6 +52,7 @@ create table payment_methods (
     brand text not null,
     last4 text not null,
     expires_on text,
+    detached_at timestamptz,
     metadata text not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),
@@ -68,25 +69,26 @@ create table subscriptions (
     external_id text,
     plan_id uuid not null,
     plan_version_id uuid not null,
-    status text not null,
+    status text not null check (status in ('pending', 'trialing', 'active', 'past_due', 'canceled')),
     currency text not null,
     timezone text not null,
     alignment text not null,
-    interval_unit text not null,
-    interval_count integer not null,
+    interval text not null,
     anchor_at timestamptz not null,
     start_at timestamptz not null,
     trial_end_at timestamptz,
     period_start_at timestamptz not null,
     period_end_at timestamptz not null,
-    access text not null,
+    access text not null check (access in ('full', 'grace', 'restricted')),
     quantities text not null,
     collection text not null check (collection in ('automatic', 'send_invoice')),
     net_terms_days integer not null,
     cancel_at timestamptz,
     canceled_at timestamptz,
+    cancel_reason text check (cancel_reason in ('requested', 'unpaid')),
     ended_at timestamptz,
     next_due_at timestamptz,
+    trial_notice_at timestamptz,
     metadata text not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),
@@ -101,5 +103,9 @@ create table subscriptions (
 create index subscriptions_due on subscriptions (next_due_at) where next_due_at is not null and test_clock_id is null;
 create index subscriptions_due_by_test_clock on subscriptions (tenant_id, test_clock_id, next_due_at)
     where next_due_at is not null and test_clock_id is not null;
+create index subscriptions_trial_notice on subscriptions (trial_notice_at)
+    where trial_notice_at is not null and test_clock_id is null;
+create index subscriptions_trial_notice_by_test_clock on subscriptions (tenant_id, test_clock_id, trial_notice_at)
+    where trial_notice_at is not null and test_clock_id is not null;
 create index subscriptions_by_customer on subscriptions (tenant_id, customer_id, id);
 ";

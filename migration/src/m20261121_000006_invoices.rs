@@ -45,6 +45,7 @@ create table invoices (
     issued_at timestamptz,
     due_at timestamptz,
     paid_at timestamptz,
+    voided_at timestamptz,
     metadata text not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),
@@ -91,10 +92,11 @@ create table documents (
     id uuid not null,
     invoice_id uuid not null,
     kind text not null,
+    state text not null,
     content bytea not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),
-    unique (tenant_id, invoice_id, kind),
+    unique (tenant_id, invoice_id, kind, state),
     foreign key (tenant_id, invoice_id) references invoices (tenant_id, id)
 );
 ";

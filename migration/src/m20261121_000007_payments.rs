@@ -31,6 +31,8 @@ create table payments (
     currency text not null,
     amount_minor bigint not null check (amount_minor > 0),
     refunded_minor bigint not null check (refunded_minor >= 0 and refunded_minor <= amount_minor),
+    decline_code text,
+    decline_class text,
     metadata text not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),
@@ -48,44 +50,63 @@ create table payment_attempts (
     payment_method_id uuid not null,
     test_clock_id uuid,
     position integer not null check (position >= 1),
+    reason text not null,
     automatic boolean not null,
     gateway text not null,
+    brand text not null,
+    last4 text not null,
     status text not null check (status in ('started', 'succeeded', 'declined', 'pending', 'unknown', 'error')),
-    settled boolean not null,
     amount_minor bigint not null check (amount_minor > 0),
     idempotency_key text not null,
     gateway_reference text,
     decline_code text,
     decline_class text,
     look_ups integer not null,
+    look_up_at timestamptz,
     created_at timestamptz not null,
     updated_at timestamptz not null,
     primary key (tenant_id, id),
     unique (tenant_id, payment_id, position),
     unique (tenant_id, idempotency_key),
     foreign key (tenant_id, payment_id) references payments (tenant_id, id),
-    foreign key (tenant_id, payment_method_id) references payment_methods (tenant_id, id)
+    foreign key (tenant_id, payment_method_id) references payment_methods (tenant_id, id),
+    check ((look_up_at is not null) = (status in ('started', 'pending', 'unknown')))
 );
 
-create unique index payment_attempts_one_in_flight on payment_attempts (tenant_id, payment_id) where not settled;
-create index payment_attempts_unsettled on payment_attempts (updated_at) where not settled;
+create unique index payment_attempts_one_in_flight on payment_attempts (tenant_id, payment_id)
+    where look_up_at is not null;
+create unique index payment_attempts_one_per_reason on payment_attempts (tenant_id, payment_id, reason)
+    where status <> 'error' and (decline_class is null or decline_class <> 'our_fault');
+create index payment_attempts_unsettled on payment_attempts (look_up_at)
+    where look_up_at is not null and test_clock_id is null;
+create index payment_attempts_unsettled_by_test_clock on payment_attempts (tenant_id, test_clock_id, look_up_at)
+    where look_up_at is not null and test_clock_id is not null;
 
 create table refunds (
     tenant_id uuid not null references tenants (id),
     id uuid not null,
     payment_id uuid not null,
+    test_clock_id uuid,
     status text not null check (status in ('started', 'succeeded', 'failed', 'unknown')),
     currency text not null,
     amount_minor bigint not null check (amount_minor > 0),
     reason text,
+    request_key text,
     gateway_reference text,
+    failure text,
+    look_up_at timestamptz,
     metadata text not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),
-    foreign key (tenant_id, payment_id) references payments (tenant_id, id)
+    unique (tenant_id, payment_id, request_key),
+    foreign key (tenant_id, payment_id) references payments (tenant_id, id),
+    check ((look_up_at is not null) = (status in ('started', 'unknown')))
 );
 
 create index refunds_by_payment on refunds (tenant_id, payment_id, id);
+create index refunds_unsettled on refunds (look_up_at) where look_up_at is not null and test_clock_id is null;
+create index refunds_unsettled_by_test_clock on refunds (tenant_id, test_clock_id, look_up_at)
+    where look_up_at is not null and test_clock_id is not null;
 
 create table dunnings (
     tenant_id uuid not null references tenants (id),
@@ -99,6 +120,10 @@ create table dunnings (
     retries_stopped boolean not null,
     step integer not null,
     next_step_at timestamptz,
+    invoice_number text,
+    currency text not null,
+    amount_minor bigint not null,
+    failure text not null,
     started_at timestamptz not null,
     ended_at timestamptz,
     metadata text not null,

@@ -25,7 +25,7 @@ const UP: &str = "
 create table entitlement_snapshots (
     tenant_id uuid not null references tenants (id),
     id uuid not null,
-    version bigint not null check (version >= 1),
+    version bigint not null check (version >= 0),
     features text not null,
     as_of timestamptz not null,
     primary key (tenant_id, id),

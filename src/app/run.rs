@@ -90,7 +90,7 @@ async fn tell(app: &App, tenant: TenantId) -> Result<usize, DbErr> {
     let tx = app.db.begin().await?;
     let events = outbox::take(&tx, tenant, EVENTS_AT_A_TIME).await?;
     for event in &events {
-        for listener in app.work.listeners {
+        for listener in app.work.listeners() {
             (listener.hear)(&tx, event).await.inspect_err(|error| {
                 tracing::error!(listener = listener.name, event.id = %event.id, %error, "a listener failed");
             })?;
@@ -132,7 +132,7 @@ async fn claim_any(app: &App, limit: u64) -> Vec<ClaimedJob> {
             Ok(jobs) if jobs.is_empty() => {}
             Ok(jobs) => return jobs,
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "jobs could not be claimed")
+                tracing::error!(error = &error as &dyn std::error::Error, "jobs could not be claimed");
             }
         }
     }
@@ -242,7 +242,7 @@ async fn lead_once(app: &App, holder: &str, lease: Option<Lease>) -> Result<Opti
     };
     let Some(lease) = lease else { return Ok(None) };
     metrics::gauge!("scheduler_leader").set(1);
-    for sweep in app.work.sweeps {
+    for sweep in app.work.sweeps() {
         let tx = app.db.begin().await?;
         if !lease.fence(&tx).await? {
             return Ok(None);
@@ -260,6 +260,31 @@ async fn lead_once(app: &App, holder: &str, lease: Option<Lease>) -> Result<Opti
     Ok(Some(lease))
 }
 
+/// Does what is due by the wall clock and by resting test clocks, until nothing is left. Sweeps are not run.
+pub async fn work_until_idle(app: &App) -> Result<(), DbErr> {
+    loop {
+        let told = tell_all_waiting(app).await?;
+        let jobs = claim_any(app, app.config.workers as u64).await;
+        if told == 0 && jobs.is_empty() {
+            return Ok(());
+        }
+        let mut running = JoinSet::new();
+        for job in jobs {
+            let app = app.clone();
+            running.spawn(async move { run_job(&app, job).await });
+        }
+        while running.join_next().await.is_some() {}
+    }
+}
+
+/// Runs every sweep once, whatever the time of day.
+pub async fn sweep_all(app: &App) -> Result<(), DbErr> {
+    for sweep in app.work.sweeps() {
+        (sweep.run)(&app.db, Scope::WallClock, app.now()).await?;
+    }
+    Ok(())
+}
+
 /// Does everything of a test clock that is due at `now`: tells its tenant's events, runs its sweeps and
 /// its jobs, until nothing is left.
 pub async fn drain_test_clock(
@@ -270,7 +295,7 @@ pub async fn drain_test_clock(
 ) -> Result<(), DbErr> {
     loop {
         let mut did = tell(app, tenant).await? as u64;
-        for sweep in app.work.sweeps.iter().filter(|sweep| sweep.next_due.is_some()) {
+        for sweep in app.work.sweeps().filter(|sweep| sweep.next_due.is_some()) {
             (sweep.run)(&app.db, Scope::TestClock(tenant, clock), now).await?;
         }
         let due = Due::ByTestClock(tenant, clock);

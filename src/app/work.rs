@@ -135,13 +135,19 @@ pub enum Scope {
     TestClock(TenantId, TestClockId),
 }
 
+/// Enqueues a job for each thing that is due now; answers how many it found.
+pub type FindDue = for<'a> fn(&'a Db, Scope, DateTime<Utc>) -> Boxed<'a, Result<u64, DbErr>>;
+
+/// When something will next be due by a test clock.
+pub type NextDue =
+    for<'a> fn(&'a Db, TenantId, TestClockId) -> Boxed<'a, Result<Option<DateTime<Utc>>, DbErr>>;
+
 /// Looks for what is due and enqueues jobs for it. Idempotent: what a run misses, the next one finds.
 pub struct Sweep {
     pub schedule: Schedule,
-    pub run: for<'a> fn(&'a Db, Scope, DateTime<Utc>) -> Boxed<'a, Result<u64, DbErr>>,
-    /// When the sweep will next find something for a test clock. `None` for housekeeping, which has no customer.
-    pub next_due:
-        Option<for<'a> fn(&'a Db, TenantId, TestClockId) -> Boxed<'a, Result<Option<DateTime<Utc>>, DbErr>>>,
+    pub run: FindDue,
+    /// `None` for housekeeping, which has no customer.
+    pub next_due: Option<NextDue>,
 }
 
 /// Hears of events, in the transaction that numbers them: it enqueues jobs and does nothing else.
@@ -151,15 +157,25 @@ pub struct Listener {
 }
 
 /// Everything that the program does in the background.
+///
+/// Each list holds the lists of the capabilities.
 pub struct Work {
-    pub jobs: &'static [JobRunner],
-    pub sweeps: &'static [Sweep],
-    pub listeners: &'static [Listener],
+    pub jobs: &'static [&'static [JobRunner]],
+    pub sweeps: &'static [&'static [Sweep]],
+    pub listeners: &'static [&'static [Listener]],
 }
 
 impl Work {
     pub(super) fn runner(&self, name: &str) -> Option<&'static JobRunner> {
-        self.jobs.iter().find(|runner| runner.name == name)
+        self.jobs.iter().copied().flatten().find(|runner| runner.name == name)
+    }
+
+    pub fn sweeps(&self) -> impl Iterator<Item = &'static Sweep> + use<> {
+        self.sweeps.iter().copied().flatten()
+    }
+
+    pub(super) fn listeners(&self) -> impl Iterator<Item = &'static Listener> + use<> {
+        self.listeners.iter().copied().flatten()
     }
 }
 

@@ -46,7 +46,6 @@ impl<R> Read<R> {
     }
 
     /// Answers with an object.
-    #[expect(clippy::unused_self, reason = "a handler answers through what let it in")]
     pub fn answer(&self, body: &impl Serialize) -> Answer {
         Ok(HttpResponse::Ok().json(body))
     }
@@ -75,6 +74,12 @@ impl<R> Write<R> {
 
     pub fn db(&self) -> &DatabaseConnection {
         self.app.db.reader()
+    }
+
+    /// The caller's `Idempotency-Key`: for work that commits before its answer is known, so that the same
+    /// request finds what it has begun.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.idempotency.as_ref().map(|idempotency| idempotency.key.as_str())
     }
 
     pub async fn begin(&self) -> Result<DatabaseTransaction, Problem> {

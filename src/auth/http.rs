@@ -302,7 +302,7 @@ struct JobBody {
 
 impl From<JobRow> for JobBody {
     fn from(row: JobRow) -> Self {
-        let JobRow { id, name, state, unique_key, run_at, runs, last_error, created_at, payload: _ } = row;
+        let JobRow { id, name, state, unique_key, run_at, runs, last_error, created_at, .. } = row;
         Self { id, object: "job", name, state, unique_key, run_at, runs, last_error, created_at }
     }
 }

@@ -1,6 +1,6 @@
 //! Accounts, tenants, keys and the audit log in the database.
 
-use accrue_core::id::{AccountId, AuditId, KeyId, TenantId};
+use accrue_core::id::{AuditId, KeyId, TenantId};
 use accrue_platform::{
     column::Json,
     page::{PageError, PageQuery},
@@ -11,10 +11,12 @@ use sea_orm::{
     entity::prelude::*,
 };
 
-use super::model::{Account, Key, KeyKind, Tenant, TenantSettings};
+use super::model::{Account, Key, Tenant};
 
 pub(super) mod accounts {
-    use super::*;
+    use accrue_core::id::AccountId;
+    use chrono::{DateTime, Utc};
+    use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "accounts")]
@@ -32,7 +34,12 @@ pub(super) mod accounts {
 }
 
 pub(super) mod tenants {
-    use super::*;
+    use accrue_core::id::{AccountId, TenantId};
+    use accrue_platform::column::Json;
+    use chrono::{DateTime, Utc};
+    use sea_orm::entity::prelude::*;
+
+    use crate::auth::model::TenantSettings;
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "tenants")]
@@ -54,7 +61,12 @@ pub(super) mod tenants {
 }
 
 pub(super) mod keys {
-    use super::*;
+    use accrue_core::id::{KeyId, TenantId};
+    use accrue_platform::column::Json;
+    use chrono::{DateTime, Utc};
+    use sea_orm::entity::prelude::*;
+
+    use crate::auth::model::KeyKind;
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "api_keys")]
@@ -85,7 +97,9 @@ pub(super) mod keys {
 }
 
 pub(super) mod audit {
-    use super::*;
+    use accrue_core::id::{AuditId, TenantId};
+    use chrono::{DateTime, Utc};
+    use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "audit_entries")]

@@ -1,9 +1,15 @@
 //! The catalogue is what is sold: metrics, features, taxes, plans with their versions and prices. It does
 //! not know who bought what.
 
+mod body;
+mod events;
+mod http;
 mod model;
 pub mod service;
+mod store;
 
+pub use body::{FeatureBody, MetricBody, PlanBody, PriceBody, TaxBody};
+pub use http::routes;
 pub use model::{
     Feature, FeatureKind, FeatureValue, Metric, PlanFeature, PlanVersion, Price, PriceKind, Tax, Timing,
 };

@@ -1,9 +1,23 @@
 //! The verbs of the catalogue.
 
-use accrue_core::id::{MetricId, PlanVersionId, TenantId};
-use sea_orm::{ConnectionTrait, DbErr};
+use accrue_core::id::{FeatureId, MetricId, PlanId, PlanVersionId, PriceId, TaxId, TenantId};
+use accrue_platform::{
+    db::is_unique_violation,
+    page::{PageError, PageQuery},
+};
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+use tracing::instrument;
 
-use super::model::{Feature, Metric, PlanVersion, Tax};
+use super::{
+    events,
+    model::{
+        Feature, Metric, NewFeature, NewMetric, NewPlan, NewTax, PlanChange, PlanTerms, PlanVersion, Tax,
+        TaxChange, TermsChange,
+    },
+    store::{features, metrics, plans, taxes},
+};
+use crate::auth::Tenant;
 
 /// Why something of the catalogue cannot be had or made.
 #[derive(Debug, thiserror::Error)]
@@ -16,14 +30,29 @@ pub enum CatalogError {
     Database(#[from] DbErr),
 }
 
+impl CatalogError {
+    fn no(what: &'static str, reference: &(impl ToString + ?Sized)) -> Self {
+        Self::NotFound { what, reference: reference.to_string() }
+    }
+}
+
+/// A row was not stored: because of its code, or because the database failed?
+fn taken(what: &'static str, code: &str) -> impl FnOnce(DbErr) -> CatalogError {
+    move |error| {
+        if is_unique_violation(&error) {
+            return CatalogError::CodeTaken { what, code: code.to_owned() };
+        }
+        error.into()
+    }
+}
+
 /// A plan's present version, by the plan's identifier or code.
 pub async fn resolve_plan(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     reference: &str,
 ) -> Result<PlanVersion, CatalogError> {
-    let _ = (db, tenant);
-    Err(CatalogError::NotFound { what: "plan", reference: reference.to_owned() })
+    plans::find(db, tenant, reference).await?.ok_or_else(|| CatalogError::no("plan", reference))
 }
 
 /// One version of a plan, by its own identifier.
@@ -32,8 +61,18 @@ pub async fn get_plan_version(
     tenant: TenantId,
     id: PlanVersionId,
 ) -> Result<PlanVersion, CatalogError> {
-    let _ = (db, tenant);
-    Err(CatalogError::NotFound { what: "plan version", reference: id.to_string() })
+    plans::find_version(db, tenant, id).await?.ok_or_else(|| CatalogError::no("plan version", &id))
+}
+
+/// One version of a plan, by its number.
+pub async fn get_numbered_version(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    reference: &str,
+    version: i32,
+) -> Result<PlanVersion, CatalogError> {
+    let found = plans::find_numbered(db, tenant, reference, version).await?;
+    found.ok_or_else(|| CatalogError::no("plan version", &format!("{reference} {version}")))
 }
 
 /// A metric, by identifier or code.
@@ -42,33 +81,311 @@ pub async fn resolve_metric(
     tenant: TenantId,
     reference: &str,
 ) -> Result<Metric, CatalogError> {
-    let _ = (db, tenant);
-    Err(CatalogError::NotFound { what: "metric", reference: reference.to_owned() })
+    metrics::find(db, tenant, reference).await?.ok_or_else(|| CatalogError::no("metric", reference))
 }
 
+/// A metric, by its identifier.
 pub async fn get_metric(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     id: MetricId,
 ) -> Result<Metric, CatalogError> {
-    let _ = (db, tenant);
-    Err(CatalogError::NotFound { what: "metric", reference: id.to_string() })
+    metrics::get(db, tenant, id).await?.ok_or_else(|| CatalogError::no("metric", &id))
 }
 
 /// Every metric of the tenant: for deciding which events matter.
 pub async fn all_metrics(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Vec<Metric>, DbErr> {
-    let _ = (db, tenant);
-    Ok(Vec::new())
+    metrics::all(db, tenant).await
+}
+
+/// A feature, by identifier or code.
+pub async fn resolve_feature(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    reference: &str,
+) -> Result<Feature, CatalogError> {
+    features::find(db, tenant, reference).await?.ok_or_else(|| CatalogError::no("feature", reference))
 }
 
 /// Every feature of the tenant.
 pub async fn all_features(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Vec<Feature>, DbErr> {
-    let _ = (db, tenant);
-    Ok(Vec::new())
+    features::all(db, tenant).await
+}
+
+/// The features with these codes.
+pub async fn features_by_code(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    codes: &[&str],
+) -> Result<Vec<Feature>, DbErr> {
+    features::by_codes(db, tenant, codes).await
+}
+
+/// A tax, by identifier or code.
+pub async fn resolve_tax(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    reference: &str,
+) -> Result<Tax, CatalogError> {
+    taxes::find(db, tenant, reference).await?.ok_or_else(|| CatalogError::no("tax", reference))
 }
 
 /// The tax that every invoice gets, if there is one.
 pub async fn default_tax(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Option<Tax>, DbErr> {
-    let _ = (db, tenant);
-    Ok(None)
+    taxes::find_default(db, tenant).await
+}
+
+/// What a plan's prices and features name, as far as it exists.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    pub metrics: Vec<Metric>,
+    pub features: Vec<Feature>,
+}
+
+impl Named {
+    pub(super) fn metric(&self, reference: &str) -> Option<&Metric> {
+        let id = reference.parse::<MetricId>();
+        let is_it = |metric: &&Metric| id.map_or(metric.code == reference, |id| metric.id == id);
+        self.metrics.iter().find(is_it)
+    }
+
+    pub(super) fn feature(&self, reference: &str) -> Option<&Feature> {
+        let id = reference.parse::<FeatureId>();
+        let is_it = |feature: &&Feature| id.map_or(feature.code == reference, |id| feature.id == id);
+        self.features.iter().find(is_it)
+    }
+}
+
+/// Looks up what is named, by identifiers or codes.
+pub(super) async fn named(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    metric_references: &[&str],
+    feature_references: &[&str],
+) -> Result<Named, DbErr> {
+    Ok(Named {
+        metrics: metrics::find_all(db, tenant, metric_references).await?,
+        features: features::find_all(db, tenant, feature_references).await?,
+    })
+}
+
+#[instrument(skip_all, fields(tenant.id = %tenant.id), err(Debug))]
+pub(super) async fn create_metric(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    new: NewMetric,
+) -> Result<Metric, CatalogError> {
+    let NewMetric { code, name, event_name, aggregation, property, metadata } = new;
+    let metric = Metric {
+        tenant_id: tenant.id,
+        id: MetricId::new(now),
+        code,
+        name,
+        event_name,
+        aggregation,
+        property,
+        metadata,
+        created_at: now,
+    };
+    metrics::insert(tx, &metric).await.map_err(taken("metric", &metric.code))?;
+    Ok(metric)
+}
+
+#[instrument(skip_all, fields(tenant.id = %tenant.id), err(Debug))]
+pub(super) async fn create_feature(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    new: NewFeature,
+) -> Result<Feature, CatalogError> {
+    let NewFeature { code, name, kind, metric_id, metadata } = new;
+    let feature = Feature {
+        tenant_id: tenant.id,
+        id: FeatureId::new(now),
+        code,
+        name,
+        kind,
+        metric_id,
+        metadata,
+        created_at: now,
+    };
+    features::insert(tx, &feature).await.map_err(taken("feature", &feature.code))?;
+    Ok(feature)
+}
+
+/// If it is to be the default, the former default no longer is.
+#[instrument(skip_all, fields(tenant.id = %tenant.id), err(Debug))]
+pub(super) async fn create_tax(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    new: NewTax,
+) -> Result<Tax, CatalogError> {
+    let NewTax { code, name, rate, is_default, metadata } = new;
+    let tax = Tax {
+        tenant_id: tenant.id,
+        id: TaxId::new(now),
+        code,
+        name,
+        rate,
+        is_default,
+        metadata,
+        created_at: now,
+    };
+    if tax.is_default {
+        taxes::unset_default(tx, tenant.id).await?;
+    }
+    taxes::insert(tx, &tax).await.map_err(taken("tax", &tax.code))?;
+    Ok(tax)
+}
+
+/// A rate is never changed: invoices name the tax that they were made with.
+#[instrument(skip_all, fields(tenant.id = %tenant.id), err(Debug))]
+pub(super) async fn update_tax(
+    tx: &DatabaseTransaction,
+    tenant: &Tenant,
+    reference: &str,
+    change: TaxChange,
+) -> Result<Tax, CatalogError> {
+    if change.is_default == Some(true) {
+        taxes::unset_default(tx, tenant.id).await?;
+    }
+    let found = taxes::find_for_update(tx, tenant.id, reference).await?;
+    let mut tax = found.ok_or_else(|| CatalogError::no("tax", reference))?;
+    tax.name = change.name.unwrap_or(tax.name);
+    tax.is_default = change.is_default.unwrap_or(tax.is_default);
+    tax.metadata = change.metadata.unwrap_or(tax.metadata);
+    taxes::save(tx, &tax).await?;
+    Ok(tax)
+}
+
+/// Makes a plan with its first version.
+#[instrument(skip_all, fields(tenant.id = %tenant.id), err(Debug))]
+pub(super) async fn create_plan(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    new: NewPlan,
+) -> Result<PlanVersion, CatalogError> {
+    let NewPlan { code, name, currency, terms, metadata } = new;
+    let PlanTerms { interval, trial_days, prices, features } = terms;
+    let plan = PlanVersion {
+        tenant_id: tenant.id,
+        plan_id: PlanId::new(now),
+        id: PlanVersionId::new(now),
+        code,
+        name,
+        version: 1,
+        currency,
+        interval,
+        trial_days,
+        prices: prices.into_iter().map(|price| price.with_id(PriceId::new(now))).collect(),
+        features,
+        metadata,
+        created_at: now,
+    };
+    plans::insert(tx, &plan).await.map_err(taken("plan", &plan.code))?;
+    plans::insert_version(tx, &plan, now).await?;
+    events::plan_created(tx, now, tenant, &plan).await?;
+    Ok(plan)
+}
+
+/// Changes what all versions share. A change that changes nothing is not told.
+#[instrument(skip_all, fields(tenant.id = %tenant.id), err(Debug))]
+pub(super) async fn update_plan(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    reference: &str,
+    change: PlanChange,
+) -> Result<PlanVersion, CatalogError> {
+    let before = lock_plan(tx, tenant, reference).await?;
+    let mut plan = before.clone();
+    plan.name = change.name.unwrap_or(plan.name);
+    plan.metadata = change.metadata.unwrap_or(plan.metadata);
+    if plan != before {
+        plans::save(tx, &plan).await?;
+        events::plan_updated(tx, now, tenant, &before, &plan).await?;
+    }
+    Ok(plan)
+}
+
+/// Makes the next version of a plan. Subscriptions stay on theirs.
+#[instrument(skip_all, fields(tenant.id = %tenant.id), err(Debug))]
+pub(super) async fn create_plan_version(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    reference: &str,
+    change: TermsChange,
+) -> Result<PlanVersion, CatalogError> {
+    let before = lock_plan(tx, tenant, reference).await?;
+    let PlanTerms { interval, trial_days, prices, features } = before.terms().changed(change);
+    let plan = PlanVersion {
+        id: PlanVersionId::new(now),
+        version: before.version + 1,
+        interval,
+        trial_days,
+        prices: prices.into_iter().map(|price| price.with_id(PriceId::new(now))).collect(),
+        features,
+        ..before.clone()
+    };
+    plans::save(tx, &plan).await?;
+    plans::insert_version(tx, &plan, now).await?;
+    events::plan_updated(tx, now, tenant, &before, &plan).await?;
+    Ok(plan)
+}
+
+/// The present version, which stays the present one until the transaction ends.
+async fn lock_plan(
+    tx: &DatabaseTransaction,
+    tenant: &Tenant,
+    reference: &str,
+) -> Result<PlanVersion, CatalogError> {
+    let found = plans::find_for_update(tx, tenant.id, reference).await?;
+    found.ok_or_else(|| CatalogError::no("plan", reference))
+}
+
+pub(super) async fn list_metrics(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    page: &PageQuery,
+) -> Result<Vec<Metric>, PageError> {
+    metrics::list(db, tenant, page).await
+}
+
+pub(super) async fn list_features(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    page: &PageQuery,
+) -> Result<Vec<Feature>, PageError> {
+    features::list(db, tenant, page).await
+}
+
+pub(super) async fn list_taxes(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    page: &PageQuery,
+) -> Result<Vec<Tax>, PageError> {
+    taxes::list(db, tenant, page).await
+}
+
+/// Plans in their present versions.
+pub(super) async fn list_plans(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    page: &PageQuery,
+) -> Result<Vec<PlanVersion>, PageError> {
+    plans::list(db, tenant, page).await
+}
+
+/// The versions of one plan; their own identifiers are the cursors.
+pub(super) async fn list_plan_versions(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    plan: PlanId,
+    page: &PageQuery,
+) -> Result<Vec<PlanVersion>, PageError> {
+    plans::list_versions(db, tenant, plan, page).await
 }

@@ -25,7 +25,8 @@ fn settings_help() -> String {
                     the later wins.\n"
         .to_owned();
     for setting in SETTINGS {
-        let default = if setting.default.is_empty() { String::new() } else { format!(" [{}]", setting.default) };
+        let default =
+            if setting.default.is_empty() { String::new() } else { format!(" [{}]", setting.default) };
         write!(text, "\n  {:<30} {}{default}", setting.name, setting.help).expect("a string takes it");
     }
     text

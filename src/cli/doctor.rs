@@ -1,16 +1,116 @@
-//! `accrue doctor`.
+//! `accrue doctor`: is everything there that the program needs?
 
-use std::process::ExitCode;
+use std::{fs, path::Path, process::ExitCode};
 
+use accrue_core::clock::{Clock, SystemClock};
+use accrue_platform::{db::Db, mail::Mailer};
+use accrue_sandbox_gateway::Sandbox;
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, Statement};
+
+use crate::config::Config;
+
+/// How far the database's clock may be from ours.
+const SKEW_MAX_SECONDS: i64 = 5;
+
+/// Check everything the program needs, and say what to do. Exit code 1 if something is missing.
 #[derive(clap::Args)]
 pub(super) struct Doctor {
     #[command(flatten)]
     settings: super::Settings,
+    /// One object for scripts: {"ok","checks":[{"name","ok","detail"}]}.
+    #[arg(long)]
+    json: bool,
+}
+
+struct Check {
+    name: &'static str,
+    outcome: Result<String, String>,
 }
 
 impl Doctor {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        self.settings.load(&[])?;
-        Ok(ExitCode::SUCCESS)
+        let config = self.settings.load(&[])?;
+        let mut checks = vec![Check { name: "settings", outcome: Ok("no mistakes".to_owned()) }];
+        match Db::open(&config.database).await {
+            Ok(db) => {
+                checks.push(Check { name: "database", outcome: Ok("reached".to_owned()) });
+                checks.push(Check { name: "schema", outcome: schema(&db).await });
+                checks.push(Check { name: "clock", outcome: clock(&db).await });
+            }
+            Err(error) => checks.push(Check { name: "database", outcome: Err(error.to_string()) }),
+        }
+        checks.push(Check { name: "mail", outcome: mail(&config).await });
+        checks.push(Check { name: "gateway", outcome: gateway(&config.sandbox_gateway_file).await });
+        let ok = checks.iter().all(|check| check.outcome.is_ok());
+        print(&checks, ok, self.json);
+        Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+async fn schema(db: &Db) -> Result<String, String> {
+    let pending = db.pending_migrations().await.map_err(|error| error.to_string())?;
+    if pending.is_empty() {
+        return Ok("up to date".to_owned());
+    }
+    Err(format!("{} migrations are missing: run `accrue migrate up`", pending.len()))
+}
+
+async fn clock(db: &Db) -> Result<String, String> {
+    if db.is_sqlite() {
+        return Ok("SQLite has none of its own".to_owned());
+    }
+    let statement = Statement::from_string(db.reader().get_database_backend(), "select now()");
+    let row = db.reader().query_one_raw(statement).await.map_err(|error| error.to_string())?;
+    let theirs: DateTime<Utc> =
+        row.ok_or("no answer")?.try_get_by_index(0).map_err(|error: sea_orm::DbErr| error.to_string())?;
+    let apart = (SystemClock.now() - theirs).num_seconds().abs();
+    if apart <= SKEW_MAX_SECONDS {
+        return Ok(format!("{apart} s from the database's"));
+    }
+    Err(format!("{apart} s from the database's: let both machines follow NTP"))
+}
+
+async fn mail(config: &Config) -> Result<String, String> {
+    match &config.smtp_url {
+        None => {
+            fs::create_dir_all(&config.mail_dir)
+                .map_err(|error| format!("cannot write to {}: {error}", config.mail_dir.display()))?;
+            Ok(format!(
+                "written to {}/ as .eml files; set ACCRUE_SMTP_URL to send them",
+                config.mail_dir.display()
+            ))
+        }
+        Some(url) => {
+            let mailer = Mailer::smtp(url).map_err(|error| error.to_string())?;
+            mailer.check().await.map_err(|error| format!("the mail server does not answer: {error}"))?;
+            Ok("the mail server answers".to_owned())
+        }
+    }
+}
+
+async fn gateway(file: &Path) -> Result<String, String> {
+    let opened = Sandbox::open(file).await;
+    opened.map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(format!("sandbox, in {}", file.display()))
+}
+
+fn print(checks: &[Check], ok: bool, json: bool) {
+    if json {
+        let rows: Vec<_> = checks
+            .iter()
+            .map(|check| {
+                let (Ok(detail) | Err(detail)) = &check.outcome;
+                serde_json::json!({"name": check.name, "ok": check.outcome.is_ok(), "detail": detail})
+            })
+            .collect();
+        println!("{}", serde_json::json!({"ok": ok, "checks": rows}));
+        return;
+    }
+    for check in checks {
+        match &check.outcome {
+            Ok(detail) => println!("ok    {:<10} {detail}", check.name),
+            Err(detail) => println!("WRONG {:<10} {detail}", check.name),
+        }
     }
 }

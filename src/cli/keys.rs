@@ -76,12 +76,11 @@ impl Keys {
 async fn create(db: &Db, mode: Mode, new: NewKey, json: bool) -> anyhow::Result<()> {
     let now = SystemClock.now();
     let tx = db.begin().await?;
-    let tenant = match service::first_tenant(&tx, mode).await? {
-        Some(tenant) => tenant,
-        None => {
-            let (live, test) = service::open_account(&tx, "My company", now).await?;
-            if mode == Mode::Live { live } else { test }
-        }
+    let tenant = if let Some(tenant) = service::first_tenant(&tx, mode).await? {
+        tenant
+    } else {
+        let (live, test) = service::open_account(&tx, "My company", now).await?;
+        if mode == Mode::Live { live } else { test }
     };
     let (key, text) = service::create_key(&tx, &tenant, new, now).await?;
     tx.commit().await?;
@@ -94,7 +93,9 @@ async fn create(db: &Db, mode: Mode, new: NewKey, json: bool) -> anyhow::Result<
 }
 
 async fn tenant(db: &Db, mode: Mode) -> anyhow::Result<Tenant> {
-    service::first_tenant(db.reader(), mode).await?.context("there is no account yet: run `accrue serve` or `accrue keys create`")
+    service::first_tenant(db.reader(), mode)
+        .await?
+        .context("there is no account yet: run `accrue serve` or `accrue keys create`")
 }
 
 async fn list(db: &Db, mode: Mode, json: bool) -> anyhow::Result<()> {
@@ -103,7 +104,10 @@ async fn list(db: &Db, mode: Mode, json: bool) -> anyhow::Result<()> {
     for key in service::list_keys(db.reader(), tenant.id, &page).await? {
         let state = if key.revoked_at.is_some() { "revoked" } else { "usable" };
         if json {
-            println!("{}", serde_json::json!({"id": key.id, "hint": key.hint, "name": key.name, "kind": key.kind, "scopes": key.scopes, "state": state}));
+            println!(
+                "{}",
+                serde_json::json!({"id": key.id, "hint": key.hint, "name": key.name, "kind": key.kind, "scopes": key.scopes, "state": state})
+            );
         } else {
             println!("{}  {:<18} {:<8} {}", key.id, key.hint, state, key.name);
         }

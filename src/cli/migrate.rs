@@ -28,12 +28,16 @@ impl Migrate {
         match self.verb {
             Verb::Up => {
                 db.migrate().await?;
-                pending.iter().for_each(|name| println!("applied {name}"));
+                for name in &pending {
+                    println!("applied {name}");
+                }
                 println!("the schema is up to date");
             }
             Verb::Status if pending.is_empty() => println!("the schema is up to date"),
             Verb::Status => {
-                pending.iter().for_each(|name| println!("missing {name}"));
+                for name in &pending {
+                    println!("missing {name}");
+                }
                 return Ok(ExitCode::FAILURE);
             }
         }

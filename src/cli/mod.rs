@@ -61,10 +61,12 @@ impl Settings {
     pub fn load(&self, more: &[(&'static str, Option<String>)]) -> Result<Config, Mistakes> {
         let mut flags = BTreeMap::new();
         for pair in &self.set {
-            let (name, value) =
-                pair.split_once('=').ok_or_else(|| Mistakes(vec![format!("--set {pair}: is not NAME=VALUE")]))?;
+            let (name, value) = pair
+                .split_once('=')
+                .ok_or_else(|| Mistakes(vec![format!("--set {pair}: is not NAME=VALUE")]))?;
             let setting = crate::config::SETTINGS.iter().find(|setting| setting.name == name);
-            let setting = setting.ok_or_else(|| Mistakes(vec![format!("--set: there is no setting `{name}`")]))?;
+            let setting =
+                setting.ok_or_else(|| Mistakes(vec![format!("--set: there is no setting `{name}`")]))?;
             flags.insert(setting.name, value.to_owned());
         }
         let named = [("database_url", self.database_url.clone()), ("log", self.log.clone())];

@@ -56,7 +56,10 @@ impl Serve {
         }
         println!("Accrue is ready on {} (API: /docs)", app.config.public_url);
         if let Some(folder) = mails {
-            println!("Mails are written to {}/ as .eml files: set ACCRUE_SMTP_URL to send them.", folder.display());
+            println!(
+                "Mails are written to {}/ as .eml files: set ACCRUE_SMTP_URL to send them.",
+                folder.display()
+            );
         }
         let workers = (role != Role::Api).then(|| start_workers(&app));
         start(&app, listener)?.await?;

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use crate::{
     app::{App, Gateways},
     config::Config,
-
+    payments::SandboxGateway,
     worker::WORK,
 };
 
@@ -52,7 +52,7 @@ pub async fn assemble(config: Config, clock: Arc<dyn Clock>, db: Db) -> anyhow::
     let sandbox = Sandbox::open(&config.sandbox_gateway_file)
         .await
         .with_context(|| format!("the sandbox gateway's file {}", config.sandbox_gateway_file.display()))?;
-    let gateways: Vec<Arc<dyn Gateway>> = { drop(sandbox); vec![] };
+    let gateways: Vec<Arc<dyn Gateway>> = vec![Arc::new(SandboxGateway::new(sandbox))];
     Ok(App {
         db,
         clock,
@@ -80,7 +80,8 @@ fn secret_key(config: &Config) -> anyhow::Result<String> {
         bail!("ACCRUE_SECRET_KEY is required with PostgreSQL");
     }
     let key = Vault::generate_key();
-    write_private(&path, &key).with_context(|| format!("cannot keep the secret key in {}", path.display()))?;
+    write_private(&path, &key)
+        .with_context(|| format!("cannot keep the secret key in {}", path.display()))?;
     Ok(key)
 }
 

@@ -18,7 +18,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub(super) enum DriveError {
     #[error("another process moves the clock")]
     Elsewhere,
-    #[error("something that was due at {0} could not be done: GET /v1/jobs tells why; retry it there, then advance again")]
+    #[error(
+        "something that was due at {0} could not be done: GET /v1/jobs tells why; retry it there, then advance again"
+    )]
     Stuck(DateTime<Utc>),
     #[error(transparent)]
     Clock(#[from] ClockError),
@@ -30,7 +32,8 @@ pub(super) enum DriveError {
 pub(super) async fn drive(app: &App, tenant: TenantId, id: TestClockId) -> Result<(), DriveError> {
     let name = format!("test_clock:{id}");
     let holder = RequestId::new(app.now()).to_string();
-    let lease = Lease::take(&app.db, &name, &holder, app.now(), LEASE_TTL).await?.ok_or(DriveError::Elsewhere)?;
+    let lease =
+        Lease::take(&app.db, &name, &holder, app.now(), LEASE_TTL).await?.ok_or(DriveError::Elsewhere)?;
     let driven = drive_leased(app, tenant, id, &lease).await;
     lease.release(&app.db, app.now()).await?;
     driven
@@ -71,7 +74,7 @@ async fn next_of_sweeps(
     id: TestClockId,
 ) -> Result<Option<DateTime<Utc>>, DbErr> {
     let mut soonest = None;
-    for next_due in app.work.sweeps.iter().filter_map(|sweep| sweep.next_due) {
+    for next_due in app.work.sweeps().filter_map(|sweep| sweep.next_due) {
         let due = next_due(&app.db, tenant, id).await?;
         soonest = [soonest, due].into_iter().flatten().min();
     }

@@ -10,7 +10,7 @@ use super::{
     advance::{DriveError, drive},
     service,
 };
-use crate::app::{Job, JobContext, JobError, Scope, Sweep, enqueue};
+use crate::app::{Job, JobContext, JobError, JobRunner, Scope, Sweep, enqueue, job_runner};
 
 /// Brings a clock to where it was going.
 #[derive(Serialize, Deserialize)]
@@ -31,12 +31,14 @@ impl Job for ResumeAdvance {
     }
 }
 
+pub const JOBS: &[JobRunner] = &[job_runner::<ResumeAdvance>()];
+
 /// Finds clocks whose movement has not arrived.
-pub const RESUME: Sweep = Sweep {
+pub const SWEEPS: &[Sweep] = &[Sweep {
     schedule: Schedule { name: "clocks.resume", cron: "*/5 * * * * *" },
     run: |db, scope, now| Box::pin(resume_all(db, scope, now)),
     next_due: None,
-};
+}];
 
 async fn resume_all(db: &Db, _: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> {
     let clocks = service::advancing_in_all_tenants(db.reader()).await?;

@@ -10,5 +10,5 @@ pub mod service;
 mod store;
 
 pub use http::routes;
-pub use jobs::RESUME;
+pub use jobs::{JOBS, SWEEPS};
 pub use model::TestClock;

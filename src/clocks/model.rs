@@ -76,7 +76,8 @@ mod tests {
     #[test]
     fn the_movement_that_is_under_way_can_be_joined_but_not_changed() {
         let mut clock = clock();
-        let (to, elsewhere) = ("2026-02-01T00:00:00Z".parse().unwrap(), "2026-03-01T00:00:00Z".parse().unwrap());
+        let (to, elsewhere) =
+            ("2026-02-01T00:00:00Z".parse().unwrap(), "2026-03-01T00:00:00Z".parse().unwrap());
         let advance = clock.begin(to).unwrap();
         assert_eq!(clock.begin(to), Ok(advance));
         assert_eq!(clock.begin(elsewhere), Err(AdvanceError::UnderWay(to)));

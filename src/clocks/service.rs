@@ -56,7 +56,11 @@ pub async fn resolve(
     get(db, tenant.id, id).await.map(|clock| Some(clock.id))
 }
 
-pub async fn get(db: &impl ConnectionTrait, tenant: TenantId, id: TestClockId) -> Result<TestClock, ClockError> {
+pub async fn get(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: TestClockId,
+) -> Result<TestClock, ClockError> {
     store::find(db, tenant, id).await?.ok_or_else(|| ClockError::NotFound(id.to_string()))
 }
 
@@ -81,7 +85,8 @@ pub(super) async fn create(
         return Err(ClockError::LiveMode);
     }
     let id = TestClockId::new(wall);
-    let clock = TestClock { tenant_id: tenant.id, id, name, now_at, advancing: None, metadata, created_at: wall };
+    let clock =
+        TestClock { tenant_id: tenant.id, id, name, now_at, advancing: None, metadata, created_at: wall };
     store::insert(tx, &clock).await?;
     Ok(clock)
 }

@@ -14,7 +14,8 @@ pub(super) async fn created(
     livemode: bool,
 ) -> Result<EventId, DbErr> {
     let body = CustomerBody::new(customer.clone(), livemode);
-    let fact = Fact::new("customer.created", customer.id, &body).of_customer(customer.id, customer.test_clock_id);
+    let fact =
+        Fact::new("customer.created", customer.id, &body).of_customer(customer.id, customer.test_clock_id);
     outbox::append(tx, now, customer.tenant_id, fact).await
 }
 

@@ -89,13 +89,20 @@ fn is_locale(locale: &str) -> bool {
     let mut parts = locale.split('-');
     let language = parts.next().is_some_and(|part| (2..=3).contains(&part.len()));
     let alphanumeric = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    language && locale.len() <= 35 && locale.split('-').all(|part| (1..=8).contains(&part.len()) && alphanumeric(part))
+    language
+        && locale.len() <= 35
+        && locale.split('-').all(|part| (1..=8).contains(&part.len()) && alphanumeric(part))
 }
 
 fn check_address(check: &mut Check, address: &Address) {
     let Address { line1, line2, postal_code, city, region, country } = address;
-    let parts =
-        [("line1", line1), ("line2", line2), ("postal_code", postal_code), ("city", city), ("region", region)];
+    let parts = [
+        ("line1", line1),
+        ("line2", line2),
+        ("postal_code", postal_code),
+        ("city", city),
+        ("region", region),
+    ];
     for (name, part) in parts {
         check.optional_text(&format!("/address/{name}"), part.as_deref(), 200);
     }
@@ -227,8 +234,7 @@ async fn update(write: Write<resource::Customers>, id: Path<String>, body: Body<
 
     let tx = write.begin().await?;
     let found = service::resolve(&tx, write.tenant_id(), &id).await?;
-    let now =
-        clocks::service::now_of(&tx, &*write.app.clock, write.tenant_id(), found.test_clock_id).await?;
+    let now = clocks::service::now_of(&tx, &*write.app.clock, write.tenant_id(), found.test_clock_id).await?;
     let customer = service::update(&tx, now, &write.tenant, found.id, change).await?;
     let body = CustomerBody::new(customer, write.tenant.livemode);
     write.commit(tx, StatusCode::OK, body.id, &body).await

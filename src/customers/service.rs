@@ -60,7 +60,11 @@ pub async fn resolve(
     found.ok_or_else(|| CustomerError::NotFound(reference.to_owned()))
 }
 
-pub async fn get(db: &impl ConnectionTrait, tenant: TenantId, id: CustomerId) -> Result<Customer, CustomerError> {
+pub async fn get(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: CustomerId,
+) -> Result<Customer, CustomerError> {
     store::find(db, tenant, id).await?.ok_or_else(|| CustomerError::NotFound(id.to_string()))
 }
 
@@ -164,7 +168,9 @@ async fn find_for_update(
 
 fn taken(error: DbErr, customer: &Customer) -> CustomerError {
     match &customer.external_id {
-        Some(external_id) if is_unique_violation(&error) => CustomerError::ExternalIdTaken(external_id.clone()),
+        Some(external_id) if is_unique_violation(&error) => {
+            CustomerError::ExternalIdTaken(external_id.clone())
+        }
         _ => error.into(),
     }
 }

@@ -1,1 +1,18 @@
-//! dunning
+//! Dunning is what happens after an automatic payment failed, and when: retries, access, the end. It takes
+//! no money itself and writes no mails.
+
+mod body;
+mod events;
+mod http;
+mod jobs;
+mod model;
+mod service;
+mod store;
+
+pub use body::DunningBody;
+pub use http::routes;
+pub use jobs::{
+    LISTENER_INVOICES, LISTENER_METHODS, LISTENER_PAYMENTS, NoteDebtGone, NoteFailure, NoteMethod, SWEEP_DUE,
+    TakeStep,
+};
+pub use model::{Dunning, DunningStatus, Failure};

@@ -1,7 +1,28 @@
 //! Invoices are what is owed: they close periods, rate usage, make lines, take numbers, and say what was
 //! paid. They take no money.
 
+mod body;
+mod cycle;
+mod documents;
+mod draft;
+mod events;
+mod explain;
+mod http;
+mod jobs;
 mod model;
+mod postings;
+mod rating;
+#[cfg(test)]
+mod samples;
 pub mod service;
+mod store;
+mod usage;
+mod verify;
 
-pub use model::{Invoice, InvoiceStatus, Line, Reason};
+pub use body::InvoiceBody;
+pub use documents::DocumentError;
+pub use http::routes;
+pub use jobs::{CYCLE_JOB, CYCLE_LISTENER, CYCLE_SWEEP, Cycle};
+pub use model::{Invoice, InvoiceStatus, Line, MoveError, PartyCopy, Reason, TaxRow};
+
+pub use crate::subscriptions::Collection;

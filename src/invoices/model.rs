@@ -1,18 +1,25 @@
-//! What an invoice is.
+//! What an invoice is, and how it moves.
+
+use std::fmt;
 
 use accrue_core::{
     calendar::Period,
     id::{CustomerId, InvoiceId, InvoiceLineId, PriceId, SubscriptionId, TenantId, TestClockId},
-    money::{Currency, Money},
+    money::{Currency, Money, MoneyError},
     price::TierCharge,
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use sea_orm::{DeriveActiveEnum, EnumIter};
 use serde::{Deserialize, Serialize};
 
-use crate::subscriptions::Collection;
+use crate::{
+    auth::Tenant,
+    customers::{Address, Customer},
+    subscriptions::{Collection, Turn},
+};
 
 /// What is owed. Immutable once it is open, but for what is paid (RULES 36).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +48,7 @@ pub struct Invoice {
     pub issued_at: Option<DateTime<Utc>>,
     pub due_at: Option<DateTime<Utc>>,
     pub paid_at: Option<DateTime<Utc>>,
+    pub voided_at: Option<DateTime<Utc>>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
 }
@@ -75,7 +83,7 @@ pub struct PartyCopy {
     pub address: Vec<String>,
     pub tax_number: Option<String>,
     pub email: Option<String>,
-    /// IANA: dates are printed in the issuer's zone.
+    /// IANA. Of the issuer, the zone of the invoice's dates; of the customer, the zone of its periods.
     pub timezone: Option<String>,
     pub locale: Option<String>,
 }
@@ -119,9 +127,275 @@ pub enum Reason {
     Cancel,
 }
 
+/// What moves an invoice from one state to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter)]
+pub enum Move {
+    /// It takes its number and becomes a claim.
+    Finalize,
+    /// The last cent of it is paid.
+    Settle,
+    /// It was a mistake.
+    Void,
+    /// Nobody expects the money any more.
+    WriteOff,
+}
+
+/// Why an invoice cannot be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MoveError {
+    #[error("an invoice that is {0} cannot be {1}")]
+    Illegal(InvoiceStatus, Move),
+    #[error("an invoice that is paid in part cannot be voided")]
+    PartlyPaid,
+    #[error("{amount} is more than the {due} that is left to pay")]
+    TooMuch { amount: Money, due: Money },
+    #[error(transparent)]
+    Money(#[from] MoneyError),
+}
+
+impl InvoiceStatus {
+    /// Where a move leads; nowhere if it is not allowed.
+    fn after(self, change: Move) -> Option<Self> {
+        match (self, change) {
+            (Self::Draft, Move::Finalize) => Some(Self::Open),
+            // What was given up may still be paid.
+            (Self::Open | Self::Uncollectible, Move::Settle) => Some(Self::Paid),
+            (Self::Open, Move::Void) => Some(Self::Void),
+            (Self::Open, Move::WriteOff) => Some(Self::Uncollectible),
+            _ => None,
+        }
+    }
+
+    fn moved(self, change: Move) -> Result<Self, MoveError> {
+        self.after(change).ok_or(MoveError::Illegal(self, change))
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Open => "open",
+            Self::Paid => "paid",
+            Self::Void => "void",
+            Self::Uncollectible => "uncollectible",
+        }
+    }
+}
+
+impl fmt::Display for InvoiceStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl fmt::Display for Move {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finalize => "finalized",
+            Self::Settle => "paid",
+            Self::Void => "voided",
+            Self::WriteOff => "marked uncollectible",
+        })
+    }
+}
+
 impl Invoice {
-    /// What is left to pay.
+    /// What is left to pay: nothing of a void invoice.
     pub fn amount_due(&self) -> Money {
+        if self.status == InvoiceStatus::Void {
+            return Money::zero(self.currency);
+        }
         self.total.checked_sub(self.amount_paid).expect("one currency, and never more paid than owed")
+    }
+
+    /// What is revenue of it: without the tax.
+    pub(super) fn net(&self) -> Money {
+        self.total.checked_sub(self.tax_total).expect("tax is a part of the total")
+    }
+
+    /// It becomes a claim. A total of zero is paid at once (RULES 34), by [`Self::pay`].
+    pub(super) fn finalize(
+        &mut self,
+        number: String,
+        issued_at: DateTime<Utc>,
+        due_at: DateTime<Utc>,
+    ) -> Result<(), MoveError> {
+        self.status = self.status.moved(Move::Finalize)?;
+        self.number = Some(number);
+        self.issued_at = Some(issued_at);
+        self.due_at = Some(due_at);
+        Ok(())
+    }
+
+    /// `amount` of it is paid; once nothing is left, it is settled.
+    pub(super) fn pay(&mut self, amount: Money, at: DateTime<Utc>) -> Result<(), MoveError> {
+        let settled = self.status.moved(Move::Settle)?;
+        let due = self.amount_due();
+        let left = due.checked_sub(amount)?;
+        if left.is_negative() || amount.is_negative() {
+            return Err(MoveError::TooMuch { amount, due });
+        }
+        self.amount_paid = self.amount_paid.checked_add(amount)?;
+        if left.is_zero() {
+            self.status = settled;
+            self.paid_at = Some(at);
+        }
+        Ok(())
+    }
+
+    /// It keeps its number and is owed no more (RULES 35).
+    pub(super) fn void(&mut self, at: DateTime<Utc>) -> Result<(), MoveError> {
+        let voided = self.status.moved(Move::Void)?;
+        if !self.amount_paid.is_zero() {
+            return Err(MoveError::PartlyPaid);
+        }
+        self.status = voided;
+        self.voided_at = Some(at);
+        Ok(())
+    }
+
+    pub(super) fn write_off(&mut self) -> Result<(), MoveError> {
+        self.status = self.status.moved(Move::WriteOff)?;
+        Ok(())
+    }
+}
+
+impl Reason {
+    /// Why a turn of the cycle makes an invoice.
+    pub(super) fn of(turn: &Turn) -> Self {
+        if turn.ends {
+            Self::Cancel
+        } else if turn.closes.is_none() {
+            Self::Create
+        } else {
+            Self::Cycle
+        }
+    }
+}
+
+impl PartyCopy {
+    /// Who issues a tenant's invoices.
+    pub(super) fn issuer(tenant: &Tenant) -> Self {
+        let issuer = tenant.settings.issuer.clone();
+        Self {
+            name: issuer.name.unwrap_or_else(|| tenant.name.clone()),
+            address: issuer.address,
+            tax_number: issuer.tax_number,
+            email: issuer.email,
+            timezone: Some(tenant.timezone.clone()),
+            locale: None,
+        }
+    }
+
+    /// Who is billed. `zone` is the one in which the periods begin and end.
+    pub(super) fn customer(customer: &Customer, zone: Tz) -> Self {
+        let Address { line1, line2, postal_code, city, region, country } = customer.address.clone();
+        let town = [postal_code, city].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let lines = [line1, line2, Some(town), region, country].into_iter().flatten();
+        Self {
+            name: customer.name.clone(),
+            address: lines.filter(|line| !line.is_empty()).collect(),
+            tax_number: customer.tax_number.clone(),
+            email: customer.email.clone(),
+            timezone: Some(zone.name().to_owned()),
+            locale: customer.locale.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use sea_orm::Iterable;
+
+    use super::*;
+    use crate::invoices::samples::{open_invoice, usd};
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn these_moves_are_allowed_and_no_others() {
+        let mut table = String::new();
+        for status in InvoiceStatus::iter() {
+            for change in Move::iter() {
+                let after = status.after(change).map_or("-", InvoiceStatus::word);
+                writeln!(table, "{:<14}{:<21}{after}", status.word(), change.to_string()).unwrap();
+            }
+        }
+        insta::assert_snapshot!(table, @r"
+        draft         finalized            open
+        draft         paid                 -
+        draft         voided               -
+        draft         marked uncollectible -
+        open          finalized            -
+        open          paid                 paid
+        open          voided               void
+        open          marked uncollectible uncollectible
+        paid          finalized            -
+        paid          paid                 -
+        paid          voided               -
+        paid          marked uncollectible -
+        void          finalized            -
+        void          paid                 -
+        void          voided               -
+        void          marked uncollectible -
+        uncollectible finalized            -
+        uncollectible paid                 paid
+        uncollectible voided               -
+        uncollectible marked uncollectible -
+        ");
+    }
+
+    #[test]
+    fn an_invoice_is_paid_when_the_last_cent_is() {
+        let mut invoice = open_invoice("10.00");
+        invoice.pay(usd("9.99"), at("2026-02-02T00:00:00Z")).unwrap();
+        assert_eq!((invoice.status, invoice.paid_at), (InvoiceStatus::Open, None));
+        assert_eq!(invoice.amount_due(), usd("0.01"));
+
+        let end = at("2026-02-03T00:00:00Z");
+        invoice.pay(usd("0.01"), end).unwrap();
+        assert_eq!((invoice.status, invoice.paid_at), (InvoiceStatus::Paid, Some(end)));
+        assert_eq!(invoice.amount_due(), usd("0"));
+    }
+
+    #[test]
+    fn nobody_pays_more_than_is_owed_or_less_than_nothing() {
+        let now = at("2026-02-02T00:00:00Z");
+        for amount in ["10.01", "-0.01"] {
+            let mut invoice = open_invoice("10.00");
+            let refused = invoice.pay(usd(amount), now);
+            assert_eq!(refused, Err(MoveError::TooMuch { amount: usd(amount), due: usd("10.00") }));
+            assert_eq!(invoice, open_invoice("10.00"));
+        }
+        let mut invoice = open_invoice("10.00");
+        let yen = Money::from_minor(1, Currency::JPY);
+        assert!(matches!(invoice.pay(yen, now), Err(MoveError::Money(_))));
+    }
+
+    #[test]
+    fn what_is_paid_in_part_cannot_be_voided() {
+        let now = at("2026-02-02T00:00:00Z");
+        let mut invoice = open_invoice("10.00");
+        invoice.pay(usd("1.00"), now).unwrap();
+        assert_eq!(invoice.void(now), Err(MoveError::PartlyPaid));
+
+        let mut unpaid = open_invoice("10.00");
+        unpaid.void(now).unwrap();
+        assert_eq!((unpaid.status, unpaid.amount_due()), (InvoiceStatus::Void, usd("0")));
+        assert!(unpaid.number.is_some());
+    }
+
+    #[test]
+    fn what_was_given_up_may_still_be_paid() {
+        let now = at("2026-02-02T00:00:00Z");
+        let mut invoice = open_invoice("10.00");
+        invoice.write_off().unwrap();
+        invoice.pay(usd("4.00"), now).unwrap();
+        assert_eq!(invoice.status, InvoiceStatus::Uncollectible);
+        invoice.pay(usd("6.00"), now).unwrap();
+        assert_eq!(invoice.status, InvoiceStatus::Paid);
     }
 }

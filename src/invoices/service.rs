@@ -1,19 +1,67 @@
 //! The verbs of invoices.
 
+use std::num::NonZeroU32;
+
 use accrue_core::{
+    calendar::{Alignment, CalendarError, Grid, Interval, Unit},
     id::{CustomerId, InvoiceId, TenantId},
-    money::Money,
+    invoice as arithmetic,
+    money::{Money, MoneyError},
+};
+use accrue_platform::{
+    counter,
+    page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
-use super::model::Invoice;
+use super::{
+    events,
+    model::{Invoice, InvoiceStatus, MoveError},
+    postings,
+    rating::ChargeError,
+    store,
+};
+use crate::{
+    auth::{self, Tenant},
+    catalog::service::CatalogError,
+    customers::service::CustomerError,
+    ledger::{self, service::LedgerError},
+    metering::service::MeteringError,
+    subscriptions::{Collection, service::SubscriptionError},
+};
 
-/// Why an invoice cannot be had or moved.
+pub(super) use super::store::Which;
+pub use super::{documents::pdf, verify::verify};
+
+/// Why an invoice cannot be had, made or moved.
 #[derive(Debug, thiserror::Error)]
 pub enum InvoiceError {
     #[error("invoice {0} does not exist")]
     NotFound(String),
+    #[error("tenant {0} does not exist")]
+    NoSuchTenant(TenantId),
+    #[error(transparent)]
+    Move(#[from] MoveError),
+    #[error("the turn cannot be rated")]
+    Charge(#[from] ChargeError),
+    #[error("the sums cannot be made")]
+    Arithmetic(#[from] arithmetic::InvoiceError),
+    #[error("the sums cannot be made")]
+    Money(#[from] MoneyError),
+    #[error("the dates cannot be told")]
+    Calendar(#[from] CalendarError),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Customer(#[from] CustomerError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Metering(#[from] MeteringError),
+    #[error(transparent)]
+    Subscription(#[from] SubscriptionError),
     #[error("the database failed")]
     Database(#[from] DbErr),
 }
@@ -24,8 +72,11 @@ pub async fn resolve(
     tenant: TenantId,
     reference: &str,
 ) -> Result<Invoice, InvoiceError> {
-    let _ = (db, tenant);
-    Err(InvoiceError::NotFound(reference.to_owned()))
+    let found = match reference.parse() {
+        Ok(id) => store::find(db, tenant, id).await?,
+        Err(_) => store::find_by_number(db, tenant, reference).await?,
+    };
+    found.ok_or_else(|| InvoiceError::NotFound(reference.to_owned()))
 }
 
 pub async fn get(
@@ -33,8 +84,7 @@ pub async fn get(
     tenant: TenantId,
     id: InvoiceId,
 ) -> Result<Invoice, InvoiceError> {
-    let _ = (db, tenant);
-    Err(InvoiceError::NotFound(id.to_string()))
+    store::find(db, tenant, id).await?.ok_or_else(|| InvoiceError::NotFound(id.to_string()))
 }
 
 /// Locks it for the rest of the transaction.
@@ -43,8 +93,17 @@ pub async fn get_for_update(
     tenant: TenantId,
     id: InvoiceId,
 ) -> Result<Invoice, InvoiceError> {
-    let _ = (tx, tenant);
-    Err(InvoiceError::NotFound(id.to_string()))
+    store::find_for_update(tx, tenant, id).await?.ok_or_else(|| InvoiceError::NotFound(id.to_string()))
+}
+
+/// By identifier or number, locked for the rest of the transaction.
+pub async fn resolve_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    reference: &str,
+) -> Result<Invoice, InvoiceError> {
+    let found = resolve(tx, tenant, reference).await?;
+    get_for_update(tx, tenant, found.id).await
 }
 
 /// A customer's open invoices, the oldest first.
@@ -53,18 +112,142 @@ pub async fn open_of_customer(
     tenant: TenantId,
     customer: CustomerId,
 ) -> Result<Vec<Invoice>, DbErr> {
-    let _ = (db, tenant, customer);
-    Ok(Vec::new())
+    let which = Which { customer: Some(customer), status: Some(InvoiceStatus::Open), ..Which::default() };
+    store::all(db, tenant, which).await
+}
+
+/// A page of invoices.
+pub(super) async fn list(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    which: Which,
+    page: &PageQuery,
+) -> Result<Vec<Invoice>, PageError> {
+    store::list(db, tenant, which, page).await
+}
+
+/// Numbers a draft and stores it as a claim, with its entry in the books and its events. `now` is the
+/// customer's time: what is made up for after downtime is issued now, for its own period (RULES 7).
+///
+/// The number is taken last, so that the series is locked as shortly as can be.
+pub(super) async fn issue(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    draft: Invoice,
+    net_terms_days: u16,
+) -> Result<Invoice, InvoiceError> {
+    let due_at = match draft.collection {
+        Collection::Automatic => now,
+        Collection::SendInvoice => {
+            days_later(now, net_terms_days, tenant.timezone.parse().unwrap_or(Tz::UTC))?
+        }
+    };
+    let prefix = &tenant.settings.invoice_prefix;
+    let position = counter::take(tx, tenant.id, &format!("invoice_number:{prefix}"), 1).await?;
+    let mut open = draft.clone();
+    open.finalize(format!("{prefix}-{position:06}"), now, due_at)?;
+    let mut invoice = open.clone();
+    if invoice.total.is_zero() {
+        invoice.pay(invoice.total, now)?;
+    }
+    store::insert(tx, &invoice).await?;
+    ledger::service::post(tx, now, tenant.id, postings::finalized(&invoice)?).await?;
+    events::created(tx, now, tenant.livemode, &draft).await?;
+    events::moved(tx, now, events::FINALIZED, tenant.livemode, (&draft, &open)).await?;
+    if invoice.status == InvoiceStatus::Paid {
+        events::moved(tx, now, events::PAID, tenant.livemode, (&open, &invoice)).await?;
+    }
+    Ok(invoice)
+}
+
+/// The same local time some days later, in the issuer's zone (RULES 37).
+fn days_later(at: DateTime<Utc>, days: u16, zone: Tz) -> Result<DateTime<Utc>, CalendarError> {
+    match NonZeroU32::new(days.into()) {
+        None => Ok(at),
+        Some(count) => {
+            let interval = Interval { unit: Unit::Day, count };
+            Grid::try_new(at, interval, Alignment::Anniversary, zone)?.boundary(1)
+        }
+    }
 }
 
 /// `amount` of the locked invoice has been paid; paid in full it is `paid`, and says so. The ledger entry of
-/// the money is the caller's (payments).
+/// the money is the caller's (payments). `now` is the customer's time.
+///
+/// What was given up as uncollectible is first made a claim again, for that entry to meet.
 pub async fn record_payment(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     invoice: &mut Invoice,
     amount: Money,
 ) -> Result<(), InvoiceError> {
-    let _ = (tx, now, invoice, amount);
+    let before = invoice.clone();
+    let mut after = invoice.clone();
+    after.pay(amount, now)?;
+    store::save(tx, &after).await?;
+    if before.status == InvoiceStatus::Uncollectible {
+        ledger::service::post(tx, now, after.tenant_id, postings::recovered(&after, amount)?).await?;
+    }
+    if after.status == InvoiceStatus::Paid {
+        let livemode = livemode_of(tx, after.tenant_id).await?;
+        events::moved(tx, now, events::PAID, livemode, (&before, &after)).await?;
+    }
+    *invoice = after;
     Ok(())
+}
+
+/// It was a mistake: owed no more, its number stays. Only what is open and not paid in part.
+pub async fn void(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    invoice: Invoice,
+) -> Result<Invoice, InvoiceError> {
+    let mut voided = invoice.clone();
+    voided.void(now)?;
+    store::save(tx, &voided).await?;
+    ledger::service::post(tx, now, tenant.id, postings::voided(&invoice)?).await?;
+    events::moved(tx, now, events::VOIDED, tenant.livemode, (&invoice, &voided)).await?;
+    Ok(voided)
+}
+
+/// Nobody expects the money any more: what was left to pay becomes a loss.
+pub async fn mark_uncollectible(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    invoice: Invoice,
+) -> Result<Invoice, InvoiceError> {
+    let mut given_up = invoice.clone();
+    given_up.write_off()?;
+    store::save(tx, &given_up).await?;
+    ledger::service::post(tx, now, tenant.id, postings::written_off(&invoice)?).await?;
+    events::moved(tx, now, events::UNCOLLECTIBLE, tenant.livemode, (&invoice, &given_up)).await?;
+    Ok(given_up)
+}
+
+async fn livemode_of(tx: &DatabaseTransaction, tenant: TenantId) -> Result<bool, InvoiceError> {
+    Ok(get_tenant(tx, tenant).await?.livemode)
+}
+
+/// The tenant with its settings.
+pub(super) async fn get_tenant(db: &impl ConnectionTrait, id: TenantId) -> Result<Tenant, InvoiceError> {
+    auth::service::get_tenant(db, id).await.map_err(|error| match error {
+        auth::service::AuthError::Database(error) => InvoiceError::Database(error),
+        _ => InvoiceError::NoSuchTenant(id),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_in_30_days_is_due_at_the_same_local_time_although_the_clocks_change() {
+        let issued = "2026-03-10T22:30:00Z".parse().unwrap(); // 23:30 in Berlin
+        let due = days_later(issued, 30, Tz::Europe__Berlin).unwrap();
+        assert_eq!(due, "2026-04-09T21:30:00Z".parse::<DateTime<Utc>>().unwrap());
+        assert_eq!(days_later(issued, 0, Tz::Europe__Berlin), Ok(issued));
+    }
 }

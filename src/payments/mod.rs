@@ -1,7 +1,24 @@
 //! Payments move money: payment methods, attempts at gateways, refunds. They decide nothing about what
 //! happens after a failure.
 
+mod body;
+pub mod decline;
+mod events;
+mod gateways;
+mod http;
+mod jobs;
 mod model;
 pub mod service;
+mod store;
 
-pub use model::{AttemptStatus, DeclineClass, Payment, PaymentAttempt, PaymentMethod, PaymentStatus};
+pub use body::{AttemptBody, PaymentBody, PaymentMethodBody, RefundBody};
+pub use gateways::SandboxGateway;
+pub use http::routes;
+pub use jobs::{
+    CancelPayment, CollectPayment, LISTENER_INVOICES_CLOSED, LISTENER_INVOICES_FINALIZED, ResolveAttempt,
+    SWEEP_UNSETTLED, SendRefund,
+};
+pub use model::{
+    AttemptStatus, DeclineClass, IllegalTransition, Payment, PaymentAttempt, PaymentMethod, PaymentStatus,
+    Refund, RefundStatus,
+};

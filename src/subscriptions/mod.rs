@@ -1,6 +1,14 @@
-//! Subscriptions say who has which plan since when. They make no invoices.
+//! Subscriptions say who has which plan since when, and when the next turn of their billing cycle is due.
+//! They make no invoices.
 
+mod body;
+mod events;
+mod http;
+pub mod jobs;
 mod model;
 pub mod service;
+mod store;
 
-pub use model::{Access, Collection, Status, Subscription, Turn};
+pub use body::SubscriptionBody;
+pub use http::routes;
+pub use model::{Access, CancelReason, CancelWhen, Collection, Status, Subscription, Turn};

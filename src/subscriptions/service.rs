@@ -1,90 +1,155 @@
 //! The verbs of subscriptions.
 
-use accrue_core::id::{CustomerId, SubscriptionId, TenantId};
+use std::collections::HashMap;
+
+use accrue_core::{
+    calendar::CalendarError,
+    clock::Clock,
+    id::{CustomerId, PlanVersionId, SubscriptionId, TenantId, TestClockId},
+    invalid::Invalid,
+    money::Currency,
+};
+use accrue_platform::{
+    db::{Db, is_unique_violation},
+    page::{PageError, PageQuery},
+};
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
-use super::model::{Access, Subscription, Turn};
-use crate::app::Scope;
-use accrue_core::id::TestClockId;
-use accrue_platform::db::Db;
+use super::{
+    body::SubscriptionBody,
+    events,
+    model::{Access, CancelReason, CancelWhen, Outcome, Status, Subscription, Turn, Wanted},
+    store,
+};
+use crate::{
+    app::Scope,
+    auth::{
+        Tenant,
+        service::{self as auth, AuthError},
+    },
+    catalog::{
+        PlanVersion,
+        service::{self as catalog, CatalogError},
+    },
+    clocks,
+    customers::service::{self as customers, CustomerError},
+};
 
 /// Why a subscription cannot be had or moved.
 #[derive(Debug, thiserror::Error)]
 pub enum SubscriptionError {
     #[error("subscription {0} does not exist")]
     NotFound(String),
+    #[error("customer {0} does not exist")]
+    NoSuchCustomer(String),
+    #[error("plan {0} does not exist")]
+    NoSuchPlan(String),
+    #[error("another subscription has the external id {0}")]
+    ExternalIdTaken(String),
+    #[error("the customer is billed in {0}")]
+    CurrencyFixed(Currency),
+    #[error("{} values cannot be taken", .0.len())]
+    Invalid(Vec<Invalid>),
+    #[error("the calendar has no such period")]
+    Calendar(#[from] CalendarError),
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// What a subscription holds on to cannot be had: its tenant, its customer, its plan's version.
+    #[error("what the subscription needs cannot be had")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the database failed")]
     Database(#[from] DbErr),
 }
 
-/// By identifier, or by the tenant's own name for it.
-pub async fn resolve(
-    db: &impl ConnectionTrait,
+/// Which subscriptions to list. Names and identifiers are as the caller gave them.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub customer: Option<String>,
+    pub plan: Option<String>,
+    pub status: Option<Status>,
+}
+
+/// Subscribes a customer to the present version of a plan. Its first turn is at its start, billed by whoever
+/// asks for what is [`due`].
+pub async fn create(
+    tx: &DatabaseTransaction,
+    clock: &dyn Clock,
+    tenant: &Tenant,
+    customer: &str,
+    plan: &str,
+    wanted: Wanted,
+) -> Result<Subscription, SubscriptionError> {
+    let customer = customers::resolve(tx, tenant.id, customer).await?;
+    let plan = catalog::resolve_plan(tx, tenant.id, plan).await?;
+    // Locks the customer as well: of two subscriptions at once only one finds that there was no trial.
+    customers::fix_currency(tx, tenant.id, customer.id, plan.currency).await?;
+    let had_trial = store::had_trial(tx, tenant.id, customer.id, plan.plan_id).await?;
+    let now = clocks::service::now_of(tx, clock, tenant.id, customer.test_clock_id).await?;
+
+    let made = Subscription::try_new(now, tenant, &customer, &plan, wanted, had_trial)
+        .map_err(SubscriptionError::Invalid)?;
+    store::insert(tx, &made, made.trial_notice_at(now)).await.map_err(|error| match &made.external_id {
+        Some(taken) if is_unique_violation(&error) => SubscriptionError::ExternalIdTaken(taken.clone()),
+        _ => error.into(),
+    })?;
+    let body = SubscriptionBody::new(&made, &plan, tenant.livemode);
+    events::created(tx, now, tenant.id, &body).await?;
+    Ok(made)
+}
+
+/// Ends a subscription on request, by its identifier or the tenant's own name for it. Canceling twice is the
+/// same as canceling once; what was canceled for the end of its period can still be canceled now.
+pub async fn cancel(
+    tx: &DatabaseTransaction,
+    clock: &dyn Clock,
     tenant: TenantId,
     reference: &str,
+    when: CancelWhen,
 ) -> Result<Subscription, SubscriptionError> {
-    let _ = (db, tenant);
-    Err(SubscriptionError::NotFound(reference.to_owned()))
+    let found = resolve(tx, tenant, reference).await?;
+    let now = clocks::service::now_of(tx, clock, tenant, found.test_clock_id).await?;
+    cancel_for(tx, now, tenant, found.id, when, CancelReason::Requested).await
 }
 
-pub async fn get(
-    db: &impl ConnectionTrait,
-    tenant: TenantId,
-    id: SubscriptionId,
-) -> Result<Subscription, SubscriptionError> {
-    let _ = (db, tenant);
-    Err(SubscriptionError::NotFound(id.to_string()))
-}
-
-/// Locks it for the rest of the transaction.
-pub async fn get_for_update(
+/// Ends it now, for the reason that it was not paid. Repeating changes nothing.
+pub async fn cancel_unpaid(
     tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
     tenant: TenantId,
     id: SubscriptionId,
-) -> Result<Subscription, SubscriptionError> {
-    let _ = (tx, tenant);
-    Err(SubscriptionError::NotFound(id.to_string()))
+) -> Result<(), SubscriptionError> {
+    cancel_for(tx, now, tenant, id, CancelWhen::Now, CancelReason::Unpaid).await.map(drop)
 }
 
-/// A customer's subscriptions that are not over at `now`, the oldest first.
-pub async fn running_of_customer(
-    db: &impl ConnectionTrait,
-    tenant: TenantId,
-    customer: CustomerId,
-) -> Result<Vec<Subscription>, DbErr> {
-    let _ = (db, tenant, customer);
-    Ok(Vec::new())
-}
-
-/// Those whose next turn is due at `now`, of everybody in the scope: (tenant, subscription, due at), a page
-/// of at most 500 after the given last one.
-pub async fn due(
-    db: &Db,
-    scope: Scope,
+async fn cancel_for(
+    tx: &DatabaseTransaction,
     now: DateTime<Utc>,
-    after: Option<(DateTime<Utc>, SubscriptionId)>,
-) -> Result<Vec<(TenantId, SubscriptionId, DateTime<Utc>)>, DbErr> {
-    let _ = (db, scope, now, after);
-    Ok(Vec::new())
-}
-
-/// When the next turn of a test clock's subscriptions is due.
-pub async fn next_due(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Option<DateTime<Utc>>, DbErr> {
-    let _ = (db, tenant, clock);
-    Ok(None)
+    tenant: TenantId,
+    id: SubscriptionId,
+    when: CancelWhen,
+    reason: CancelReason,
+) -> Result<Subscription, SubscriptionError> {
+    let mut subscription = get_for_update(tx, tenant, id).await?;
+    let before = subscription.clone();
+    match subscription.cancel(now, when, reason)? {
+        Outcome::AlreadyDone => {}
+        Outcome::Changed => save(tx, now, &before, &subscription).await?,
+    }
+    Ok(subscription)
 }
 
 /// The turn has been billed in this transaction: moves on to the next one and tells what changed.
-/// `now` is the customer's time.
+/// `now` is the customer's time. The subscription has to be locked, and the turn made from it.
 pub async fn turn_done(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     subscription: &mut Subscription,
     turn: Turn,
 ) -> Result<(), SubscriptionError> {
-    let _ = (tx, now, subscription, turn);
-    Ok(())
+    let before = subscription.clone();
+    subscription.apply(turn);
+    save(tx, now, &before, subscription).await
 }
 
 /// What payment says about it: `PastDue` unless access is full (dunning calls this). Repeating changes nothing.
@@ -95,17 +160,178 @@ pub async fn set_access(
     id: SubscriptionId,
     access: Access,
 ) -> Result<(), SubscriptionError> {
-    let _ = (tx, now, tenant, id, access);
-    Ok(())
+    let mut subscription = get_for_update(tx, tenant, id).await?;
+    let before = subscription.clone();
+    subscription.set_access(access);
+    save(tx, now, &before, &subscription).await
 }
 
-/// Ends it now, for the reason that it was not paid. Repeating changes nothing.
-pub async fn cancel_unpaid(
+/// Tells once that the trial ends soon, unless that is no longer true.
+pub(super) async fn tell_trial_end(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: TenantId,
     id: SubscriptionId,
 ) -> Result<(), SubscriptionError> {
-    let _ = (tx, now, tenant, id);
-    Ok(())
+    let subscription = get_for_update(tx, tenant, id).await?;
+    if !store::settle_trial_notice(tx, &subscription).await? || !subscription.goes_on_after_trial(now) {
+        return Ok(());
+    }
+    let body = body(tx, &subscription).await?;
+    Ok(events::trial_will_end(tx, now, tenant, &body).await?)
+}
+
+/// Stores what changed, and tells it if others can see it.
+async fn save(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    before: &Subscription,
+    after: &Subscription,
+) -> Result<(), SubscriptionError> {
+    if before == after {
+        return Ok(());
+    }
+    store::save(tx, after).await?;
+    let tenant = auth::get_tenant(tx, after.tenant_id).await?;
+    let plan = catalog::get_plan_version(tx, after.tenant_id, after.plan_version_id).await?;
+    let [before, after] =
+        [before, after].map(|subscription| SubscriptionBody::new(subscription, &plan, tenant.livemode));
+    Ok(events::changed(tx, now, tenant.id, &before, &after).await?)
+}
+
+/// By identifier, or by the tenant's own name for it.
+pub async fn resolve(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    reference: &str,
+) -> Result<Subscription, SubscriptionError> {
+    let by_id = match reference.parse() {
+        Ok(id) => store::find(db, tenant, id).await?,
+        Err(_) => None,
+    };
+    match by_id {
+        Some(subscription) => Ok(subscription),
+        None => store::find_by_external_id(db, tenant, reference)
+            .await?
+            .ok_or_else(|| SubscriptionError::NotFound(reference.to_owned())),
+    }
+}
+
+pub async fn get(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: SubscriptionId,
+) -> Result<Subscription, SubscriptionError> {
+    store::find(db, tenant, id).await?.ok_or_else(|| SubscriptionError::NotFound(id.to_string()))
+}
+
+/// Locks it for the rest of the transaction.
+pub async fn get_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: SubscriptionId,
+) -> Result<Subscription, SubscriptionError> {
+    store::find_for_update(tx, tenant, id).await?.ok_or_else(|| SubscriptionError::NotFound(id.to_string()))
+}
+
+/// A customer's subscriptions that are not canceled, the oldest first; those that start later are among them.
+pub async fn running_of_customer(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customer: CustomerId,
+) -> Result<Vec<Subscription>, DbErr> {
+    store::running_of_customer(db, tenant, customer).await
+}
+
+/// One page of subscriptions, the newest first.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    filter: Filter,
+    page: &PageQuery,
+) -> Result<Vec<Subscription>, SubscriptionError> {
+    let customer = match &filter.customer {
+        Some(customer) => Some(customers::resolve(db, tenant, customer).await?.id),
+        None => None,
+    };
+    let plan = match &filter.plan {
+        Some(plan) => Some(catalog::resolve_plan(db, tenant, plan).await?.plan_id),
+        None => None,
+    };
+    let filter = store::Filter { customer, plan, status: filter.status };
+    Ok(store::list(db, tenant, filter, page).await?)
+}
+
+/// Those whose next turn is due at `now`, of everybody in the scope: (tenant, subscription, due at), a page
+/// of at most 500 after the given last one.
+pub async fn due(
+    db: &Db,
+    scope: Scope,
+    now: DateTime<Utc>,
+    after: Option<(DateTime<Utc>, SubscriptionId)>,
+) -> Result<Vec<(TenantId, SubscriptionId, DateTime<Utc>)>, DbErr> {
+    store::due_turns(db.reader(), scope, now, after).await
+}
+
+/// When the next turn of a test clock's subscriptions is due.
+pub async fn next_due(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Option<DateTime<Utc>>, DbErr> {
+    store::next_turn(db.reader(), tenant, clock).await
+}
+
+/// As others see it.
+pub async fn body(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+) -> Result<SubscriptionBody, SubscriptionError> {
+    let tenant = auth::get_tenant(db, subscription.tenant_id).await?;
+    let plan = catalog::get_plan_version(db, tenant.id, subscription.plan_version_id).await?;
+    Ok(SubscriptionBody::new(subscription, &plan, tenant.livemode))
+}
+
+/// As others see them; reads each version of a plan once.
+pub(super) async fn bodies(
+    db: &impl ConnectionTrait,
+    tenant: &Tenant,
+    subscriptions: &[Subscription],
+) -> Result<Vec<SubscriptionBody>, SubscriptionError> {
+    let mut plans: HashMap<PlanVersionId, PlanVersion> = HashMap::new();
+    let mut bodies = Vec::with_capacity(subscriptions.len());
+    for subscription in subscriptions {
+        let id = subscription.plan_version_id;
+        if !plans.contains_key(&id) {
+            plans.insert(id, catalog::get_plan_version(db, tenant.id, id).await?);
+        }
+        bodies.push(SubscriptionBody::new(subscription, &plans[&id], tenant.livemode));
+    }
+    Ok(bodies)
+}
+
+impl From<CustomerError> for SubscriptionError {
+    fn from(error: CustomerError) -> Self {
+        match error {
+            CustomerError::NotFound(reference) => Self::NoSuchCustomer(reference),
+            CustomerError::CurrencyFixed(currency) => Self::CurrencyFixed(currency),
+            CustomerError::Database(error) => Self::Database(error),
+            error => Self::Broken(error.into()),
+        }
+    }
+}
+
+impl From<CatalogError> for SubscriptionError {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::NotFound { reference, .. } => Self::NoSuchPlan(reference),
+            CatalogError::Database(error) => Self::Database(error),
+            error => Self::Broken(error.into()),
+        }
+    }
+}
+
+impl From<AuthError> for SubscriptionError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Database(error) => Self::Database(error),
+            error => Self::Broken(error.into()),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Health, metrics, problem pages.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{collections::BTreeMap, fmt::Write, sync::LazyLock};
 
 use accrue_platform::{
     problem::{self, Problem},
@@ -96,7 +96,8 @@ async fn scheduler(app: &App) -> Result<Option<String>, DbErr> {
     let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await?;
     let expires_at: Option<DateTime<Utc>> = row.map(|row| row.try_get_by_index(0)).transpose()?;
     let led = expires_at.is_some_and(|end| app.now() < end + LEADERLESS_MAX);
-    Ok((!led).then(|| "no process leads the scheduler: is one running with the role all or worker?".to_owned()))
+    Ok((!led)
+        .then(|| "no process leads the scheduler: is one running with the role all or worker?".to_owned()))
 }
 
 /// Metrics as Prometheus reads them.
@@ -121,12 +122,17 @@ async fn problem_page(code: Path<String>) -> HttpResponse {
     let kind = problem::ALL.iter().find(|kind| kind.code == code.as_str());
     let (status, title, help) = match kind {
         Some(kind) => (StatusCode::OK, format!("{} · {}", kind.status, kind.title), kind.help),
-        None => (StatusCode::NOT_FOUND, "No such problem".to_owned(), "There is no kind of problem with this code."),
+        None => (
+            StatusCode::NOT_FOUND,
+            "No such problem".to_owned(),
+            "There is no kind of problem with this code.",
+        ),
     };
-    let all: String = problem::ALL
-        .iter()
-        .map(|kind| format!("<li><a href=\"/problems/{0}\">{0}</a> — {1}</li>", kind.code, kind.title))
-        .collect();
+    let mut all = String::new();
+    for kind in problem::ALL {
+        write!(all, "<li><a href=\"/problems/{0}\">{0}</a> — {1}</li>", kind.code, kind.title)
+            .expect("a string takes it");
+    }
     let page = include_str!("../../templates/pages/problem.html")
         .replace("{title}", &title)
         .replace("{help}", help)

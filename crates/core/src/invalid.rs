@@ -14,6 +14,7 @@ pub struct Invalid {
 }
 
 impl Invalid {
+    /// A mistake at a pointer from the checked object.
     pub fn new(pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), code, detail: detail.into() }
     }

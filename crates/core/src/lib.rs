@@ -3,8 +3,10 @@
 //! Rules are numbered in `docs/billing-rules.md`; code cites them as `RULES 14`.
 
 pub mod arithmetic;
+pub mod calculate;
 pub mod calendar;
 pub mod clock;
+pub mod credits;
 pub mod decimal;
 pub mod id;
 pub mod invalid;

@@ -15,6 +15,7 @@ use crate::{
 /// How the unused part of a period is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ProrationBasis)]
 pub enum Basis {
     /// By local calendar days; the day of the change is unused.
     #[default]
@@ -27,6 +28,7 @@ pub enum Basis {
 
 /// A part of a period, in days or seconds, not reduced: 15 of 30.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = PeriodFraction)]
 pub struct Fraction {
     /// Days or seconds that are left, at least 0.
     pub numerator: i64,

@@ -49,13 +49,11 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let query = actix_web::web::Query::<T>::from_query(request.query_string());
-        ready(match query {
-            _ if request.query_string().contains("%00") => {
-                Err(Problem::new(&problem::UNREADABLE, "the query holds a null byte"))
-            }
-            Ok(query) => Ok(Self(query.into_inner())),
-            Err(error) => Err(Problem::new(&problem::UNREADABLE, format!("the query: {error}"))),
-        })
+        ready(
+            query
+                .map(|query| Self(query.into_inner()))
+                .map_err(|error| Problem::new(&problem::UNREADABLE, format!("the query: {error}"))),
+        )
     }
 }
 

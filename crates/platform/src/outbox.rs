@@ -55,7 +55,11 @@ pub struct Fact {
 
 impl Fact {
     /// A fact about `object`, in the shape that the API shows.
-    pub fn new(kind: &'static str, object_id: impl ToString, object: &impl serde::Serialize) -> Self {
+    pub fn new(
+        kind: &'static str,
+        object_id: impl std::fmt::Display,
+        object: &impl serde::Serialize,
+    ) -> Self {
         Self {
             kind,
             object_id: object_id.to_string(),

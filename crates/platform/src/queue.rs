@@ -65,6 +65,7 @@ pub struct JobRow {
     pub state: String,
     pub unique_key: String,
     pub payload: String,
+    pub test_clock_id: Option<TestClockId>,
     pub run_at: DateTime<Utc>,
     pub runs: i32,
     pub last_error: Option<String>,
@@ -223,7 +224,7 @@ pub async fn next_due(
 }
 
 const LIST: &str = "
-select id, name, state, unique_key, payload, run_at, runs, last_error, created_at from jobs
+select id, name, state, unique_key, payload, test_clock_id, run_at, runs, last_error, created_at from jobs
 where tenant_id = $1 and state = $2 and id < $3 order by id desc limit $4";
 
 /// The tenant's jobs in a state, newest first.

@@ -10,6 +10,7 @@ use actix_web::{
     Error, HttpMessage, ResponseError,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
+    error::InternalError,
     http::header::{HeaderMap, HeaderName, HeaderValue},
     middleware::Next,
     web::{Bytes, BytesMut},
@@ -23,7 +24,7 @@ use crate::problem::{self, Problem};
 const BODY_MAX: usize = 1024 * 1024;
 const USAGE_BODY_MAX: usize = 5 * 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
@@ -70,23 +71,21 @@ pub async fn middleware(
     let span = tracing::info_span!("request", request.id = %id, http.method = %request.method(), http.path = request.path());
 
     let answer = async {
-        match receive(&mut request).await {
-            Err(problem) => request.into_response(problem.error_response()),
-            Ok(received) => {
-                request.extensions_mut().insert(received);
-                let http = request.request().clone();
-                match tokio::time::timeout(ANSWER_TIMEOUT, next.call(request)).await {
-                    Ok(Ok(answer)) => answer.map_into_boxed_body(),
-                    Ok(Err(error)) => ServiceResponse::from_err(error, http),
-                    Err(_) => {
-                        let problem = Problem::new(&problem::UNAVAILABLE, "the answer took too long");
-                        ServiceResponse::new(http, problem.error_response())
-                    }
-                }
+        let received = match receive(&mut request).await {
+            Ok(received) => received,
+            Err(problem) => return Ok(request.into_response(problem.error_response())),
+        };
+        request.extensions_mut().insert(received);
+        // The request may not be cloned here: routing still writes to it.
+        match tokio::time::timeout(ANSWER_TIMEOUT, next.call(request)).await {
+            Ok(answer) => answer.map(ServiceResponse::map_into_boxed_body),
+            Err(elapsed) => {
+                let problem = Problem::new(&problem::UNAVAILABLE, "the answer took too long");
+                Err(InternalError::from_response(elapsed, problem.error_response()).into())
             }
         }
     };
-    let mut answer = caused_by(id.clone(), cause, answer.instrument(span.clone())).await;
+    let mut answer = caused_by(id.clone(), cause, answer.instrument(span.clone())).await?;
 
     let value = HeaderValue::from_str(&id).expect("checked when it was read");
     answer.headers_mut().insert(HEADER, value);
@@ -115,6 +114,10 @@ fn request_id(headers: &HeaderMap) -> String {
 
 async fn receive(request: &mut ServiceRequest) -> Result<Received, Problem> {
     let max = if request.path() == "/v1/usage_events" { USAGE_BODY_MAX } else { BODY_MAX };
+    let address = [request.path(), request.query_string()];
+    if address.iter().any(|part| part.contains("%00") || part.contains('\0')) {
+        return Err(Problem::new(&problem::UNREADABLE, "the address holds a null byte"));
+    }
     let mut payload = request.take_payload();
     let read = async {
         let mut body = BytesMut::new();

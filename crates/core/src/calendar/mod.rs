@@ -15,6 +15,7 @@ pub use zone::{days_between, local_date, start_of_day};
 /// What an interval counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = IntervalUnit)]
 pub enum Unit {
     Day,
     Week,
@@ -72,6 +73,7 @@ impl Period {
         Ok(Self { start: in_range(start)?, end: in_range(end)? })
     }
 
+    /// Whether an instant lies in the period: the start does, the end does not.
     pub fn contains(&self, at: DateTime<Utc>) -> bool {
         self.start <= at && at < self.end
     }

@@ -1,5 +1,7 @@
 //! Coupons: what they take off, and from which lines (RULES 30 and 31).
 
+use std::collections::HashSet;
+
 use rust_decimal::Decimal;
 
 use super::{InvoiceError, Line, split::allocate};
@@ -36,9 +38,9 @@ pub(super) fn apply(
 
 fn apply_one(lines: &mut [Line], coupon: &Coupon, currency: Currency) -> Result<Money, InvoiceError> {
     // Lines that give money back take no discount: they already carry the one of the line they credit (RULES 9).
+    let named: Option<HashSet<&String>> = coupon.lines.as_ref().map(|ids| ids.iter().collect());
     let eligible = |line: &&mut Line| {
-        let named = coupon.lines.as_ref().is_none_or(|ids| ids.contains(&line.id));
-        named && line.taxable.minor() > 0
+        named.as_ref().is_none_or(|ids| ids.contains(&line.id)) && line.taxable.minor() > 0
     };
     let mut lines: Vec<&mut Line> = lines.iter_mut().filter(eligible).collect();
     let left = Money::sum(currency, lines.iter().map(|line| line.taxable))?;

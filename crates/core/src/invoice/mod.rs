@@ -1,9 +1,11 @@
 //! Invoice arithmetic: from lines to what is due (RULES 29–34). It numbers nothing, stores nothing and asks nobody
 //! for money.
 
+mod credit_note;
 mod discount;
 mod split;
 mod tax;
+mod wallet;
 
 use rust_decimal::Decimal;
 
@@ -12,9 +14,11 @@ use crate::{
     money::{Currency, Money, MoneyError},
 };
 
+pub use credit_note::{Billed, CreditNoteError, Wanted};
 pub use discount::{Coupon, Reduction};
 pub use split::allocate;
 pub use tax::{LineTax, Tax, TaxRounding, TaxTotal};
+pub use wallet::WalletRank;
 
 /// The identifier of the line that tops an invoice up to its minimum commitment.
 pub const COMMITMENT_LINE: &str = "minimum_commitment";
@@ -199,3 +203,6 @@ fn pay(due: Money, sources: &[Money]) -> Result<(Vec<Money>, Money), MoneyError>
     }
     Ok((paid, left))
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,7 +67,7 @@ pub(super) fn spread(whole: Money, exact: &[Decimal]) -> Result<Vec<Money>, Invo
     for (_, index) in remainders.iter().take(usize::try_from(missing).map_err(|_| Overflow)?) {
         floors[*index] += 1;
     }
-    let sign = whole.minor().signum();
+    let sign = if whole.is_negative() { -1 } else { 1 };
     Ok(floors.into_iter().map(|minor| Money::from_minor(minor * sign, currency)).collect())
 }
 

@@ -1,12 +1,12 @@
-//! From a rated quantity to a charge: free units, discount, cap, what was already billed, minimum (RULES 27 and 28).
+//! From rated quantities to charges: free units, discount, cap, what was already billed, minimum (RULES 27 and 28).
 
 use rust_decimal::Decimal;
 
-use super::{Measured, Model, ProratedUnits, Rated, RatingError, TierCharge, rate_measured};
+use super::{Measured, Model, ProratedUnits, RatingError, TierCharge, rate_measured};
 use crate::{
     arithmetic::{Overflow, add, div, mul, percent_of, sub},
     decimal::Number,
-    money::{Currency, Money},
+    money::{Currency, Money, MoneyError},
 };
 
 /// What a price says beside its model.
@@ -31,61 +31,101 @@ pub struct Before {
     pub billed: Option<Decimal>,
 }
 
-/// What a price costs for a period, or for what came on top.
+/// Usage that is priced apart: what one filter, or none, matched, for one value of the group's properties.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket<'a> {
+    /// The filter's model, or the price's own.
+    pub model: &'a Model,
+    pub before: Before,
+    pub measured: Measured,
+}
+
+/// What a bucket costs for a period, or for what came on top.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charge {
     /// Price of everything, capped, less what was billed. Negative where more was billed than it costs now.
     pub exact_amount: Decimal,
     /// The same, rounded once.
     pub amount: Money,
-    /// What is missing to the minimum, for a line of its own.
-    pub true_up: Money,
     /// Tier by tier, what came on top of the price of the units rated before. Before discount and cap.
     pub tiers: Vec<TierCharge>,
 }
 
-/// Prices what came on top of `before`, so that tiers are crossed, fees paid and caps reached once per period.
-pub fn charge(
-    model: &Model,
-    terms: &Terms,
-    before: Before,
-    measured: &Measured,
+/// What a price costs, one line per bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charges {
+    /// In the order of the buckets.
+    pub buckets: Vec<Charge>,
+    /// What is missing to the minimum, for a line of its own.
+    pub true_up: Money,
+}
+
+/// Prices what came on top of each bucket, so that tiers are crossed, fees paid and caps reached once per period.
+///
+/// Free units, minimum and maximum are the price's: buckets share them, the first ones first.
+pub fn charge(buckets: &[Bucket], terms: &Terms, currency: Currency) -> Result<Charges, RatingError> {
+    let everything = |bucket: &Bucket| after(bucket.before.quantity, &bucket.measured);
+    let everything = terms.price(buckets, everything)?;
+    let earlier = terms.price(buckets, |bucket| Ok(Measured::Units(bucket.before.quantity)))?;
+
+    let mut charges = Vec::with_capacity(buckets.len());
+    let mut spent = Money::zero(currency);
+    for ((bucket, now), earlier) in buckets.iter().zip(everything).zip(earlier) {
+        let nothing_before = bucket.before.quantity <= Decimal::ZERO;
+        let earlier = if nothing_before { Priced::default() } else { earlier };
+        let exact_amount = sub(now.total, bucket.before.billed.unwrap_or(earlier.total))?;
+        spent = spent.checked_add(Money::round(now.total, currency)?)?;
+        charges.push(Charge {
+            exact_amount,
+            amount: rounded(now.total, exact_amount, bucket.before.billed, currency)?,
+            tiers: difference(now.tiers, earlier.tiers)?,
+        });
+    }
+    let missing = terms.minimum.unwrap_or(Money::zero(currency)).checked_sub(spent)?;
+    let true_up = if missing.is_negative() { Money::zero(currency) } else { missing };
+    Ok(Charges { buckets: charges, true_up })
+}
+
+/// Rounds the increment once. Where money was billed before, it is the price that is rounded: half cents round away
+/// from zero, and a negative increment would round the other way than the price that it corrects.
+fn rounded(
+    total: Decimal,
+    exact_amount: Decimal,
+    billed: Option<Decimal>,
     currency: Currency,
-) -> Result<Charge, RatingError> {
-    let everything =
-        rate_measured(model, &after(before.quantity, measured)?.without_first(terms.free_quantity)?)?;
-    let earlier = if before.quantity > Decimal::ZERO {
-        let earlier = Measured::Units(before.quantity).without_first(terms.free_quantity)?;
-        rate_measured(model, &earlier)?
-    } else {
-        Rated::default()
-    };
-    let total = terms.apply(everything.exact_amount)?;
-    let billed = match before.billed {
-        Some(billed) => billed,
-        None => terms.apply(earlier.exact_amount)?,
-    };
-    let exact_amount = sub(total, billed)?;
-    let true_up = match terms.minimum {
-        Some(minimum) => {
-            let missing = minimum.checked_sub(Money::round(total, currency)?)?;
-            if missing.is_negative() { Money::zero(currency) } else { missing }
-        }
-        None => Money::zero(currency),
-    };
-    Ok(Charge {
-        exact_amount,
-        amount: Money::round(exact_amount, currency)?,
-        true_up,
-        tiers: difference(everything.tiers, earlier.tiers)?,
-    })
+) -> Result<Money, MoneyError> {
+    match billed.and_then(|billed| Money::exact(billed, currency).ok()) {
+        Some(billed) => Money::round(total, currency)?.checked_sub(billed),
+        None => Money::round(exact_amount, currency),
+    }
+}
+
+/// The price of a bucket after free units, discount and cap.
+#[derive(Default)]
+struct Priced {
+    total: Decimal,
+    tiers: Vec<TierCharge>,
 }
 
 impl Terms {
-    /// Discount, then cap (RULES 28).
-    fn apply(&self, price: Decimal) -> Result<Decimal, Overflow> {
-        let discounted = sub(price, percent_of(self.discount_percent, price)?)?;
-        Ok(self.maximum.map_or(discounted, |maximum| discounted.min(maximum.to_decimal())))
+    /// Prices each bucket: free units first, then the model, the discount, the cap (RULES 28).
+    fn price(
+        &self,
+        buckets: &[Bucket],
+        measured: impl Fn(&Bucket) -> Result<Measured, Overflow>,
+    ) -> Result<Vec<Priced>, RatingError> {
+        let mut free = self.free_quantity.max(Decimal::ZERO);
+        let mut cap = self.maximum.map(Money::to_decimal);
+        let mut priced = Vec::with_capacity(buckets.len());
+        for bucket in buckets {
+            let paid = measured(bucket)?.without_first(&mut free)?;
+            let rated = rate_measured(bucket.model, &paid)?;
+            let discounted = sub(rated.exact_amount, percent_of(self.discount_percent, rated.exact_amount)?)?;
+            let total = cap.map_or(discounted, |cap| discounted.min(cap));
+            cap = cap.map(|cap| sub(cap, total)).transpose()?;
+            priced.push(Priced { total, tiers: rated.tiers });
+        }
+        Ok(priced)
     }
 }
 
@@ -107,16 +147,15 @@ fn after(before: Decimal, measured: &Measured) -> Result<Measured, Overflow> {
 }
 
 impl Measured {
-    /// What is left when the first units are free.
-    fn without_first(self, free: Decimal) -> Result<Self, Overflow> {
-        if free <= Decimal::ZERO {
+    /// What is left when the first units are free. Takes them off what is free.
+    fn without_first(self, free: &mut Decimal) -> Result<Self, Overflow> {
+        if free.is_zero() {
             return Ok(self);
         }
-        let mut left = free;
         // Units that were taken away again neither use up nor return what is free.
         let mut paid_of = |quantity: Decimal| -> Result<Decimal, Overflow> {
-            let covered = left.min(quantity).max(Decimal::ZERO);
-            left = sub(left, covered)?;
+            let covered = (*free).min(quantity).max(Decimal::ZERO);
+            *free = sub(*free, covered)?;
             sub(quantity, covered)
         };
         Ok(match self {

@@ -16,7 +16,7 @@ use crate::{
     money::MoneyError,
 };
 
-pub use charge::{Before, Charge, Terms, charge};
+pub use charge::{Before, Bucket, Charge, Charges, Terms, charge};
 pub use model::{Model, PackageRounding, PackageTier, RateTier, Tier};
 pub use raw::{InvalidModel, Kind, RawModel, RawTier, TIERS_MAX};
 
@@ -167,6 +167,11 @@ impl Model {
             | Self::VolumePackages { .. } => false,
         }
     }
+
+    /// Whether it looks at each event, so that it is given [`Measured::Events`]: of a metric with numbers, then.
+    pub fn prices_events(&self) -> bool {
+        matches!(self, Self::Percentage { .. })
+    }
 }
 
 impl Measured {
@@ -197,3 +202,6 @@ impl TierCharge {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

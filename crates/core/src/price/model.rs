@@ -10,6 +10,7 @@ use crate::decimal::Number;
 /// Read from JSON it is checked except for the digits of its currency: [`RawModel::check`] does that at the edge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case", try_from = "RawModel")]
+#[schema(as = PriceModel)]
 pub enum Model {
     /// The same whatever the quantity.
     Flat { amount: Number },
@@ -55,6 +56,7 @@ pub enum Model {
 
 /// Units above the tier before and up to `up_to`, inclusive (RULES 24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = PriceTier)]
 pub struct Tier {
     /// None for the last tier.
     pub up_to: Option<Number>,

@@ -18,7 +18,7 @@ pub const TIERS_MAX: usize = 100;
 /// A price model that nobody has checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(title = "PriceModel")]
+#[schema(as = PriceModelInput)]
 pub struct RawModel {
     /// Which model; it decides which of the other fields are needed.
     #[serde(rename = "type")]
@@ -57,6 +57,7 @@ pub struct RawModel {
 
 /// The kinds of price models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[schema(as = PriceModelKind)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Flat,
@@ -73,6 +74,7 @@ pub enum Kind {
 
 /// A tier that nobody has checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[schema(as = PriceTierInput)]
 #[serde(deny_unknown_fields)]
 pub struct RawTier {
     /// The inclusive upper bound, null for the last tier.

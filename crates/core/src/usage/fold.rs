@@ -30,6 +30,13 @@ pub struct Scope {
     pub zone: Tz,
 }
 
+impl Scope {
+    /// Whether an event of this time counts (RULES 16).
+    pub fn covers(&self, at: DateTime<Utc>) -> bool {
+        at < self.period.end && (self.recurring || at >= self.period.start)
+    }
+}
+
 /// What one event tells an aggregation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -46,6 +53,16 @@ pub enum Value {
     Event,
     Number(Decimal),
     Unique(String, Operation),
+}
+
+impl Value {
+    /// The number, if it is one.
+    pub fn number(&self) -> Option<Decimal> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Event | Self::Unique(..) => None,
+        }
+    }
 }
 
 /// Why there is no quantity.
@@ -138,14 +155,15 @@ impl Fold {
         Ok(Self { scope, carried, state })
     }
 
-    /// Whether an event of this time counts.
-    pub fn covers(&self, at: DateTime<Utc>) -> bool {
-        at < self.scope.period.end && (self.scope.recurring || at >= self.scope.period.start)
+    /// Adds to what was there before the first event.
+    pub fn carry(&mut self, quantity: Decimal) -> Result<(), Overflow> {
+        self.carried = add(self.carried, quantity)?;
+        Ok(())
     }
 
     /// Takes one event. Those outside of the period, and those without the value that is needed, change nothing.
     pub fn push(&mut self, sample: Sample) -> Result<(), Overflow> {
-        if !self.covers(sample.at) {
+        if !self.scope.covers(sample.at) {
             return Ok(());
         }
         let scope = self.scope;
@@ -156,7 +174,7 @@ impl Fold {
             (State::ProratedSum(values), Value::Number(value)) => values.push((moment, value)),
             (State::Max(held), Value::Number(value)) => *held = (*held).max(Some(value)),
             (State::Min(held), Value::Number(value)) => {
-                *held = Some(held.map_or(value, |held| held.min(value)))
+                *held = Some(held.map_or(value, |held| held.min(value)));
             }
             (State::Average { sum, count }, Value::Number(value)) => {
                 *sum = add(*sum, value)?;
@@ -196,7 +214,9 @@ impl Fold {
             (State::Unique(values), State::Unique(more)) => {
                 for (value, changes) in more {
                     let held = values.entry(value).or_default();
-                    changes.into_iter().for_each(|change| note(held, change, self.scope.prorated));
+                    for change in changes {
+                        note(held, change, self.scope.prorated);
+                    }
                 }
             }
             _ => return Err(UsageError::ScopeMismatch),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Properties, Property, property::one_of};
 use crate::{
-    arithmetic::{Overflow, div, mul},
+    arithmetic::{Overflow, add, div, mul, sub},
     decimal::Number,
     invalid::Invalid,
 };
@@ -170,6 +170,7 @@ pub enum ConversionRounding {
 /// How an aggregate is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = MetricRounding)]
 pub struct Rounding {
     pub mode: RoundingMode,
     /// Digits after the point, −15 to 15; negative for tens, hundreds….
@@ -181,6 +182,7 @@ pub struct Rounding {
 /// Which way to round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = MetricRoundingMode)]
 pub enum RoundingMode {
     /// To the nearest, half away from zero.
     Round,
@@ -215,14 +217,15 @@ impl Rounding {
         let unit = unit.ok_or(Overflow)?;
         // By the remainder, which is exact, because a long quotient is not.
         let rest = quantity.checked_rem(unit).ok_or(Overflow)?;
-        let whole = div(quantity - rest, unit)?.round();
-        mul(whole + div(rest, unit)?.round_dp_with_strategy(0, strategy), unit)
+        let whole = div(sub(quantity, rest)?, unit)?.round();
+        mul(add(whole, div(rest, unit)?.round_dp_with_strategy(0, strategy))?, unit)
     }
 }
 
 /// A metric that nobody has checked. Fields that do not matter for quantities are let pass, so that a metric may be
 /// given as the API writes it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[schema(as = MetricInput)]
 pub struct RawMetric {
     pub aggregation: Aggregation,
     /// Needed for everything but counts.

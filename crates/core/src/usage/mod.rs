@@ -1,16 +1,18 @@
 //! Usage owns what turns events into a quantity: properties, filters, aggregations. It stores no events and knows
 //! no prices.
 
+mod buckets;
 mod fold;
 mod metric;
 mod property;
 
+pub use buckets::{BucketUsage, Buckets, Split};
 pub use fold::{Fold, Sample, Scope, UsageError, Value};
 pub use metric::{
     Aggregation, Conversion, ConversionOperation, ConversionRounding, Metric, MetricFilter, Operation,
     RawMetric, Rounding, RoundingMode,
 };
-pub use property::{Filter, Properties, Property, best_match};
+pub use property::{BucketKey, Filter, Properties, Property, best_match};
 
 #[cfg(test)]
 mod tests;

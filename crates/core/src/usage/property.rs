@@ -61,20 +61,10 @@ impl<'de> Deserialize<'de> for Property {
     }
 }
 
-impl utoipa::PartialSchema for Property {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        utoipa::openapi::ObjectBuilder::new()
-            .schema_type(utoipa::openapi::schema::SchemaType::AnyValue)
-            .description(Some("Any JSON value. Numbers are read exactly as written."))
-            .into()
-    }
-}
-
-impl utoipa::ToSchema for Property {}
-
 /// Values that properties must have: every name present, with one of its values. No values means any.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(transparent)]
+#[schema(as = PropertyFilter)]
 pub struct Filter(pub BTreeMap<String, Vec<String>>);
 
 impl Filter {
@@ -94,6 +84,23 @@ pub(super) fn one_of(properties: &Properties, name: &str, values: &[String]) -> 
 pub fn best_match(filters: &[Filter], properties: &Properties) -> Option<usize> {
     let matching = filters.iter().enumerate().filter(|(_, filter)| filter.matches(properties));
     matching.max_by_key(|(index, filter)| (filter.0.len(), std::cmp::Reverse(*index))).map(|(index, _)| index)
+}
+
+/// Where an event of a usage price belongs: to a filter or none, and to a group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BucketKey {
+    /// The best matching filter's place; none for the price's own model.
+    pub filter: Option<usize>,
+    /// The values of the group's properties; none where the event lacks one.
+    pub group: Vec<Option<String>>,
+}
+
+impl BucketKey {
+    /// The one bucket of an event with these properties.
+    pub fn of(filters: &[Filter], group_by: &[String], properties: &Properties) -> Self {
+        let text = |name: &String| properties.get(name).and_then(Property::text).map(Cow::into_owned);
+        Self { filter: best_match(filters, properties), group: group_by.iter().map(text).collect() }
+    }
 }
 
 #[cfg(test)]

@@ -197,7 +197,16 @@ fn samples() -> impl Strategy<Value = Vec<Sample>> {
     })
 }
 
-fn aggregations() -> impl Strategy<Value = Scope> {
+/// A fold that was fed with events in this order.
+fn fed<'a>(scope: Scope, carried: i64, events: impl IntoIterator<Item = &'a Sample>) -> Fold {
+    let mut fold = Fold::try_new(scope, carried.into()).unwrap();
+    for event in events {
+        fold.push(event.clone()).unwrap();
+    }
+    fold
+}
+
+fn scopes() -> impl Strategy<Value = Scope> {
     let aggregation = prop_oneof![
         Just(Aggregation::Count),
         Just(Aggregation::Sum),
@@ -218,20 +227,15 @@ fn aggregations() -> impl Strategy<Value = Scope> {
 proptest! {
     #[test]
     fn merged_parts_equal_the_whole_in_any_order(
-        scope in aggregations(),
+        scope in scopes(),
         events in samples(),
         carried in 0_i64..10,
         split in 0_usize..60,
     ) {
-        let mut whole = Fold::try_new(scope, carried.into()).unwrap();
-        events.iter().for_each(|event| whole.push(event.clone()).unwrap());
-
         let (early, late) = events.split_at(split.min(events.len()));
-        let mut merged = Fold::try_new(scope, carried.into()).unwrap();
-        late.iter().rev().for_each(|event| merged.push(event.clone()).unwrap());
-        let mut other = Fold::try_new(scope, Decimal::ZERO).unwrap();
-        early.iter().for_each(|event| other.push(event.clone()).unwrap());
-        merged.merge(other).unwrap();
+        let whole = fed(scope, carried, &events);
+        let mut merged = fed(scope, carried, late.iter().rev());
+        merged.merge(fed(scope, 0, early)).unwrap();
 
         prop_assert_eq!(merged.quantity().unwrap(), whole.quantity().unwrap());
         if scope.prorated {
@@ -241,28 +245,23 @@ proptest! {
 
     #[test]
     fn prorated_parts_add_up_to_the_quantity_and_full_units_to_the_unprorated_one(
-        scope in aggregations().prop_filter("prorated", |scope| scope.prorated),
+        aggregation in prop_oneof![Just(Aggregation::Sum), Just(Aggregation::UniqueCount)],
+        recurring in any::<bool>(),
         events in samples(),
     ) {
-        let mut prorated = Fold::try_new(scope, Decimal::ZERO).unwrap();
-        let mut full = Fold::try_new(Scope { prorated: false, ..scope }, Decimal::ZERO).unwrap();
-        for event in events {
-            prorated.push(event.clone()).unwrap();
-            full.push(event).unwrap();
-        }
+        let full = Scope { recurring, ..january(aggregation) };
+        let prorated = fed(Scope { prorated: true, ..full }, 0, &events);
         let parts = prorated.parts().unwrap();
         let sum: Decimal = parts.iter().map(|part| part.prorated.0).sum();
         prop_assert_eq!(sum.round_dp(15), prorated.quantity().unwrap().round_dp(15));
         let units: Decimal = parts.iter().map(|part| part.quantity.0).sum();
-        prop_assert_eq!(units, full.quantity().unwrap());
+        prop_assert_eq!(units, fed(full, 0, &events).quantity().unwrap());
     }
 
     #[test]
     fn no_unique_value_is_there_on_more_days_than_there_are(events in samples()) {
         let scope = Scope { recurring: true, prorated: true, ..january(Aggregation::UniqueCount) };
-        let mut fold = Fold::try_new(scope, Decimal::ZERO).unwrap();
-        events.into_iter().for_each(|event| fold.push(event).unwrap());
-        let quantity = fold.quantity().unwrap();
+        let quantity = fed(scope, 0, &events).quantity().unwrap();
         prop_assert!(Decimal::ZERO <= quantity && quantity <= Decimal::from(4));
     }
 }

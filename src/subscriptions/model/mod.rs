@@ -1,5 +1,9 @@
 //! The life of a subscription.
 
+mod create;
+mod cycle;
+mod status;
+
 use std::collections::BTreeMap;
 
 use accrue_core::{
@@ -13,6 +17,10 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use sea_orm::{DeriveActiveEnum, EnumIter};
 use serde::{Deserialize, Serialize};
+
+pub use create::Wanted;
+pub use cycle::Outcome;
+pub use status::{Event, Status};
 
 /// Who has which plan since when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,28 +54,14 @@ pub struct Subscription {
     pub cancel_at: Option<DateTime<Utc>>,
     /// When somebody asked for the end.
     pub canceled_at: Option<DateTime<Utc>>,
+    /// Why somebody did; none of one that just reaches the end it was given.
+    pub cancel_reason: Option<CancelReason>,
     pub ended_at: Option<DateTime<Utc>>,
     /// The next turn of the cycle that is not billed yet: the period's start until that is billed, then its
     /// end. `None` once everything is billed.
     pub next_due_at: Option<DateTime<Utc>>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
-}
-
-/// Where a subscription is in its life.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, Deserialize, utoipa::ToSchema,
-)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// It starts in the future.
-    Pending,
-    Trialing,
-    Active,
-    /// An invoice of it could not be collected.
-    PastDue,
-    Canceled,
 }
 
 /// What may be used, as far as payment decides it (RULES 49).
@@ -94,6 +88,29 @@ pub enum Collection {
     Automatic,
     /// The customer gets the invoice and pays it.
     SendInvoice,
+}
+
+/// Why a subscription was canceled.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum CancelReason {
+    /// Somebody asked for it.
+    Requested,
+    /// Its invoices stayed unpaid.
+    Unpaid,
+}
+
+/// When a subscription that is canceled ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelWhen {
+    Now,
+    /// At the end of the running period, or of the trial: what was paid for can be used up.
+    #[default]
+    PeriodEnd,
 }
 
 /// One turn of the billing cycle: what is billed at an instant. Made by [`Subscription::due`].

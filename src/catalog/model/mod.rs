@@ -1,4 +1,7 @@
-//! What can be sold.
+//! What can be sold, and the rules for it.
+
+mod draft;
+mod rules;
 
 use accrue_core::{
     calendar::Interval,
@@ -10,9 +13,17 @@ use accrue_core::{
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, prelude::ToPrimitive};
 use sea_orm::{DeriveActiveEnum, EnumIter};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+use utoipa::openapi::{
+    RefOr,
+    schema::{ObjectBuilder, OneOfBuilder, Schema, Type},
+};
+
+pub(super) use draft::*;
+pub(super) use rules::*;
 
 /// How usage events become a quantity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,15 +156,90 @@ pub struct PlanFeature {
 }
 
 /// How much of a feature is granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(untagged)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeatureValue {
     Switch(bool),
     Amount(Number),
 }
 
+/// Whole numbers are written as JSON numbers as long as every reader of JSON can hold them.
+const PLAIN_MAX: u64 = 1 << 53;
+
+impl Serialize for FeatureValue {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Switch(on) => to.serialize_bool(*on),
+            Self::Amount(Number(amount)) => match amount.to_u64() {
+                Some(whole) if amount.is_integer() && whole <= PLAIN_MAX => to.serialize_u64(whole),
+                _ => Number(*amount).serialize(to),
+            },
+        }
+    }
+}
+
+/// By hand, because serde's own way for untagged enums forgets how a number was written.
+impl<'de> Deserialize<'de> for FeatureValue {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(from)?;
+        match raw.get() {
+            "true" => Ok(Self::Switch(true)),
+            "false" => Ok(Self::Switch(false)),
+            json => serde_json::from_str(json)
+                .map(Self::Amount)
+                .map_err(|_| serde::de::Error::custom("is neither true, false nor a decimal number")),
+        }
+    }
+}
+
+impl utoipa::PartialSchema for FeatureValue {
+    fn schema() -> RefOr<Schema> {
+        let one = |kind| ObjectBuilder::new().schema_type(kind);
+        OneOfBuilder::new()
+            .item(one(Type::Boolean))
+            .item(one(Type::Integer))
+            .item(one(Type::String).pattern(Some(r"^-?[0-9]+(\.[0-9]+)?$")))
+            .description(Some("`true` or `false`, a whole number, or any other decimal number as a string."))
+            .examples([10])
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for FeatureValue {}
+
 impl PlanVersion {
     pub fn price(&self, id: PriceId) -> Option<&Price> {
         self.prices.iter().find(|price| price.id == id)
+    }
+
+    /// What it says, for the next version to start from.
+    pub(super) fn terms(&self) -> PlanTerms {
+        PlanTerms {
+            interval: self.interval,
+            trial_days: self.trial_days,
+            prices: self.prices.iter().cloned().map(NewPrice::from).collect(),
+            features: self.features.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_granted_value_is_read_exactly_and_survives_the_database() {
+        let round_trip = |value: &str, written: &str| {
+            let read: FeatureValue = serde_json::from_str(value).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), written);
+            assert_eq!(serde_json::from_str::<FeatureValue>(written).unwrap(), read);
+        };
+        round_trip("true", "true");
+        round_trip("\"10.0\"", "10");
+        round_trip("0.1", "\"0.1\"");
+        round_trip("9007199254740992", "9007199254740992");
+        round_trip("9007199254740993", "\"9007199254740993\"");
+        round_trip("1234567890123456789012345.678", "\"1234567890123456789012345.678\"");
+        assert!(serde_json::from_str::<PlanFeature>(r#"{"feature":"sso","value":"yes"}"#).is_err());
+        assert!(serde_json::from_str::<PlanFeature>(r#"{"feature":"sso","value":null}"#).is_err());
     }
 }

@@ -1,0 +1,124 @@
+//! What does a change in mid-period credit and charge?
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::{Check, failed, too_large, utc};
+use crate::{
+    arithmetic::mul,
+    calendar::Period,
+    decimal::Number,
+    invalid::Invalid,
+    money::{Currency, Money},
+    proration::{self, Basis, Fraction, ProrationError},
+};
+
+/// A change of price or quantity within a period.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProrationQuestion {
+    pub currency: Currency,
+    #[serde(default)]
+    pub basis: Basis,
+    /// An IANA name: where days begin.
+    #[serde(default = "utc")]
+    #[schema(value_type = String, example = "Asia/Tokyo")]
+    pub timezone: Tz,
+    pub period: Period,
+    /// Within the period. By days, the local day of the change is unused.
+    pub change_at: DateTime<Utc>,
+    /// The nominal period, if `period` is a short one.
+    pub full_period: Option<Period>,
+    /// What was billed in advance for `period`.
+    pub old: Option<OldPriceQuestion>,
+    /// What takes its place.
+    pub new: Option<NewPriceQuestion>,
+}
+
+/// A price that was billed in advance.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OldPriceQuestion {
+    /// Per unit for the full period.
+    pub amount: Number,
+    /// Default 1.
+    pub quantity: Option<Number>,
+    /// What earlier changes already gave back of the line.
+    pub already_credited: Option<Number>,
+}
+
+/// A price that starts with the change.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPriceQuestion {
+    /// Per unit for the full period.
+    pub amount: Number,
+    /// Default 1.
+    pub quantity: Option<Number>,
+}
+
+/// The lines of the change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct ProrationAnswer {
+    /// Zero or negative.
+    pub credit: Money,
+    pub charge: Money,
+    /// The sum of the two rounded lines.
+    pub net: Money,
+    /// The part of the full period that is left, in days or seconds, not reduced.
+    pub fraction: Fraction,
+}
+
+/// Prorates as a change of a subscription would.
+pub fn proration(question: &ProrationQuestion) -> Result<ProrationAnswer, Vec<Invalid>> {
+    let currency = question.currency;
+    let mut check = Check::default();
+    let old = question.old.as_ref().map(|old| {
+        let credited = old.already_credited.unwrap_or_default();
+        let credited = check.price("/old/already_credited", credited, currency);
+        (full_price(&mut check, "/old", old.amount, old.quantity), credited)
+    });
+    let new = question.new.as_ref().map(|new| full_price(&mut check, "/new", new.amount, new.quantity));
+    check.finish()?;
+
+    let full = question.full_period.unwrap_or(question.period);
+    let left = |at| proration::remaining(question.basis, question.period, full, at, question.timezone);
+    let fraction = left(question.change_at).map_err(mistake)?;
+    let credit = match old {
+        Some((price, credited)) => {
+            let price = price?;
+            // What the line charged: of a short period, its own part.
+            let billed = proration::charge(price, left(question.period.start).map_err(mistake)?, currency);
+            proration::credit(price, fraction, billed.map_err(mistake)?, credited).map_err(mistake)?
+        }
+        None => Money::zero(currency),
+    };
+    let charge = match new {
+        Some(price) => proration::charge(price?, fraction, currency).map_err(mistake)?,
+        None => Money::zero(currency),
+    };
+    Ok(ProrationAnswer { credit, charge, net: credit.checked_add(charge).map_err(too_large)?, fraction })
+}
+
+/// The exact price of a full period.
+fn full_price(
+    check: &mut Check,
+    under: &str,
+    amount: Number,
+    quantity: Option<Number>,
+) -> Result<Decimal, Vec<Invalid>> {
+    let amount = check.not_negative(&format!("{under}/amount"), Some(amount));
+    let quantity =
+        check.not_negative(&format!("{under}/quantity"), Some(quantity.unwrap_or(Number(Decimal::ONE))));
+    mul(amount, quantity).map_err(too_large)
+}
+
+fn mistake(error: ProrationError) -> Vec<Invalid> {
+    match error {
+        ProrationError::OutsideOfPeriod => failed("/change_at", "outside_of_period", error),
+        ProrationError::TooShort => failed("/full_period", "too_short", error),
+        ProrationError::Overflow(_) | ProrationError::Money(_) => too_large(error),
+    }
+}

@@ -1,0 +1,333 @@
+//! Worked examples of invoice arithmetic, and the properties that hold for all of it.
+
+use proptest::prelude::*;
+use rust_decimal::Decimal;
+
+use super::{
+    Billed, Commitment, Coupon, CreditNoteError, Input, LineInput, Reduction, Tax, TaxRounding, Totals,
+    Wanted, allocate, calculate,
+};
+use crate::money::{Currency, Money};
+
+fn usd(text: &str) -> Money {
+    Money::parse(text, Currency::USD).unwrap()
+}
+
+fn number(text: &str) -> Decimal {
+    text.parse().unwrap()
+}
+
+fn tax(rate: &str) -> Tax {
+    Tax { code: rate.into(), rate: number(rate) }
+}
+
+fn line(id: &str, amount: &str, rates: &[&str]) -> LineInput {
+    LineInput { id: id.into(), amount: number(amount), taxes: rates.iter().map(|rate| tax(rate)).collect() }
+}
+
+fn invoice(lines: Vec<LineInput>) -> Input {
+    Input::of(Currency::USD, lines)
+}
+
+fn taxes(totals: &Totals) -> Vec<String> {
+    totals.lines.iter().map(|line| line.tax.to_string()).collect()
+}
+
+fn discounts(totals: &Totals) -> Vec<String> {
+    totals.lines.iter().map(|line| line.discount.to_string()).collect()
+}
+
+#[test]
+fn tax_is_rounded_once_per_rate_and_spread_by_largest_remainder() {
+    // Three lines of 0.33 at 20 %: 0.066 each, 0.198 together.
+    let lines = ["a", "b", "c"].map(|id| line(id, "0.33", &["20"])).to_vec();
+    let totals = calculate(&invoice(lines)).unwrap();
+    assert_eq!(totals.tax_total, usd("0.20"));
+    assert_eq!(taxes(&totals), ["0.07", "0.07", "0.06"]);
+}
+
+#[test]
+fn the_three_tax_roundings_differ_by_cents() {
+    let lines = vec![line("a", "0.33", &["20"]), line("b", "0.33", &["20"]), line("c", "0.12", &["5"])];
+    let total =
+        |tax_rounding| calculate(&Input { tax_rounding, ..invoice(lines.clone()) }).unwrap().tax_total;
+    // Exactly 0.066 + 0.066 + 0.006 = 0.138.
+    assert_eq!(total(TaxRounding::Rate), usd("0.14")); // 0.13 + 0.01
+    assert_eq!(total(TaxRounding::Invoice), usd("0.14"));
+    assert_eq!(total(TaxRounding::Line), usd("0.15")); // 0.07 + 0.07 + 0.01
+
+    let lines = vec![line("a", "0.12", &["10"]), line("b", "0.12", &["5"])];
+    let total =
+        |tax_rounding| calculate(&Input { tax_rounding, ..invoice(lines.clone()) }).unwrap().tax_total;
+    assert_eq!(total(TaxRounding::Invoice), usd("0.02")); // 0.012 + 0.006
+    assert_eq!(total(TaxRounding::Line), usd("0.02"));
+}
+
+#[test]
+fn a_line_may_bear_several_taxes() {
+    let totals =
+        calculate(&invoice(vec![line("a", "10.00", &["5", "9.975"]), line("b", "1.00", &[])])).unwrap();
+    assert_eq!(totals.tax_total, usd("1.50"));
+    let per_tax: Vec<_> = totals.taxes.iter().map(|tax| (tax.taxable, tax.amount)).collect();
+    assert_eq!(per_tax, [(usd("10.00"), usd("0.50")), (usd("10.00"), usd("1.00"))]);
+    assert_eq!((totals.taxable, totals.total), (usd("11.00"), usd("12.50")));
+}
+
+#[test]
+fn inclusive_taxes_are_taken_out_and_the_remainder_goes_to_the_largest_line() {
+    let lines = vec![line("a", "0.50", &["20"]), line("b", "0.51", &["20"]), line("c", "1.00", &[])];
+    let totals = calculate(&Input { tax_inclusive: true, ..invoice(lines) }).unwrap();
+    // 1.01 ÷ 1.2 = 0.841…; the lines alone give 0.42 and 0.43.
+    let nets: Vec<String> = totals.lines.iter().map(|line| line.taxable.to_string()).collect();
+    assert_eq!(nets, ["0.42", "0.42", "1.00"]);
+    assert_eq!((totals.taxable, totals.tax_total, totals.total), (usd("1.84"), usd("0.17"), usd("2.01")));
+}
+
+#[test]
+fn an_amount_is_rounded_once_and_first() {
+    let totals = calculate(&invoice(vec![line("a", "1.005", &[]), line("b", "1.005", &[])])).unwrap();
+    assert_eq!(totals.subtotal, usd("2.02"));
+}
+
+#[test]
+fn coupons_apply_in_order_and_percentages_compound() {
+    let percent = |percent: i64| Coupon { reduction: Reduction::Percent(percent.into()), lines: None };
+    let amount = |text| Coupon { reduction: Reduction::Amount(usd(text)), lines: None };
+    let total = |coupons| {
+        let input = Input { coupons, ..invoice(vec![line("a", "100.00", &["20"])]) };
+        let totals = calculate(&input).unwrap();
+        (totals.discount_total.to_string(), totals.total.to_string())
+    };
+    assert_eq!(total(vec![percent(10), percent(10)]), ("19.00".into(), "97.20".into()));
+    assert_eq!(total(vec![amount("20"), percent(10)]), ("28.00".into(), "86.40".into()));
+    assert_eq!(total(vec![percent(10), amount("20")]), ("30.00".into(), "84.00".into()));
+    assert_eq!(total(vec![amount("500")]), ("100.00".into(), "0.00".into()));
+}
+
+#[test]
+fn a_discount_is_split_over_its_lines_without_losing_a_cent() {
+    let lines = ["a", "b", "c"].map(|id| line(id, "10.00", &[])).to_vec();
+    let coupon = Coupon { reduction: Reduction::Amount(usd("10.00")), lines: None };
+    let totals = calculate(&Input { coupons: vec![coupon], ..invoice(lines.clone()) }).unwrap();
+    assert_eq!(discounts(&totals), ["3.34", "3.33", "3.33"]);
+
+    let named = Coupon { reduction: Reduction::Amount(usd("15.00")), lines: Some(vec!["b".into()]) };
+    let totals = calculate(&Input { coupons: vec![named], ..invoice(lines) }).unwrap();
+    assert_eq!(discounts(&totals), ["0.00", "10.00", "0.00"]);
+}
+
+#[test]
+fn coupons_and_notes_of_another_currency_do_not_apply() {
+    let euros = Money::from_minor(500, Currency::EUR);
+    let input = Input {
+        coupons: vec![Coupon { reduction: Reduction::Amount(euros), lines: None }],
+        credit_notes: vec![euros],
+        ..invoice(vec![line("a", "10.00", &[])])
+    };
+    let totals = calculate(&input).unwrap();
+    assert_eq!((totals.discount_total, totals.amount_due), (usd("0"), usd("10.00")));
+}
+
+#[test]
+fn credit_notes_pay_before_the_balance_and_the_balance_before_wallets() {
+    let input = Input {
+        credit_notes: vec![usd("10.00"), usd("15.00")],
+        customer_balance: usd("20.00"),
+        wallets: vec![usd("30.00"), usd("100.00")],
+        ..invoice(vec![line("a", "100.00", &["20"])])
+    };
+    let totals = calculate(&input).unwrap();
+    assert_eq!(totals.by_credit_note, [usd("10.00"), usd("15.00")]);
+    assert_eq!(totals.balance_applied, usd("20.00"));
+    assert_eq!(totals.by_wallet, [usd("30.00"), usd("45.00")]);
+    assert_eq!(totals.amount_due, usd("0"));
+}
+
+#[test]
+fn a_debt_adds_to_the_amount_due() {
+    let input = Input { customer_balance: usd("-7.00"), ..invoice(vec![line("a", "10.00", &[])]) };
+    let totals = calculate(&input).unwrap();
+    assert_eq!((totals.balance_applied, totals.amount_due), (usd("-7.00"), usd("17.00")));
+}
+
+#[test]
+fn a_negative_total_becomes_customer_balance() {
+    let lines = vec![line("old", "-30.00", &["20"]), line("new", "10.00", &["20"])];
+    let totals = calculate(&Input { customer_balance: usd("5.00"), ..invoice(lines) }).unwrap();
+    assert_eq!(taxes(&totals), ["-6.00", "2.00"]);
+    assert_eq!((totals.total, totals.credited_to_balance), (usd("0"), usd("24.00")));
+    assert_eq!((totals.balance_applied, totals.amount_due), (usd("0"), usd("0")));
+}
+
+#[test]
+fn charges_and_credits_that_cancel_out_keep_their_own_taxes() {
+    let lines = vec![line("old", "-10.00", &["20"]), line("new", "10.01", &["20"])];
+    let totals = calculate(&invoice(lines)).unwrap();
+    assert_eq!(taxes(&totals), ["-2.00", "2.00"]);
+}
+
+#[test]
+fn a_minimum_commitment_is_topped_up_before_coupons() {
+    let input = Input {
+        minimum_commitment: Some(Commitment { amount: usd("100.00"), taxes: vec![tax("20")] }),
+        coupons: vec![Coupon { reduction: Reduction::Percent(number("10")), lines: None }],
+        ..invoice(vec![line("a", "60.00", &["20"])])
+    };
+    let totals = calculate(&input).unwrap();
+    assert_eq!(totals.lines[1].id, "minimum_commitment");
+    assert_eq!(totals.lines[1].amount, usd("40.00"));
+    assert_eq!(totals.total, usd("108.00"));
+}
+
+#[test]
+fn sums_that_do_not_fit_are_an_error() {
+    let huge = "92233720368547758.07";
+    assert!(calculate(&invoice(vec![line("a", huge, &[]), line("b", "0.01", &[])])).is_err());
+    assert!(calculate(&invoice(vec![line("a", huge, &["20"])])).is_err());
+    assert!(calculate(&invoice(vec![line("a", "9999999999999999999999999999", &[])])).is_err());
+}
+
+#[test]
+fn credit_notes_of_one_line_add_up_to_it_exactly() {
+    let line = Billed { net: usd("10.00"), taxes: vec![usd("1.99"), usd("0.05")] };
+    let mut credited = Billed { net: usd("0"), taxes: vec![usd("0"), usd("0")] };
+    for part in ["3.33", "3.33", "3.34"] {
+        let note = line.credit(&credited, Wanted::Net(usd(part))).unwrap();
+        credited.net = credited.net.checked_add(note.net).unwrap();
+        for (sum, tax) in credited.taxes.iter_mut().zip(note.taxes) {
+            *sum = sum.checked_add(tax).unwrap();
+        }
+    }
+    assert_eq!(credited, line);
+    let more = line.credit(&credited, Wanted::Gross(usd("0.01")));
+    assert_eq!(more, Err(CreditNoteError::Exceeds { left: usd("0") }));
+}
+
+fn rates() -> impl Strategy<Value = Vec<Tax>> {
+    let rate = prop_oneof![Just("20"), Just("5.5"), Just("9.975"), Just("0")];
+    prop::collection::vec(rate.prop_map(tax), 0..3)
+}
+
+fn inputs(smallest: i64) -> impl Strategy<Value = Input> {
+    let rounding = prop_oneof![Just(TaxRounding::Rate), Just(TaxRounding::Invoice), Just(TaxRounding::Line)];
+    let lines = prop::collection::vec(((smallest..1_000_000), rates()), 1..12);
+    let reduction = prop_oneof![
+        (0_i64..=100).prop_map(|percent| Reduction::Percent(percent.into())),
+        (0_i64..100_000).prop_map(|minor| Reduction::Amount(Money::from_minor(minor, Currency::USD))),
+    ];
+    let coupon = (reduction, prop::option::of(0_usize..12))
+        .prop_map(|(reduction, line)| Coupon { reduction, lines: line.map(|line| vec![line.to_string()]) });
+    let sources = || {
+        prop::collection::vec(
+            (0_i64..200_000).prop_map(|minor| Money::from_minor(minor, Currency::USD)),
+            0..4,
+        )
+    };
+    (
+        rounding,
+        any::<bool>(),
+        lines,
+        prop::collection::vec(coupon, 0..4),
+        sources(),
+        sources(),
+        -50_000_i64..50_000,
+    )
+        .prop_map(|(tax_rounding, tax_inclusive, lines, coupons, credit_notes, wallets, balance)| {
+            Input {
+                currency: Currency::USD,
+                tax_rounding,
+                tax_inclusive,
+                lines: (0..)
+                    .zip(lines)
+                    .map(|(id, (amount, taxes)): (usize, _)| LineInput {
+                        id: id.to_string(),
+                        amount: Decimal::new(amount, 3),
+                        taxes,
+                    })
+                    .collect(),
+                coupons,
+                credit_notes,
+                customer_balance: Money::from_minor(balance, Currency::USD),
+                wallets,
+                minimum_commitment: None,
+            }
+        })
+}
+
+fn sum<'a>(amounts: impl Iterator<Item = &'a Money>) -> Money {
+    Money::sum(Currency::USD, amounts.copied()).unwrap()
+}
+
+proptest! {
+    /// RULES 30 to 34, whatever is billed.
+    #[test]
+    fn parts_always_add_up_to_wholes(input in inputs(-200_000)) {
+        let totals = calculate(&input).unwrap();
+        prop_assert_eq!(sum(totals.lines.iter().map(|line| &line.tax)), totals.tax_total);
+        prop_assert_eq!(sum(totals.taxes.iter().map(|tax| &tax.amount)), totals.tax_total);
+        prop_assert_eq!(sum(totals.by_coupon.iter()), totals.discount_total);
+        prop_assert_eq!(sum(totals.by_wallet.iter()), totals.wallets_applied);
+        for line in &totals.lines {
+            prop_assert_eq!(sum(line.taxes.iter().map(|part| &part.amount)), line.tax);
+            let billed = line.taxable.checked_add(line.discount).unwrap();
+            let tax_inside = if input.tax_inclusive { line.tax } else { Money::zero(Currency::USD) };
+            prop_assert_eq!(billed.checked_add(tax_inside).unwrap(), line.amount);
+        }
+        let applied = totals.credit_notes_applied.minor() + totals.balance_applied.minor() + totals.wallets_applied.minor();
+        prop_assert_eq!(totals.amount_due.minor() + applied, totals.total.minor());
+        prop_assert!(!totals.amount_due.is_negative() && !totals.total.is_negative());
+    }
+
+    #[test]
+    fn no_line_falls_below_zero(input in inputs(0)) {
+        let totals = calculate(&input).unwrap();
+        for line in &totals.lines {
+            prop_assert!(!line.taxable.is_negative() && !line.discount.is_negative());
+        }
+        prop_assert!(totals.discount_total.minor() <= totals.subtotal.minor());
+    }
+
+    #[test]
+    fn allocation_neither_makes_nor_loses_money_and_strays_less_than_a_cent(
+        minor in any::<i64>(),
+        weights in prop::collection::vec(0_i128..1_000_000, 1..40),
+    ) {
+        let total: i128 = weights.iter().sum();
+        prop_assume!(total > 0);
+        let parts = allocate(Money::from_minor(minor, Currency::EUR), &weights).unwrap();
+        let sum: i128 = parts.iter().map(|part| i128::from(part.minor())).sum();
+        prop_assert_eq!(sum, i128::from(minor));
+        for (part, weight) in parts.iter().zip(&weights) {
+            let stray = i128::from(part.minor()) * total - i128::from(minor) * weight;
+            prop_assert!(stray.abs() < total);
+        }
+    }
+
+    /// RULES 33: all credit notes of one line add up to it exactly, whatever their number.
+    #[test]
+    fn any_number_of_credit_notes_gives_back_the_line(
+        net in 1_i64..100_000,
+        taxes in prop::collection::vec(0_i64..30_000, 0..3),
+        cuts in prop::collection::vec((any::<bool>(), 1_i64..20_000), 0..12),
+    ) {
+        let money = |minor| Money::from_minor(minor, Currency::USD);
+        let line = Billed { net: money(net), taxes: taxes.into_iter().map(money).collect() };
+        let mut credited = Billed { net: money(0), taxes: vec![money(0); line.taxes.len()] };
+        let last = [(true, i64::MAX)];
+        for (gross, wanted) in cuts.into_iter().chain(last) {
+            let left = |whole: Money, part: Money| whole.checked_sub(part).unwrap().minor();
+            let wanted = if gross {
+                Wanted::Gross(money(wanted.min(left(line.gross().unwrap(), credited.gross().unwrap()))))
+            } else {
+                Wanted::Net(money(wanted.min(left(line.net, credited.net))))
+            };
+            let note = line.credit(&credited, wanted).unwrap();
+            prop_assert!(note.taxes.iter().all(|tax| !tax.is_negative()) && !note.net.is_negative());
+            credited.net = credited.net.checked_add(note.net).unwrap();
+            for (sum, tax) in credited.taxes.iter_mut().zip(note.taxes) {
+                *sum = sum.checked_add(tax).unwrap();
+            }
+        }
+        prop_assert_eq!(credited, line);
+    }
+}

@@ -1,0 +1,193 @@
+//! The catalogue's objects as the API and the events show them.
+
+use accrue_core::{
+    calendar::Interval,
+    decimal::Number,
+    id::{FeatureId, MetricId, PlanId, PlanVersionId, PriceId, TaxId},
+    money::Currency,
+    price::Model,
+    usage::Aggregation,
+};
+use accrue_platform::check::Metadata;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::model::{Feature, FeatureKind, Metric, PlanFeature, PlanVersion, Price, PriceKind, Tax, Timing};
+
+/// How usage events become a quantity.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct MetricBody {
+    pub id: MetricId,
+    #[schema(example = "metric")]
+    pub object: &'static str,
+    pub livemode: bool,
+    #[schema(example = "tokens")]
+    pub code: String,
+    #[schema(example = "Tokens")]
+    pub name: String,
+    /// The events it counts.
+    #[schema(example = "completion.finished")]
+    pub event_name: String,
+    pub aggregation: Aggregation,
+    /// Which property of an event holds the number; null for `count`.
+    #[schema(example = "tokens")]
+    pub property: Option<String>,
+    pub metadata: Metadata,
+    pub created_at: DateTime<Utc>,
+}
+
+impl MetricBody {
+    pub fn of(metric: Metric, livemode: bool) -> Self {
+        let Metric { id, code, name, event_name, aggregation, property, metadata, created_at, tenant_id: _ } =
+            metric;
+        Self {
+            id,
+            object: "metric",
+            livemode,
+            code,
+            name,
+            event_name,
+            aggregation,
+            property,
+            metadata,
+            created_at,
+        }
+    }
+}
+
+/// Something that a plan gives the right to use.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct FeatureBody {
+    pub id: FeatureId,
+    #[schema(example = "feature")]
+    pub object: &'static str,
+    pub livemode: bool,
+    #[schema(example = "seats")]
+    pub code: String,
+    #[schema(example = "Seats")]
+    pub name: String,
+    pub kind: FeatureKind,
+    /// Of a metered feature: what is counted against its limit.
+    pub metric: Option<MetricId>,
+    pub metadata: Metadata,
+    pub created_at: DateTime<Utc>,
+}
+
+impl FeatureBody {
+    pub fn of(feature: Feature, livemode: bool) -> Self {
+        let Feature { id, code, name, kind, metric_id: metric, metadata, created_at, tenant_id: _ } = feature;
+        Self { id, object: "feature", livemode, code, name, kind, metric, metadata, created_at }
+    }
+}
+
+/// A tax that is added to invoices.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct TaxBody {
+    pub id: TaxId,
+    #[schema(example = "tax")]
+    pub object: &'static str,
+    pub livemode: bool,
+    #[schema(example = "vat_de")]
+    pub code: String,
+    #[schema(example = "VAT")]
+    pub name: String,
+    /// 20 for 20 %.
+    pub rate: Number,
+    /// Is it the one that every invoice gets? At most one tax is.
+    pub default: bool,
+    pub metadata: Metadata,
+    pub created_at: DateTime<Utc>,
+}
+
+impl TaxBody {
+    pub fn of(tax: Tax, livemode: bool) -> Self {
+        let Tax { id, code, name, rate, is_default: default, metadata, created_at, tenant_id: _ } = tax;
+        let rate = Number(rate);
+        Self { id, object: "tax", livemode, code, name, rate, default, metadata, created_at }
+    }
+}
+
+/// A plan, in one of its versions.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct PlanBody {
+    pub id: PlanId,
+    #[schema(example = "plan")]
+    pub object: &'static str,
+    pub livemode: bool,
+    #[schema(example = "pro")]
+    pub code: String,
+    #[schema(example = "Pro")]
+    pub name: String,
+    /// Counts the versions, from 1. Subscriptions stay on theirs.
+    #[schema(example = 1)]
+    pub version: i32,
+    pub version_id: PlanVersionId,
+    pub currency: Currency,
+    pub interval: Interval,
+    #[schema(example = 14)]
+    pub trial_days: u16,
+    pub prices: Vec<PriceBody>,
+    pub features: Vec<PlanFeature>,
+    pub metadata: Metadata,
+    pub created_at: DateTime<Utc>,
+}
+
+impl PlanBody {
+    pub fn of(plan: PlanVersion, livemode: bool) -> Self {
+        let PlanVersion {
+            plan_id: id,
+            id: version_id,
+            code,
+            name,
+            version,
+            currency,
+            interval,
+            trial_days,
+            prices,
+            features,
+            metadata,
+            created_at,
+            tenant_id: _,
+        } = plan;
+        Self {
+            id,
+            object: "plan",
+            livemode,
+            code,
+            name,
+            version,
+            version_id,
+            currency,
+            interval,
+            trial_days,
+            prices: prices.into_iter().map(PriceBody::from).collect(),
+            features,
+            metadata,
+            created_at,
+        }
+    }
+}
+
+/// One component of what a plan costs.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct PriceBody {
+    pub id: PriceId,
+    #[schema(example = "price")]
+    pub object: &'static str,
+    #[schema(example = "base")]
+    pub code: String,
+    #[schema(example = "Base fee")]
+    pub name: String,
+    pub kind: PriceKind,
+    pub timing: Timing,
+    /// Of a usage price: what is measured.
+    pub metric: Option<MetricId>,
+    pub model: Model,
+}
+
+impl From<Price> for PriceBody {
+    fn from(price: Price) -> Self {
+        let Price { id, code, name, kind, timing, metric_id: metric, model } = price;
+        Self { id, object: "price", code, name, kind, timing, metric, model }
+    }
+}

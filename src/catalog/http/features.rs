@@ -1,0 +1,124 @@
+//! `/v1/features`
+
+use accrue_core::id::MetricId;
+use accrue_platform::{
+    body::{Body, Query},
+    check::{Check, Metadata},
+    page::{Page, PageQuery},
+    problem::{Problem, ProblemBody},
+};
+use actix_web::{get, http::StatusCode, post, web::Path};
+use serde::Deserialize;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::NAME_MAX;
+use crate::{
+    auth::{Answer, Read, Write, resource},
+    catalog::{
+        body::FeatureBody,
+        model::{FeatureKind, NewFeature, check_feature},
+        service::{self, Named},
+    },
+};
+
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config.service(create_feature).service(list_features).service(get_feature);
+}
+
+/// A feature to be made.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateFeature {
+    /// Your name for it, for programs.
+    #[schema(example = "seats")]
+    code: String,
+    /// For people; the code unless given.
+    #[schema(example = "Seats")]
+    name: Option<String>,
+    kind: FeatureKind,
+    /// Of a metered feature: the identifier or code of the metric that is counted against its limit.
+    #[schema(example = "tokens")]
+    metric: Option<String>,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+impl CreateFeature {
+    fn check(self, named: &Named) -> Result<NewFeature, Problem> {
+        let Self { code, name, kind, metric, metadata } = self;
+        let mut check = Check::new();
+        check.code("/code", &code);
+        check.optional_text("/name", name.as_deref(), NAME_MAX);
+        check.invalid("", check_feature(kind, metric.is_some()));
+        let metric_id = metric_id(&mut check, "/metric", metric.as_deref(), named);
+        check.metadata("/metadata", &metadata);
+        check.finish()?;
+        let name = name.unwrap_or_else(|| code.clone());
+        Ok(NewFeature { code, name, kind, metric_id, metadata })
+    }
+}
+
+/// The metric that is named, if one is; refuses one that does not exist.
+pub(super) fn metric_id(
+    check: &mut Check,
+    pointer: &str,
+    reference: Option<&str>,
+    named: &Named,
+) -> Option<MetricId> {
+    let found = reference.and_then(|reference| named.metric(reference));
+    if reference.is_some() && found.is_none() {
+        check.refuse(pointer, "unknown", "is neither the identifier nor the code of a metric");
+    }
+    found.map(|metric| metric.id)
+}
+
+/// Make a feature.
+#[utoipa::path(
+    tag = "catalog",
+    request_body = CreateFeature,
+    responses(
+        (status = 201, description = "The feature", body = FeatureBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/v1/features")]
+async fn create_feature(write: Write<resource::Catalog>, body: Body<CreateFeature>) -> Answer {
+    let tx = write.begin().await?;
+    let metrics = Vec::from_iter(body.0.metric.as_deref());
+    let named = service::named(&tx, write.tenant_id(), &metrics, &[]).await?;
+    let new = body.0.check(&named)?;
+    let feature = service::create_feature(&tx, write.app.now(), &write.tenant, new).await?;
+    let body = FeatureBody::of(feature, write.tenant.livemode);
+    write.commit(tx, StatusCode::CREATED, body.id, &body).await
+}
+
+/// List features.
+#[utoipa::path(
+    tag = "catalog",
+    params(PageQuery),
+    responses(
+        (status = 200, description = "A page of features", body = Page<FeatureBody>),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[get("/v1/features")]
+async fn list_features(read: Read<resource::Catalog>, page: Query<PageQuery>) -> Answer {
+    let features = service::list_features(read.db(), read.tenant_id(), &page.0).await?;
+    let body = |feature| FeatureBody::of(feature, read.tenant.livemode);
+    read.answer(&Page::of(&page.0, "/v1/features", features, body))
+}
+
+/// Get a feature.
+#[utoipa::path(
+    tag = "catalog",
+    params(("id" = String, Path, description = "The feature's identifier or code")),
+    responses(
+        (status = 200, description = "The feature", body = FeatureBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[get("/v1/features/{id}")]
+async fn get_feature(read: Read<resource::Catalog>, id: Path<String>) -> Answer {
+    let feature = service::resolve_feature(read.db(), read.tenant_id(), &id).await?;
+    read.answer(&FeatureBody::of(feature, read.tenant.livemode))
+}

@@ -1,0 +1,155 @@
+//! What is to be made or changed, checked, before it has an identifier.
+
+use accrue_core::{
+    calendar::Interval,
+    id::{MetricId, PriceId},
+    money::Currency,
+    price::Model,
+    usage::Aggregation,
+};
+use accrue_platform::check::Metadata;
+use rust_decimal::Decimal;
+
+use super::{FeatureKind, PlanFeature, Price, PriceKind, Timing};
+
+/// A metric to be made, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::catalog) struct NewMetric {
+    pub code: String,
+    pub name: String,
+    pub event_name: String,
+    pub aggregation: Aggregation,
+    pub property: Option<String>,
+    pub metadata: Metadata,
+}
+
+/// A feature to be made, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::catalog) struct NewFeature {
+    pub code: String,
+    pub name: String,
+    pub kind: FeatureKind,
+    pub metric_id: Option<MetricId>,
+    pub metadata: Metadata,
+}
+
+/// A tax to be made, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::catalog) struct NewTax {
+    pub code: String,
+    pub name: String,
+    pub rate: Decimal,
+    pub is_default: bool,
+    pub metadata: Metadata,
+}
+
+/// What a tax may be changed to; what is not named stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::catalog) struct TaxChange {
+    pub name: Option<String>,
+    pub is_default: Option<bool>,
+    pub metadata: Option<Metadata>,
+}
+
+/// A plan to be made, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::catalog) struct NewPlan {
+    pub code: String,
+    pub name: String,
+    pub currency: Currency,
+    pub terms: PlanTerms,
+    pub metadata: Metadata,
+}
+
+/// What may change of a plan without a new version; what is not named stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::catalog) struct PlanChange {
+    pub name: Option<String>,
+    pub metadata: Option<Metadata>,
+}
+
+/// What a version of a plan fixes for its subscribers. The currency is the plan's own and never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::catalog) struct PlanTerms {
+    pub interval: Interval,
+    pub trial_days: u16,
+    pub prices: Vec<NewPrice>,
+    pub features: Vec<PlanFeature>,
+}
+
+/// What another version shall say otherwise; what is not named stays as it is in the present one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::catalog) struct TermsChange {
+    pub interval: Option<Interval>,
+    pub trial_days: Option<u16>,
+    pub prices: Option<Vec<NewPrice>>,
+    pub features: Option<Vec<PlanFeature>>,
+}
+
+impl PlanTerms {
+    pub(in crate::catalog) fn changed(self, change: TermsChange) -> Self {
+        Self {
+            interval: change.interval.unwrap_or(self.interval),
+            trial_days: change.trial_days.unwrap_or(self.trial_days),
+            prices: change.prices.unwrap_or(self.prices),
+            features: change.features.unwrap_or(self.features),
+        }
+    }
+}
+
+/// A price that has no identifier yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::catalog) struct NewPrice {
+    pub code: String,
+    pub name: String,
+    pub kind: PriceKind,
+    pub timing: Timing,
+    pub metric_id: Option<MetricId>,
+    pub model: Model,
+}
+
+impl NewPrice {
+    pub(in crate::catalog) fn with_id(self, id: PriceId) -> Price {
+        let Self { code, name, kind, timing, metric_id, model } = self;
+        Price { id, code, name, kind, timing, metric_id, model }
+    }
+}
+
+impl From<Price> for NewPrice {
+    fn from(price: Price) -> Self {
+        let Price { id: _, code, name, kind, timing, metric_id, model } = price;
+        Self { code, name, kind, timing, metric_id, model }
+    }
+}
+
+impl PriceKind {
+    /// What is known beforehand is invoiced beforehand.
+    pub(in crate::catalog) fn usual_timing(self) -> Timing {
+        match self {
+            Self::Fixed | Self::Seat => Timing::Advance,
+            Self::Usage => Timing::Arrears,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use accrue_core::calendar::Unit;
+
+    use super::{super::FeatureValue, *};
+
+    #[test]
+    fn a_new_version_keeps_what_is_not_named() {
+        let terms = PlanTerms {
+            interval: Interval::every(Unit::Month),
+            trial_days: 14,
+            prices: Vec::new(),
+            features: vec![PlanFeature { feature: "sso".into(), value: FeatureValue::Switch(true) }],
+        };
+        let next = terms.clone().changed(TermsChange { trial_days: Some(0), ..TermsChange::default() });
+        assert_eq!(next, PlanTerms { trial_days: 0, ..terms.clone() });
+        let bare =
+            terms.clone().changed(TermsChange { features: Some(Vec::new()), ..TermsChange::default() });
+        assert_eq!(bare, PlanTerms { features: Vec::new(), ..terms });
+    }
+}

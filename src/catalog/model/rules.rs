@@ -1,0 +1,218 @@
+//! What the catalogue refuses to sell. Every mistake points at its place in the object that is checked.
+
+use accrue_core::{
+    calendar::{Interval, Unit},
+    invalid::Invalid,
+    price::Model,
+    usage::Aggregation,
+};
+use rust_decimal::Decimal;
+
+use super::{FeatureKind, FeatureValue, PriceKind, Timing};
+
+/// How many prices a plan may have.
+pub(in crate::catalog) const PRICES_MAX: usize = 50;
+/// How many features a plan may grant.
+pub(in crate::catalog) const FEATURES_MAX: usize = 100;
+/// The longest trial.
+pub(in crate::catalog) const TRIAL_DAYS_MAX: u16 = 730;
+
+/// Which events may count, and how (pointers are those of a metric).
+pub(in crate::catalog) fn check_metric(aggregation: Aggregation, property: Option<&str>) -> Vec<Invalid> {
+    let mut found = Vec::new();
+    if !matches!(aggregation, Aggregation::Count | Aggregation::Sum) {
+        found.push(Invalid::new("/aggregation", "unsupported", "metrics are aggregated by count or by sum"));
+    }
+    match property {
+        None if aggregation.needs_property() => {
+            found.push(Invalid::new("/property", "required", "is needed for this aggregation"));
+        }
+        Some(_) if !aggregation.needs_property() => {
+            found.push(Invalid::new("/property", "unexpected", "a count looks at no property"));
+        }
+        _ => {}
+    }
+    found
+}
+
+/// What a price's kind allows (pointers are those of a price).
+pub(in crate::catalog) fn check_price(kind: PriceKind, timing: Timing, has_metric: bool) -> Vec<Invalid> {
+    let mut found = Vec::new();
+    match (kind, has_metric) {
+        (PriceKind::Usage, false) => {
+            found.push(Invalid::new("/metric", "required", "is needed for a usage price"));
+        }
+        (PriceKind::Fixed | PriceKind::Seat, true) => {
+            found.push(Invalid::new("/metric", "unexpected", "only a usage price has one"));
+        }
+        _ => {}
+    }
+    if kind == PriceKind::Usage && timing == Timing::Advance {
+        let detail = "usage is known only after its period: invoice it in arrears";
+        found.push(Invalid::new("/timing", "unsupported", detail));
+    }
+    found
+}
+
+/// What a price's kind allows of models (pointers are those of a model).
+///
+/// A fixed price is `flat`, because its quantity is always one. Models that look at each event, or take the
+/// events' values for money, need more than a quantity and cannot be part of a plan.
+pub(in crate::catalog) fn check_model(kind: PriceKind, model: &Model) -> Vec<Invalid> {
+    let refused = match model {
+        Model::Percentage { .. } | Model::GraduatedPercentage { .. } | Model::Dynamic { .. } => {
+            Some("models that price the money in events cannot be part of a plan")
+        }
+        Model::PerUnit { .. }
+        | Model::Graduated { .. }
+        | Model::Volume { .. }
+        | Model::Package { .. }
+        | Model::GraduatedPackages { .. }
+        | Model::VolumePackages { .. }
+            if kind == PriceKind::Fixed =>
+        {
+            Some("a fixed price is flat")
+        }
+        _ => None,
+    };
+    refused.map(|detail| Invalid::new("/type", "unsupported", detail)).into_iter().collect()
+}
+
+/// How long a billing interval may be: ten years.
+pub(in crate::catalog) fn check_interval(interval: Interval) -> Vec<Invalid> {
+    let most = match interval.unit {
+        Unit::Day => 3660,
+        Unit::Week => 520,
+        Unit::Month => 120,
+        Unit::Quarter => 40,
+        Unit::Year => 10,
+    };
+    if interval.count.get() <= most {
+        return Vec::new();
+    }
+    vec![Invalid::new(
+        "/count",
+        "out_of_range",
+        format!("an interval lasts at most ten years: {most} of these"),
+    )]
+}
+
+/// Whether a feature can be granted like that (pointers are those of a plan's feature).
+pub(in crate::catalog) fn check_grant(kind: FeatureKind, value: FeatureValue) -> Vec<Invalid> {
+    let refused = match (kind, value) {
+        (FeatureKind::Switch, FeatureValue::Switch(_)) => None,
+        (FeatureKind::Switch, FeatureValue::Amount(_)) => Some(("malformed", "a switch is true or false")),
+        (FeatureKind::Limit | FeatureKind::Metered, FeatureValue::Switch(_)) => {
+            Some(("malformed", "a limit is a number"))
+        }
+        (FeatureKind::Limit | FeatureKind::Metered, FeatureValue::Amount(amount)) => {
+            amount.0.is_sign_negative().then_some(("negative", "must not be negative"))
+        }
+    };
+    refused.map(|(code, detail)| Invalid::new("/value", code, detail)).into_iter().collect()
+}
+
+/// Whether a metered feature has a metric, and no other one has.
+pub(in crate::catalog) fn check_feature(kind: FeatureKind, has_metric: bool) -> Vec<Invalid> {
+    let refused = match (kind, has_metric) {
+        (FeatureKind::Metered, false) => Some(("required", "is needed for a metered feature")),
+        (FeatureKind::Switch | FeatureKind::Limit, true) => {
+            Some(("unexpected", "only a metered feature has one"))
+        }
+        _ => None,
+    };
+    refused.map(|(code, detail)| Invalid::new("/metric", code, detail)).into_iter().collect()
+}
+
+/// A tax rate in percent.
+pub(in crate::catalog) fn check_rate(rate: Decimal) -> Vec<Invalid> {
+    if (Decimal::ZERO..=Decimal::ONE_HUNDRED).contains(&rate) {
+        return Vec::new();
+    }
+    vec![Invalid::new("/rate", "out_of_range", "is a percentage from 0 to 100")]
+}
+
+#[cfg(test)]
+mod tests {
+    use accrue_core::{decimal::Number, money::Currency, price::RawModel};
+
+    use super::*;
+
+    fn codes(found: Vec<Invalid>) -> Vec<String> {
+        found.into_iter().map(|mistake| format!("{} {}", mistake.pointer, mistake.code)).collect()
+    }
+
+    fn model(json: &str) -> Model {
+        let raw: RawModel = serde_json::from_str(json).unwrap();
+        raw.check(Currency::USD).unwrap()
+    }
+
+    #[test]
+    fn a_sum_needs_a_property_and_a_count_refuses_one() {
+        assert_eq!(codes(check_metric(Aggregation::Sum, None)), ["/property required"]);
+        assert_eq!(codes(check_metric(Aggregation::Count, Some("tokens"))), ["/property unexpected"]);
+        assert_eq!(codes(check_metric(Aggregation::Max, Some("tokens"))), ["/aggregation unsupported"]);
+        assert!(check_metric(Aggregation::Sum, Some("tokens")).is_empty());
+        assert!(check_metric(Aggregation::Count, None).is_empty());
+    }
+
+    #[test]
+    fn usage_has_a_metric_and_is_never_invoiced_in_advance() {
+        use PriceKind::*;
+
+        assert_eq!(
+            codes(check_price(Usage, Timing::Advance, false)),
+            ["/metric required", "/timing unsupported"]
+        );
+        assert_eq!(codes(check_price(Fixed, Timing::Arrears, true)), ["/metric unexpected"]);
+        for kind in [Fixed, Seat, Usage] {
+            assert!(check_price(kind, kind.usual_timing(), kind == Usage).is_empty(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_fixed_price_is_flat_and_no_price_of_a_plan_needs_events() {
+        let flat = model(r#"{"type":"flat","amount":"10"}"#);
+        let per_unit = model(r#"{"type":"per_unit","unit_price":"1"}"#);
+        let percentage = model(r#"{"type":"percentage","rate":"3"}"#);
+        let dynamic = model(r#"{"type":"dynamic"}"#);
+        assert!(check_model(PriceKind::Fixed, &flat).is_empty());
+        assert_eq!(codes(check_model(PriceKind::Fixed, &per_unit)), ["/type unsupported"]);
+        for kind in [PriceKind::Seat, PriceKind::Usage] {
+            assert!(check_model(kind, &per_unit).is_empty());
+            assert_eq!(codes(check_model(kind, &percentage)), ["/type unsupported"]);
+            assert_eq!(codes(check_model(kind, &dynamic)), ["/type unsupported"]);
+        }
+    }
+
+    #[test]
+    fn an_interval_lasts_at_most_ten_years() {
+        let every = |count: u32, unit| Interval { unit, count: count.try_into().unwrap() };
+        assert!(check_interval(every(120, Unit::Month)).is_empty());
+        assert_eq!(codes(check_interval(every(11, Unit::Year))), ["/count out_of_range"]);
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off_and_a_limit_is_a_number() {
+        let amount = |text: &str| FeatureValue::Amount(Number(text.parse().unwrap()));
+        assert!(check_grant(FeatureKind::Switch, FeatureValue::Switch(false)).is_empty());
+        assert!(check_grant(FeatureKind::Limit, amount("0")).is_empty());
+        assert_eq!(codes(check_grant(FeatureKind::Switch, amount("1"))), ["/value malformed"]);
+        assert_eq!(codes(check_grant(FeatureKind::Metered, amount("-1"))), ["/value negative"]);
+        assert_eq!(codes(check_grant(FeatureKind::Limit, FeatureValue::Switch(true))), ["/value malformed"]);
+    }
+
+    #[test]
+    fn only_a_metered_feature_has_a_metric() {
+        assert_eq!(codes(check_feature(FeatureKind::Metered, false)), ["/metric required"]);
+        assert_eq!(codes(check_feature(FeatureKind::Limit, true)), ["/metric unexpected"]);
+        assert!(check_feature(FeatureKind::Switch, false).is_empty());
+    }
+
+    #[test]
+    fn a_tax_rate_is_a_percentage() {
+        let rate = |text: &str| check_rate(text.parse().unwrap()).is_empty();
+        assert!(rate("0") && rate("8.875") && rate("100"));
+        assert!(!rate("-1") && !rate("100.1"));
+    }
+}

@@ -1,0 +1,130 @@
+//! Metrics in the database.
+
+use accrue_core::id::{MetricId, TenantId};
+use accrue_platform::{
+    check::Metadata,
+    column::Json,
+    page::{PageError, PageQuery},
+};
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveValue::Set, Condition, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, entity::prelude::*,
+};
+
+use super::{from_word, word};
+use crate::catalog::model::Metric;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "metrics")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub tenant_id: TenantId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: MetricId,
+    pub code: String,
+    pub name: String,
+    pub event_name: String,
+    pub aggregation: String,
+    pub property: Option<String>,
+    pub metadata: Json<Metadata>,
+    pub created_at: DateTime<Utc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Every query starts here, so that none can forget its tenant.
+fn of(tenant: TenantId) -> Select<Entity> {
+    Entity::find().filter(Column::TenantId.eq(tenant))
+}
+
+pub(in crate::catalog) async fn insert(tx: &DatabaseTransaction, metric: &Metric) -> Result<(), DbErr> {
+    let row = ActiveModel {
+        tenant_id: Set(metric.tenant_id),
+        id: Set(metric.id),
+        code: Set(metric.code.clone()),
+        name: Set(metric.name.clone()),
+        event_name: Set(metric.event_name.clone()),
+        aggregation: Set(word(metric.aggregation)),
+        property: Set(metric.property.clone()),
+        metadata: Set(Json(metric.metadata.clone())),
+        created_at: Set(metric.created_at),
+    };
+    Entity::insert(row).exec_without_returning(tx).await.map(drop)
+}
+
+pub(in crate::catalog) async fn get(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: MetricId,
+) -> Result<Option<Metric>, DbErr> {
+    of(tenant).filter(Column::Id.eq(id)).one(db).await?.map(Metric::try_from).transpose()
+}
+
+/// By identifier or code.
+pub(in crate::catalog) async fn find(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    reference: &str,
+) -> Result<Option<Metric>, DbErr> {
+    let named = named(&[reference]);
+    of(tenant).filter(named).one(db).await?.map(Metric::try_from).transpose()
+}
+
+/// Those of the identifiers and codes that exist.
+pub(in crate::catalog) async fn find_all(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    references: &[&str],
+) -> Result<Vec<Metric>, DbErr> {
+    if references.is_empty() {
+        return Ok(Vec::new());
+    }
+    of(tenant).filter(named(references)).all(db).await?.into_iter().map(Metric::try_from).collect()
+}
+
+/// What looks like an identifier is one.
+fn named(references: &[&str]) -> Condition {
+    let ids = references.iter().filter_map(|reference| reference.parse::<MetricId>().ok());
+    let codes = references.iter().filter(|reference| reference.parse::<MetricId>().is_err());
+    Condition::any().add(Column::Id.is_in(ids)).add(Column::Code.is_in(codes.copied()))
+}
+
+pub(in crate::catalog) async fn all(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+) -> Result<Vec<Metric>, DbErr> {
+    let rows = of(tenant).order_by_asc(Column::Id).all(db).await?;
+    rows.into_iter().map(Metric::try_from).collect()
+}
+
+pub(in crate::catalog) async fn list(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    page: &PageQuery,
+) -> Result<Vec<Metric>, PageError> {
+    let rows = page.fetch::<Entity, MetricId>(of(tenant), Column::Id, db).await?;
+    rows.into_iter().map(|row| Metric::try_from(row).map_err(Into::into)).collect()
+}
+
+impl TryFrom<Model> for Metric {
+    type Error = DbErr;
+
+    fn try_from(row: Model) -> Result<Self, DbErr> {
+        let Model {
+            tenant_id,
+            id,
+            code,
+            name,
+            event_name,
+            aggregation,
+            property,
+            metadata: Json(metadata),
+            created_at,
+        } = row;
+        let aggregation = from_word(aggregation)?;
+        Ok(Self { tenant_id, id, code, name, event_name, aggregation, property, metadata, created_at })
+    }
+}

@@ -1,0 +1,202 @@
+//! What dunning does behind the scenes: it hears of failures, of debts that are gone, of new methods, and
+//! takes the steps that are due.
+
+use accrue_core::id::{CustomerId, DunningId, InvoiceId, PaymentMethodId, TenantId, TestClockId};
+use accrue_platform::{db::Db, outbox::Event, schedule::Schedule};
+use chrono::{DateTime, Utc};
+use sea_orm::{DatabaseTransaction, DbErr};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tracing::instrument;
+
+use super::service::{self, DunningError};
+use crate::{
+    app::{Job, JobContext, JobError, Listener, Scope, Sweep, enqueue},
+    auth::{self, Tenant},
+};
+
+const SWEPT_MAX: u64 = 500;
+
+/// A payment of an invoice failed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NoteFailure {
+    pub invoice: InvoiceId,
+}
+
+impl Job for NoteFailure {
+    const NAME: &'static str = "dunning.failed";
+
+    #[instrument(name = "job.dunning.failed", skip_all, fields(invoice.id = %self.invoice))]
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let tenant = tenant_of(context).await?;
+        let tx = context.begin().await?;
+        service::note_failure(&tx, &tenant, self.invoice, context.now).await?;
+        context.commit(tx).await
+    }
+}
+
+/// An invoice is paid, or not owed any more.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NoteDebtGone {
+    pub invoice: InvoiceId,
+}
+
+impl Job for NoteDebtGone {
+    const NAME: &'static str = "dunning.recovered";
+
+    #[instrument(name = "job.dunning.recovered", skip_all, fields(invoice.id = %self.invoice))]
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let tenant = tenant_of(context).await?;
+        let tx = context.begin().await?;
+        service::note_debt_gone(&tx, &tenant, self.invoice, context.now).await?;
+        context.commit(tx).await
+    }
+}
+
+/// A customer has a new default payment method.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NoteMethod {
+    pub customer: CustomerId,
+    pub method: PaymentMethodId,
+}
+
+impl Job for NoteMethod {
+    const NAME: &'static str = "dunning.method";
+
+    #[instrument(name = "job.dunning.method", skip_all, fields(customer.id = %self.customer))]
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let tenant = tenant_of(context).await?;
+        let tx = context.begin().await?;
+        service::note_method(&tx, &tenant, self.customer, self.method, context.now).await?;
+        context.commit(tx).await
+    }
+}
+
+/// A step's time has come.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TakeStep {
+    pub dunning: DunningId,
+    pub step: i32,
+}
+
+impl Job for TakeStep {
+    const NAME: &'static str = "dunning.step";
+
+    #[instrument(name = "job.dunning.step", skip_all, fields(dunning.id = %self.dunning, step = self.step))]
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let tenant = tenant_of(context).await?;
+        let tx = context.begin().await?;
+        service::take_step(&tx, &tenant, self.dunning, self.step, context.now).await?;
+        context.commit(tx).await
+    }
+}
+
+async fn tenant_of(context: &JobContext) -> Result<Tenant, JobError> {
+    let tenant = auth::service::get_tenant(context.app.db.reader(), context.tenant).await;
+    tenant.map_err(|error| JobError::Retry(error.into()))
+}
+
+impl From<DunningError> for JobError {
+    fn from(error: DunningError) -> Self {
+        Self::Retry(error.into())
+    }
+}
+
+/// Finds steps whose time has come.
+pub const SWEEP_DUE: Sweep = Sweep {
+    schedule: Schedule { name: "dunning.due", cron: "0 * * * * *" },
+    run: |db, scope, now| Box::pin(sweep(db, scope, now)),
+    next_due: Some(|db, tenant, clock| Box::pin(next_due(db, tenant, clock))),
+};
+
+async fn sweep(db: &Db, scope: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> {
+    let tx = db.begin().await?;
+    let due = service::due(&tx, scope, now, SWEPT_MAX).await?;
+    for found in &due {
+        let job = TakeStep { dunning: found.dunning, step: found.step };
+        let key = format!("{}:{}", found.dunning, found.step);
+        enqueue(&tx, found.tenant, found.test_clock, found.at, key, &job).await?;
+    }
+    tx.commit().await?;
+    Ok(due.len() as u64)
+}
+
+async fn next_due(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Option<DateTime<Utc>>, DbErr> {
+    service::next_due(db.reader(), Scope::TestClock(tenant, clock)).await
+}
+
+/// Hears of payments that failed.
+pub const LISTENER_PAYMENTS: Listener =
+    Listener { name: "dunning.payments", hear: |tx, event| Box::pin(hear_payment(tx, event)) };
+
+#[derive(Deserialize)]
+struct Told<T> {
+    object: T,
+}
+
+#[derive(Deserialize)]
+struct ToldPayment {
+    invoice: InvoiceId,
+}
+
+async fn hear_payment(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
+    if !matches!(event.kind.as_str(), "payment.failed" | "payment.requires_action") {
+        return Ok(());
+    }
+    let ToldPayment { invoice } = told(event)?;
+    heard(tx, event, event.id, &NoteFailure { invoice }).await
+}
+
+/// Hears of debts that are gone.
+pub const LISTENER_INVOICES: Listener =
+    Listener { name: "dunning.invoices", hear: |tx, event| Box::pin(hear_invoice(tx, event)) };
+
+#[derive(Deserialize)]
+struct ToldInvoice {
+    id: InvoiceId,
+}
+
+async fn hear_invoice(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
+    if !matches!(event.kind.as_str(), "invoice.paid" | "invoice.voided" | "invoice.uncollectible") {
+        return Ok(());
+    }
+    let ToldInvoice { id: invoice } = told(event)?;
+    heard(tx, event, event.id, &NoteDebtGone { invoice }).await
+}
+
+/// Hears of payment methods that are charged from now on.
+pub const LISTENER_METHODS: Listener =
+    Listener { name: "dunning.methods", hear: |tx, event| Box::pin(hear_method(tx, event)) };
+
+#[derive(Deserialize)]
+struct ToldMethod {
+    id: PaymentMethodId,
+    customer: CustomerId,
+    default: bool,
+}
+
+async fn hear_method(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
+    if event.kind != "customer.payment_method_attached" {
+        return Ok(());
+    }
+    match told(event)? {
+        ToldMethod { default: false, .. } => Ok(()),
+        ToldMethod { id: method, customer, default: true } => {
+            heard(tx, event, method, &NoteMethod { customer, method }).await
+        }
+    }
+}
+
+fn told<T: DeserializeOwned>(event: &Event) -> Result<T, DbErr> {
+    let told: Told<T> = serde_json::from_str(&event.data)
+        .map_err(|error| DbErr::Json(format!("{} {}: {error}", event.kind, event.id)))?;
+    Ok(told.object)
+}
+
+async fn heard<J: Job>(
+    tx: &DatabaseTransaction,
+    event: &Event,
+    key: impl std::fmt::Display,
+    job: &J,
+) -> Result<(), DbErr> {
+    enqueue(tx, event.tenant_id, event.test_clock_id, event.created_at, key, job).await
+}

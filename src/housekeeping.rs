@@ -1,0 +1,21 @@
+//! What grows is cut back: answers of old requests.
+
+use accrue_platform::{db::Db, idempotency, schedule::Schedule};
+use chrono::{DateTime, Utc};
+use sea_orm::DbErr;
+
+use crate::app::Sweep;
+
+/// Forgets answers that were kept for their Idempotency-Key long enough.
+pub const SWEEPS: &[Sweep] = &[Sweep {
+    schedule: Schedule { name: "housekeeping.answers", cron: "0 17 * * * *" },
+    run: |db, _, now| Box::pin(forget_answers(db, now)),
+    next_due: None,
+}];
+
+async fn forget_answers(db: &Db, now: DateTime<Utc>) -> Result<u64, DbErr> {
+    let tx = db.begin().await?;
+    let forgotten = idempotency::purge(&tx, now).await?;
+    tx.commit().await?;
+    Ok(forgotten)
+}

@@ -1,0 +1,169 @@
+//! An invoice as the API and events show it.
+
+use accrue_core::{
+    calendar::Period,
+    decimal::Number,
+    id::{CustomerId, InvoiceId, InvoiceLineId, PriceId, SubscriptionId},
+    money::{Currency, Money},
+    price::TierCharge,
+    proration::Fraction,
+};
+use accrue_platform::check::Metadata;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::model::{Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow};
+use crate::subscriptions::Collection;
+
+/// What is owed.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Invoice)]
+pub struct InvoiceBody {
+    pub id: InvoiceId,
+    #[schema(example = "invoice")]
+    pub object: &'static str,
+    pub livemode: bool,
+    /// Gapless per series; drafts have none.
+    #[schema(example = "INV-000001")]
+    pub number: Option<String>,
+    pub status: InvoiceStatus,
+    pub reason: Reason,
+    pub customer: CustomerId,
+    pub subscription: Option<SubscriptionId>,
+    pub collection: Collection,
+    pub currency: Currency,
+    /// The period that it opens, or the last one that it closes. Each line has its own.
+    pub period: Period,
+    pub lines: Vec<LineBody>,
+    /// Before discounts and tax.
+    pub subtotal: Money,
+    pub discount_total: Money,
+    pub taxes: Vec<TaxBody>,
+    pub tax_total: Money,
+    pub total: Money,
+    pub credits_applied: Money,
+    pub wallets_applied: Money,
+    /// What is left to pay.
+    pub amount_due: Money,
+    pub amount_paid: Money,
+    /// Who issued it, as it was when it was finalized.
+    pub issuer: PartyCopy,
+    /// Who was billed, as it was when it was finalized.
+    pub bill_to: PartyCopy,
+    pub issued_at: Option<DateTime<Utc>>,
+    pub due_at: Option<DateTime<Utc>>,
+    pub paid_at: Option<DateTime<Utc>>,
+    pub voided_at: Option<DateTime<Utc>>,
+    pub metadata: Metadata,
+    pub created_at: DateTime<Utc>,
+}
+
+/// One price in one period.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = InvoiceLine)]
+pub struct LineBody {
+    pub id: InvoiceLineId,
+    /// `fixed`, `seat` or `usage`.
+    #[schema(example = "usage")]
+    pub kind: String,
+    #[schema(example = "Team plan – API requests")]
+    pub description: String,
+    pub subscription: Option<SubscriptionId>,
+    pub price: Option<PriceId>,
+    pub period: Period,
+    pub quantity: Number,
+    /// Of prices that have just one.
+    pub unit_price: Option<Number>,
+    /// `exact_amount`, rounded once.
+    pub amount: Money,
+    pub exact_amount: Number,
+    pub discount: Money,
+    pub tax: Money,
+    /// The days of a short period, of the days of a whole one.
+    pub proration: Option<Fraction>,
+    /// How the amount came about, before proration.
+    pub tiers: Vec<TierCharge>,
+}
+
+/// A tax of the invoice as a whole.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = InvoiceTax)]
+pub struct TaxBody {
+    #[schema(example = "VAT")]
+    pub name: String,
+    /// 20 for 20 %.
+    pub rate: Number,
+    /// What it was taken on.
+    pub base: Money,
+    pub amount: Money,
+}
+
+impl InvoiceBody {
+    /// `livemode` is the tenant's.
+    pub fn new(invoice: &Invoice, livemode: bool) -> Self {
+        let zero = Money::zero(invoice.currency);
+        Self {
+            id: invoice.id,
+            object: "invoice",
+            livemode,
+            number: invoice.number.clone(),
+            status: invoice.status,
+            reason: invoice.reason,
+            customer: invoice.customer_id,
+            subscription: invoice.subscription_id,
+            collection: invoice.collection,
+            currency: invoice.currency,
+            period: invoice.period,
+            lines: invoice.lines.iter().map(LineBody::from).collect(),
+            subtotal: invoice.subtotal,
+            discount_total: invoice.discount_total,
+            taxes: invoice.taxes.iter().map(|tax| TaxBody::new(tax, invoice.currency)).collect(),
+            tax_total: invoice.tax_total,
+            total: invoice.total,
+            credits_applied: zero,
+            wallets_applied: zero,
+            amount_due: invoice.amount_due(),
+            amount_paid: invoice.amount_paid,
+            issuer: invoice.issuer.clone(),
+            bill_to: invoice.customer.clone(),
+            issued_at: invoice.issued_at,
+            due_at: invoice.due_at,
+            paid_at: invoice.paid_at,
+            voided_at: invoice.voided_at,
+            metadata: invoice.metadata.clone(),
+            created_at: invoice.created_at,
+        }
+    }
+}
+
+impl From<&Line> for LineBody {
+    fn from(line: &Line) -> Self {
+        Self {
+            id: line.id,
+            kind: line.kind.clone(),
+            description: line.description.clone(),
+            subscription: line.subscription_id,
+            price: line.price_id,
+            period: line.period,
+            quantity: Number(line.quantity),
+            unit_price: line.unit_price.map(Number),
+            amount: line.amount,
+            exact_amount: Number(line.exact_amount),
+            discount: Money::zero(line.amount.currency()),
+            tax: line.tax,
+            proration: line.proration,
+            tiers: line.tiers.clone(),
+        }
+    }
+}
+
+impl TaxBody {
+    pub(super) fn new(tax: &TaxRow, currency: Currency) -> Self {
+        Self {
+            name: tax.name.clone(),
+            rate: Number(tax.rate),
+            base: Money::from_minor(tax.base_minor, currency),
+            amount: Money::from_minor(tax.amount_minor, currency),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The billing cycle: turn by turn, each in one transaction with its invoice.
+
+use accrue_core::id::SubscriptionId;
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use sea_orm::{ConnectionTrait, DatabaseTransaction};
+
+use super::{
+    draft::{Basis, draft},
+    model::{Invoice, PartyCopy},
+    rating::{self, Due},
+    service::{InvoiceError, issue},
+};
+use crate::{
+    auth::Tenant,
+    catalog::{self, PriceKind},
+    customers, metering,
+    subscriptions::{self, Subscription, Turn},
+};
+
+/// Bills the next turn of a subscription that is due at `now`, the customer's time; `false` if none is.
+///
+/// The subscription stays locked until the turn is done, and moves on in the same transaction: killed
+/// anywhere, nothing has happened, and run twice, the second finds nothing due (P1).
+pub(super) async fn bill_next_turn(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    id: SubscriptionId,
+) -> Result<bool, InvoiceError> {
+    let mut subscription = subscriptions::service::get_for_update(tx, tenant.id, id).await?;
+    let Some(turn) = subscription.due(now)? else { return Ok(false) };
+    if let Some(draft) = draft_of(tx, now, tenant, &subscription, &turn).await? {
+        issue(tx, now, tenant, draft, subscription.net_terms_days).await?;
+    }
+    subscriptions::service::turn_done(tx, now, &mut subscription, turn).await?;
+    Ok(true)
+}
+
+async fn draft_of(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    subscription: &Subscription,
+    turn: &Turn,
+) -> Result<Option<Invoice>, InvoiceError> {
+    let plan = catalog::service::get_plan_version(tx, tenant.id, subscription.plan_version_id).await?;
+    let mut charges = Vec::new();
+    for due in rating::due(&plan, turn) {
+        let quantity = quantity(tx, subscription, &due).await?;
+        charges.push(rating::charge(due, quantity, subscription.timezone)?);
+    }
+    let customer = customers::service::get(tx, tenant.id, subscription.customer_id).await?;
+    let tax = catalog::service::default_tax(tx, tenant.id).await?;
+    let basis = Basis {
+        subscription,
+        plan: &plan,
+        turn,
+        tax: tax.as_ref(),
+        issuer: PartyCopy::issuer(tenant),
+        customer: PartyCopy::customer(&customer, subscription.timezone),
+    };
+    Ok(draft(basis, charges, now)?)
+}
+
+/// What was agreed, or measured, for a price in a period.
+pub(super) async fn quantity(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    due: &Due<'_>,
+) -> Result<Decimal, InvoiceError> {
+    if let Some(agreed) = rating::agreed_quantity(due.price, subscription) {
+        return Ok(agreed);
+    }
+    debug_assert_eq!(due.price.kind, PriceKind::Usage);
+    let Some(metric) = due.price.metric_id else { return Ok(Decimal::ZERO) };
+    let (tenant, customer) = (subscription.tenant_id, subscription.customer_id);
+    let metric = catalog::service::get_metric(db, tenant, metric).await?;
+    Ok(metering::service::quantity(db, tenant, customer, &metric, due.period).await?)
+}

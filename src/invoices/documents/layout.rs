@@ -1,0 +1,314 @@
+//! What of an invoice is printed where, and how it is written. Pure.
+
+use accrue_core::{
+    calendar::{self, local_date},
+    decimal::Number,
+    money::Money,
+    price::TierCharge,
+    proration::Fraction,
+};
+use accrue_documents::{self as printed, Detail, Kind, Locale, Party, Reference, TaxTotal};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono_tz::Tz;
+use rust_decimal::Decimal;
+
+use crate::{
+    invoices::model::{Invoice, InvoiceStatus, Line, PartyCopy, TaxRow},
+    subscriptions::Collection,
+};
+
+/// Dates are the issuer's, periods are in the zone in which they begin and end.
+pub(super) fn document(invoice: &Invoice, footer: Option<String>) -> printed::Invoice {
+    let zone = zone(&invoice.issuer);
+    let on = |at: DateTime<Utc>| local_date(at, zone);
+    let paper = Paper { locale: locale(invoice), zone: self::zone(&invoice.customer) };
+    let issued_on = on(invoice.issued_at.unwrap_or(invoice.created_at));
+    let due_on = invoice.due_at.map(on);
+    printed::Invoice {
+        kind: if invoice.status == InvoiceStatus::Draft { Kind::Draft } else { Kind::Invoice },
+        locale: paper.locale,
+        number: invoice.number.clone(),
+        issued_on,
+        due_on,
+        paid_on: invoice.paid_at.map(on),
+        voided_on: invoice.voided_at.map(on),
+        period: paper.common_period(&invoice.lines),
+        issuer: party(&invoice.issuer),
+        customer: party(&invoice.customer),
+        references: due_on
+            .map(|due_on| paper.terms(invoice.collection, issued_on, due_on))
+            .into_iter()
+            .collect(),
+        currency: invoice.currency.code().to_owned(),
+        lines: invoice.lines.iter().map(|line| paper.line(line, &invoice.taxes)).collect(),
+        subtotal: invoice.subtotal.to_string(),
+        discount_total: positive(invoice.discount_total),
+        taxes: invoice.taxes.iter().map(|tax| paper.tax_total(tax, invoice)).collect(),
+        total: invoice.total.to_string(),
+        credits_applied: None,
+        amount_paid: invoice.amount_paid.to_string(),
+        amount_due: invoice.amount_due().to_string(),
+        payment_instructions: None,
+        payment_url: None,
+        notes: None,
+        footer,
+    }
+}
+
+/// The language of a document, and the zone of its periods.
+#[derive(Clone, Copy)]
+struct Paper {
+    locale: Locale,
+    zone: Tz,
+}
+
+impl Paper {
+    /// Half-open periods are printed with their last day.
+    fn period(self, period: calendar::Period) -> printed::Period {
+        let last = period.end - TimeDelta::microseconds(1);
+        printed::Period {
+            first_on: local_date(period.start, self.zone),
+            last_on: local_date(last, self.zone),
+        }
+    }
+
+    /// The period of all lines, if they have the same.
+    fn common_period(self, lines: &[Line]) -> Option<printed::Period> {
+        let first = lines.first()?.period;
+        lines.iter().all(|line| line.period == first).then(|| self.period(first))
+    }
+
+    fn line(self, line: &Line, taxes: &[TaxRow]) -> printed::Line {
+        printed::Line {
+            description: line.description.clone(),
+            period: Some(self.period(line.period)),
+            quantity: Some(plain(line.quantity)),
+            unit_price: unit_price(line).map(plain),
+            tax: taxes.first().map(|tax| self.percent(tax.rate)),
+            amount: line.amount.to_string(),
+            details: self.details(line),
+        }
+    }
+
+    /// Tiers, where there is more to say than quantity times unit price; then the proration.
+    fn details(self, line: &Line) -> Vec<Detail> {
+        let mut details = Vec::new();
+        if unit_price(line).is_none() && line.tiers.iter().any(|tier| !tier.unit_price.0.is_zero()) {
+            let mut above = None;
+            for tier in &line.tiers {
+                details.extend(self.tier(tier, above));
+                above = tier.up_to;
+            }
+        }
+        details.extend(line.proration.map(|part| self.proration(line, part)));
+        details
+    }
+
+    /// Its units, and its flat fee if there is one.
+    fn tier(self, tier: &TierCharge, above: Option<Number>) -> Vec<Detail> {
+        let above = above.map(|bound| format!("> {}", self.number(bound.0)));
+        let up_to = tier.up_to.map(|bound| format!("≤ {}", self.number(bound.0)));
+        let bounds: Vec<String> = [above, up_to].into_iter().flatten().collect();
+        let row = |quantity: Decimal, unit_price: Decimal, amount: Option<Decimal>| Detail {
+            description: bounds.join(", "),
+            quantity: Some(plain(quantity)),
+            unit_price: Some(plain(unit_price)),
+            amount: amount.map(plain),
+        };
+        let (quantity, unit_price, fee) = (tier.quantity.0, tier.unit_price.0, tier.flat_fee.0);
+        let units = row(quantity, unit_price, tier.amount.0.checked_sub(fee));
+        let fee = (!fee.is_zero()).then(|| row(Decimal::ONE, fee, Some(fee)));
+        std::iter::once(units).chain(fee).collect()
+    }
+
+    /// `199 × 22/31`: the line's amount is what that comes to.
+    fn proration(self, line: &Line, part: Fraction) -> Detail {
+        let whole: Decimal = line.tiers.iter().map(|tier| tier.amount.0).sum();
+        let Fraction { numerator, denominator } = part;
+        let description = format!("{} × {numerator}/{denominator}", self.number(whole));
+        Detail { description, ..Detail::default() }
+    }
+
+    fn tax_total(self, tax: &TaxRow, invoice: &Invoice) -> TaxTotal {
+        let money = |minor| Money::from_minor(minor, invoice.currency).to_string();
+        TaxTotal {
+            label: format!("{} {}", tax.name, self.percent(tax.rate)),
+            base: money(tax.base_minor),
+            amount: money(tax.amount_minor),
+        }
+    }
+
+    fn percent(self, rate: Decimal) -> String {
+        let number = self.number(rate);
+        match self.locale {
+            Locale::En | Locale::Ja => format!("{number}%"),
+            Locale::De | Locale::Fr | Locale::Es => format!("{number}\u{a0}%"),
+        }
+    }
+
+    fn number(self, number: Decimal) -> String {
+        let plain = plain(number);
+        self.locale.number(&plain).unwrap_or(plain)
+    }
+
+    /// When and how it is to be paid.
+    fn terms(self, collection: Collection, issued_on: NaiveDate, due_on: NaiveDate) -> Reference {
+        let days = (due_on - issued_on).num_days();
+        let (label, automatic, net) = match self.locale {
+            Locale::En | Locale::Ja => ("Payment terms", "charged automatically", format!("net {days} days")),
+            Locale::De => ("Zahlungsbedingungen", "wird automatisch abgebucht", format!("{days} Tage netto")),
+            Locale::Fr => ("Conditions de paiement", "prélevé automatiquement", format!("{days} jours nets")),
+            Locale::Es => ("Condiciones de pago", "se cobra automáticamente", format!("{days} días netos")),
+        };
+        let text = match collection {
+            Collection::Automatic => automatic.to_owned(),
+            Collection::SendInvoice => net,
+        };
+        Reference { label: label.to_owned(), text }
+    }
+}
+
+/// The one price of every unit, if that and the quantity make the whole price.
+fn unit_price(line: &Line) -> Option<Decimal> {
+    let only = match line.tiers.as_slice() {
+        [tier] if tier.flat_fee.0.is_zero() && tier.quantity.0 == line.quantity => Some(tier.unit_price.0),
+        _ => None,
+    };
+    line.unit_price.or(only)
+}
+
+/// Bare digits: the document writes them in its locale's way.
+fn plain(number: Decimal) -> String {
+    number.normalize().to_string()
+}
+
+fn positive(amount: Money) -> Option<String> {
+    (amount.minor() > 0).then(|| amount.to_string())
+}
+
+fn party(copy: &PartyCopy) -> Party {
+    Party {
+        name: copy.name.clone(),
+        address: copy.address.clone(),
+        tax_ids: copy.tax_number.iter().cloned().collect(),
+        email: copy.email.clone(),
+    }
+}
+
+fn zone(copy: &PartyCopy) -> Tz {
+    copy.timezone.as_deref().and_then(|zone| zone.parse().ok()).unwrap_or(Tz::UTC)
+}
+
+/// The customer's language, or English.
+fn locale(invoice: &Invoice) -> Locale {
+    let wanted = invoice.customer.locale.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let language = wanted.split(['-', '_']).next().unwrap_or_default();
+    Locale::ALL.into_iter().find(|locale| locale.code() == language).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invoices::samples::{at, open_invoice, period};
+
+    fn tier(up_to: Option<&str>, quantity: &str, unit_price: &str, flat_fee: &str) -> TierCharge {
+        let number = |text: &str| Number(text.parse().unwrap());
+        let amount = number(quantity).0 * number(unit_price).0 + number(flat_fee).0;
+        TierCharge {
+            up_to: up_to.map(number),
+            quantity: number(quantity),
+            unit_price: number(unit_price),
+            flat_fee: number(flat_fee),
+            amount: Number(amount),
+        }
+    }
+
+    #[test]
+    fn a_period_is_printed_with_its_last_day_in_the_zone_it_ends_in() {
+        let mut invoice = open_invoice("119.00");
+        assert_eq!(
+            document(&invoice, None).period,
+            Some(printed::Period {
+                first_on: "2026-01-01".parse().unwrap(),
+                last_on: "2026-01-31".parse().unwrap(),
+            })
+        );
+        // Midnight in New York.
+        invoice.customer.timezone = Some("America/New_York".into());
+        invoice.lines[0].period = accrue_core::calendar::Period {
+            start: at("2026-03-01T05:00:00Z"),
+            end: at("2026-04-01T04:00:00Z"),
+        };
+        let line = &document(&invoice, None).lines[0];
+        assert_eq!(line.period.unwrap().last_on, "2026-03-31".parse().unwrap());
+    }
+
+    #[test]
+    fn lines_of_several_periods_leave_the_heads_period_out() {
+        let mut invoice = open_invoice("119.00");
+        let mut second = invoice.lines[0].clone();
+        second.period = period("2026-02-01", "2026-03-01");
+        invoice.lines.push(second);
+        assert_eq!(document(&invoice, None).period, None);
+    }
+
+    #[test]
+    fn dates_are_those_of_the_issuers_calendar() {
+        let mut invoice = open_invoice("119.00");
+        invoice.issuer.timezone = Some("Asia/Tokyo".into());
+        invoice.issued_at = Some(at("2026-01-31T15:00:00Z"));
+        assert_eq!(document(&invoice, None).issued_on, "2026-02-01".parse().unwrap());
+    }
+
+    #[test]
+    fn tiers_are_details_whose_amounts_add_up() {
+        let mut invoice = open_invoice("119.00");
+        let line = &mut invoice.lines[0];
+        line.unit_price = None;
+        line.quantity = 1500.into();
+        line.tiers = vec![tier(Some("1000"), "1000", "0", "5"), tier(None, "500", "0.01", "2.5")];
+
+        let details = document(&invoice, None).lines[0].details.clone();
+        let rows: Vec<_> = details
+            .iter()
+            .map(|row| {
+                [Some(&row.description), row.quantity.as_ref(), row.unit_price.as_ref(), row.amount.as_ref()]
+            })
+            .map(|cells| cells.map(|cell| cell.map_or("", String::as_str)).join(" | "))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                "≤ 1,000 | 1000 | 0 | 0",
+                "≤ 1,000 | 1 | 5 | 5",
+                "> 1,000 | 500 | 0.01 | 5",
+                "> 1,000 | 1 | 2.5 | 2.5"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_prorated_line_says_of_what_it_is_which_part() {
+        let mut invoice = open_invoice("119.00");
+        invoice.customer.locale = Some("de-AT".into());
+        let line = &mut invoice.lines[0];
+        line.unit_price = Some(1999.into());
+        line.tiers = vec![tier(None, "1", "1999", "0")];
+        line.proration = Some(Fraction { numerator: 22, denominator: 31 });
+        assert_eq!(document(&invoice, None).lines[0].details[0].description, "1.999 × 22/31");
+    }
+
+    #[test]
+    fn every_state_of_an_invoice_prints() {
+        let open = open_invoice("119.00");
+        let mut paid = open.clone();
+        paid.pay(paid.total, at("2026-02-02T00:00:00Z")).unwrap();
+        let mut void = open.clone();
+        void.void(at("2026-02-02T00:00:00Z")).unwrap();
+        assert_eq!(document(&paid, None).paid_on, Some("2026-02-02".parse().unwrap()));
+        for invoice in [open, paid, void] {
+            let pdf = super::super::render(&invoice, Some("Court of Somewhere".into())).unwrap();
+            assert!(pdf.starts_with(b"%PDF-"), "{}", invoice.status);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! From the charges of a turn to an invoice with all its sums. Pure.
+
+use accrue_core::{
+    id::{InvoiceId, InvoiceLineId},
+    invoice::{self as arithmetic, Input, LineInput, Totals, calculate},
+    money::{Currency, Money},
+};
+use accrue_platform::check::Metadata;
+use chrono::{DateTime, Utc};
+
+use super::{
+    model::{Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow},
+    rating::Charge,
+};
+use crate::{
+    catalog::{PlanVersion, PriceKind, Tax},
+    subscriptions::{Subscription, Turn},
+};
+
+/// What a turn's invoice is made from, beside its charges.
+pub(super) struct Basis<'a> {
+    pub subscription: &'a Subscription,
+    pub plan: &'a PlanVersion,
+    pub turn: &'a Turn,
+    /// The tax that every line gets, if there is one.
+    pub tax: Option<&'a Tax>,
+    pub issuer: PartyCopy,
+    pub customer: PartyCopy,
+}
+
+/// The draft of a turn's invoice; `None` if there is nothing to put on it.
+pub(super) fn draft(
+    basis: Basis<'_>,
+    charges: Vec<Charge<'_>>,
+    now: DateTime<Utc>,
+) -> Result<Option<Invoice>, arithmetic::InvoiceError> {
+    let Basis { subscription, plan, turn, tax, issuer, customer } = basis;
+    let charges: Vec<Charge<'_>> = charges.into_iter().filter(|charge| !charge.is_nothing()).collect();
+    // An invoice is known by its period, so a turn that only closes one is known by that (P1).
+    let Some(period) = turn.opens.or(turn.closes).filter(|_| !charges.is_empty()) else { return Ok(None) };
+
+    let totals = totals(subscription.currency, tax, &charges)?;
+    let taxes = totals.taxes.iter().zip(tax).map(|(total, tax)| TaxRow {
+        name: tax.name.clone(),
+        rate: tax.rate,
+        base_minor: total.taxable.minor(),
+        amount_minor: total.amount.minor(),
+    });
+    let taxes = taxes.collect();
+    let lines = charges.into_iter().zip(&totals.lines).map(|(charge, sums)| Line {
+        id: InvoiceLineId::new(now),
+        subscription_id: Some(subscription.id),
+        price_id: Some(charge.price.id),
+        kind: kind(charge.price.kind).to_owned(),
+        description: description(plan, &charge),
+        period: charge.period,
+        quantity: charge.quantity,
+        unit_price: charge.unit_price,
+        exact_amount: charge.exact_amount,
+        amount: sums.amount,
+        tax: sums.tax,
+        proration: charge.proration,
+        tiers: charge.tiers,
+    });
+    Ok(Some(Invoice {
+        tenant_id: subscription.tenant_id,
+        id: InvoiceId::new(now),
+        customer_id: subscription.customer_id,
+        test_clock_id: subscription.test_clock_id,
+        subscription_id: Some(subscription.id),
+        number: None,
+        status: InvoiceStatus::Draft,
+        reason: Reason::of(turn),
+        collection: subscription.collection,
+        currency: subscription.currency,
+        period,
+        lines: lines.collect(),
+        subtotal: totals.subtotal,
+        discount_total: totals.discount_total,
+        tax_total: totals.tax_total,
+        total: totals.total,
+        amount_paid: Money::zero(subscription.currency),
+        issuer,
+        customer,
+        taxes,
+        issued_at: None,
+        due_at: None,
+        paid_at: None,
+        voided_at: None,
+        metadata: Metadata::new(),
+        created_at: now,
+    }))
+}
+
+/// The sums, in the order of the charges.
+fn totals(
+    currency: Currency,
+    tax: Option<&Tax>,
+    charges: &[Charge<'_>],
+) -> Result<Totals, arithmetic::InvoiceError> {
+    let taxes: Vec<arithmetic::Tax> =
+        tax.iter().map(|tax| arithmetic::Tax { code: tax.code.clone(), rate: tax.rate }).collect();
+    let lines = charges.iter().enumerate().map(|(at, charge)| LineInput {
+        id: at.to_string(),
+        amount: charge.exact_amount,
+        taxes: taxes.clone(),
+    });
+    calculate(&Input::of(currency, lines.collect()))
+}
+
+fn description(plan: &PlanVersion, charge: &Charge<'_>) -> String {
+    if plan.name == charge.price.name {
+        return plan.name.clone();
+    }
+    format!("{} – {}", plan.name, charge.price.name)
+}
+
+fn kind(kind: PriceKind) -> &'static str {
+    match kind {
+        PriceKind::Fixed => "fixed",
+        PriceKind::Seat => "seat",
+        PriceKind::Usage => "usage",
+    }
+}

@@ -1,0 +1,189 @@
+//! How an invoice came about: line → price → quantity → tiers → proration → rounding, from what was stored.
+
+use std::collections::HashMap;
+
+use accrue_core::{
+    calendar::Period,
+    decimal::Number,
+    id::{InvoiceId, InvoiceLineId, MetricId, PriceId},
+    money::{Currency, Money},
+    price::{Model, TierCharge},
+    proration::Fraction,
+    usage::Aggregation,
+};
+use rust_decimal::Decimal;
+use sea_orm::ConnectionTrait;
+use serde::Serialize;
+
+use super::{
+    body::TaxBody,
+    model::{Invoice, Line},
+    service::InvoiceError,
+};
+use crate::{
+    catalog::{self, Metric, Price, PriceKind, Timing},
+    subscriptions,
+};
+
+/// How an invoice came about.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct InvoiceExplanation {
+    #[schema(example = "invoice_explanation")]
+    object: &'static str,
+    livemode: bool,
+    invoice: InvoiceId,
+    number: Option<String>,
+    currency: Currency,
+    lines: Vec<LineExplanation>,
+    /// Σ lines.
+    subtotal: Money,
+    discount_total: Money,
+    /// Each rate is taken on the sum of its lines and rounded once; lines share it by largest remainder.
+    taxes: Vec<TaxBody>,
+    tax_total: Money,
+    total: Money,
+}
+
+/// How a line came about.
+#[derive(Serialize, utoipa::ToSchema)]
+struct LineExplanation {
+    line: InvoiceLineId,
+    description: String,
+    period: Period,
+    price: Option<PriceExplanation>,
+    /// What was counted; none for fees and seats.
+    metric: Option<MetricExplanation>,
+    quantity: Number,
+    tiers: Vec<TierCharge>,
+    /// Σ tiers.
+    rated_amount: Number,
+    /// The days of a short period, of the days of a whole one.
+    proration: Option<Fraction>,
+    /// `rated_amount` × `proration`.
+    exact_amount: Number,
+    rounding: RoundingExplanation,
+    amount: Money,
+    discount: Money,
+    tax: Money,
+}
+
+/// The one rounding of a line.
+#[derive(Serialize, utoipa::ToSchema)]
+struct RoundingExplanation {
+    #[schema(example = "half_away_from_zero")]
+    rule: &'static str,
+    /// Digits of the currency.
+    digits: u32,
+    /// `amount` less `exact_amount`.
+    difference: Number,
+}
+
+/// The price of a line.
+#[derive(Serialize, utoipa::ToSchema)]
+struct PriceExplanation {
+    id: PriceId,
+    code: String,
+    name: String,
+    kind: PriceKind,
+    timing: Timing,
+    model: Model,
+}
+
+/// What a line counts.
+#[derive(Serialize, utoipa::ToSchema)]
+struct MetricExplanation {
+    id: MetricId,
+    code: String,
+    event_name: String,
+    aggregation: Aggregation,
+    property: Option<String>,
+}
+
+/// Prices by identifier, each with its metric.
+type Prices = HashMap<PriceId, (Price, Option<Metric>)>;
+
+/// Explains an invoice.
+pub(super) async fn explain(
+    db: &impl ConnectionTrait,
+    livemode: bool,
+    invoice: Invoice,
+) -> Result<InvoiceExplanation, InvoiceError> {
+    let prices = prices_of(db, &invoice).await?;
+    let currency = invoice.currency;
+    Ok(InvoiceExplanation {
+        object: "invoice_explanation",
+        livemode,
+        invoice: invoice.id,
+        number: invoice.number,
+        currency,
+        lines: invoice.lines.into_iter().map(|line| explain_line(line, &prices)).collect(),
+        subtotal: invoice.subtotal,
+        discount_total: invoice.discount_total,
+        taxes: invoice.taxes.iter().map(|tax| TaxBody::new(tax, currency)).collect(),
+        tax_total: invoice.tax_total,
+        total: invoice.total,
+    })
+}
+
+async fn prices_of(db: &impl ConnectionTrait, invoice: &Invoice) -> Result<Prices, InvoiceError> {
+    let Some(subscription) = invoice.subscription_id else { return Ok(Prices::new()) };
+    let tenant = invoice.tenant_id;
+    let subscription = subscriptions::service::get(db, tenant, subscription).await?;
+    let plan = catalog::service::get_plan_version(db, tenant, subscription.plan_version_id).await?;
+    let mut prices = Prices::new();
+    for price in plan.prices {
+        let metric = match price.metric_id {
+            Some(id) => Some(catalog::service::get_metric(db, tenant, id).await?),
+            None => None,
+        };
+        prices.insert(price.id, (price, metric));
+    }
+    Ok(prices)
+}
+
+fn explain_line(line: Line, prices: &Prices) -> LineExplanation {
+    let (price, metric) = match line.price_id.and_then(|id| prices.get(&id)) {
+        Some((price, metric)) => (Some(price), metric.as_ref()),
+        None => (None, None),
+    };
+    let rated: Decimal = line.tiers.iter().map(|tier| tier.amount.0).sum();
+    LineExplanation {
+        line: line.id,
+        description: line.description,
+        period: line.period,
+        price: price.map(PriceExplanation::from),
+        metric: metric.map(MetricExplanation::from),
+        quantity: Number(line.quantity),
+        tiers: line.tiers,
+        rated_amount: Number(rated.max(Decimal::ZERO)),
+        proration: line.proration,
+        exact_amount: Number(line.exact_amount),
+        rounding: RoundingExplanation {
+            rule: "half_away_from_zero",
+            digits: line.amount.currency().digits(),
+            difference: Number(line.amount.to_decimal() - line.exact_amount),
+        },
+        amount: line.amount,
+        discount: Money::zero(line.amount.currency()),
+        tax: line.tax,
+    }
+}
+
+impl From<&Price> for PriceExplanation {
+    fn from(price: &Price) -> Self {
+        let Price { id, code, name, kind, timing, model, metric_id: _ } = price.clone();
+        Self { id, code, name, kind, timing, model }
+    }
+}
+
+impl From<&Metric> for MetricExplanation {
+    fn from(metric: &Metric) -> Self {
+        Self {
+            id: metric.id,
+            code: metric.code.clone(),
+            event_name: metric.event_name.clone(),
+            aggregation: metric.aggregation,
+            property: metric.property.clone(),
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Turns of the cycle, to the cent: what each bills, and what the invoice comes to.
+
+use accrue_core::{
+    calendar::{Alignment, Grid, Interval, Period, Unit},
+    decimal::Number,
+    id::{CustomerId, PlanId, PlanVersionId, PriceId, SubscriptionId, TaxId, TenantId},
+    money::{Currency, Money},
+    price::Model,
+};
+use accrue_platform::check::Metadata;
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    catalog::Tax,
+    invoices::{
+        draft::{Basis as Of, draft},
+        model::{Invoice, PartyCopy, Reason},
+        samples::{at, period},
+    },
+    subscriptions::{Access, Collection, Status},
+};
+
+fn price(at: u128, name: &str, kind: PriceKind, timing: Timing, model: &str) -> Price {
+    Price {
+        id: PriceId(Uuid::from_u128(at)),
+        code: name.to_lowercase(),
+        name: name.to_owned(),
+        kind,
+        timing,
+        metric_id: None,
+        model: serde_json::from_str(model).unwrap(),
+    }
+}
+
+fn fee(amount: &str, timing: Timing) -> Price {
+    let model = format!(r#"{{"type":"flat","amount":"{amount}"}}"#);
+    price(1, "Platform fee", PriceKind::Fixed, timing, &model)
+}
+
+fn seats(unit_price: &str) -> Price {
+    let model = format!(r#"{{"type":"per_unit","unit_price":"{unit_price}"}}"#);
+    price(2, "Seats", PriceKind::Seat, Timing::Advance, &model)
+}
+
+/// The first 1,000 for nothing, the next 9,000 at 0.004 and 5 to enter, the rest at 0.0025.
+fn calls() -> Price {
+    let model = r#"{"type":"graduated","tiers":[
+        {"up_to":"1000","unit_price":"0","flat_fee":"0"},
+        {"up_to":"10000","unit_price":"0.004","flat_fee":"5"},
+        {"up_to":null,"unit_price":"0.0025","flat_fee":"0"}]}"#;
+    price(3, "API calls", PriceKind::Usage, Timing::Arrears, model)
+}
+
+fn plan(currency: Currency, prices: Vec<Price>) -> PlanVersion {
+    PlanVersion {
+        tenant_id: TenantId(Uuid::nil()),
+        plan_id: PlanId(Uuid::nil()),
+        id: PlanVersionId(Uuid::nil()),
+        code: "team".into(),
+        name: "Team plan".into(),
+        version: 1,
+        currency,
+        interval: Interval::every(Unit::Month),
+        trial_days: 0,
+        prices,
+        features: vec![],
+        metadata: Metadata::new(),
+        created_at: at("2026-01-01T00:00:00Z"),
+    }
+}
+
+fn subscription(currency: Currency, seats: &str) -> Subscription {
+    let start = at("2026-01-01T00:00:00Z");
+    Subscription {
+        tenant_id: TenantId(Uuid::nil()),
+        id: SubscriptionId(Uuid::nil()),
+        customer_id: CustomerId(Uuid::nil()),
+        test_clock_id: None,
+        external_id: None,
+        plan_id: PlanId(Uuid::nil()),
+        plan_version_id: PlanVersionId(Uuid::nil()),
+        status: Status::Active,
+        currency,
+        timezone: Tz::UTC,
+        alignment: Alignment::Anniversary,
+        interval: Interval::every(Unit::Month),
+        anchor_at: start,
+        start_at: start,
+        trial_end_at: None,
+        period: period("2026-01-01", "2026-02-01"),
+        access: Access::Full,
+        quantities: [("seats".to_owned(), Number(seats.parse().unwrap()))].into(),
+        collection: Collection::Automatic,
+        net_terms_days: 30,
+        cancel_at: None,
+        canceled_at: None,
+        cancel_reason: None,
+        ended_at: None,
+        next_due_at: None,
+        metadata: Metadata::new(),
+        created_at: start,
+    }
+}
+
+fn turn(closes: Option<Period>, opens: Option<Period>) -> Turn {
+    Turn {
+        at: opens.map_or_else(|| closes.unwrap().end, |period| period.start),
+        closes,
+        closes_trial: false,
+        opens,
+        opens_trial: false,
+        closes_full: closes,
+        opens_full: opens,
+        ends: opens.is_none(),
+    }
+}
+
+fn january() -> Period {
+    period("2026-01-01", "2026-02-01")
+}
+
+fn february() -> Period {
+    period("2026-02-01", "2026-03-01")
+}
+
+fn vat() -> Tax {
+    Tax {
+        tenant_id: TenantId(Uuid::nil()),
+        id: TaxId(Uuid::nil()),
+        code: "vat".into(),
+        name: "VAT".into(),
+        rate: 19.into(),
+        is_default: true,
+        metadata: Metadata::new(),
+        created_at: at("2026-01-01T00:00:00Z"),
+    }
+}
+
+/// The invoice of a turn in which `used` was measured.
+fn bill(
+    plan: &PlanVersion,
+    subscription: &Subscription,
+    turn: &Turn,
+    used: &str,
+    tax: Option<&Tax>,
+) -> Option<Invoice> {
+    let used = used.parse().unwrap();
+    let charges = due(plan, turn)
+        .into_iter()
+        .map(|due| {
+            let quantity = agreed_quantity(due.price, subscription).unwrap_or(used);
+            charge(due, quantity, subscription.timezone).unwrap()
+        })
+        .collect();
+    let (issuer, customer) = (PartyCopy::default(), PartyCopy::default());
+    let of = Of { subscription, plan, turn, tax, issuer, customer };
+    draft(of, charges, turn.at).unwrap()
+}
+
+/// Each line's description and amount.
+fn lines(invoice: &Invoice) -> Vec<(&str, String)> {
+    invoice.lines.iter().map(|line| (line.description.as_str(), line.amount.to_string())).collect()
+}
+
+#[test]
+fn the_first_turn_bills_the_fees_in_advance_and_no_usage() {
+    let plan = plan(Currency::EUR, vec![fee("99.00", Timing::Advance), seats("12.50"), calls()]);
+    let invoice =
+        bill(&plan, &subscription(Currency::EUR, "5"), &turn(None, Some(january())), "9999", Some(&vat()))
+            .unwrap();
+
+    assert_eq!(invoice.reason, Reason::Create);
+    assert_eq!(
+        lines(&invoice),
+        [("Team plan – Platform fee", "99.00".into()), ("Team plan – Seats", "62.50".into())]
+    );
+    assert_eq!(invoice.lines[1].quantity, 5.into());
+    assert_eq!(invoice.lines[1].unit_price, Some("12.5".parse().unwrap()));
+    // 19 % of 161.50 is 30.685: rounded once, away from zero.
+    let sums = [invoice.subtotal, invoice.tax_total, invoice.total].map(|sum| sum.to_string());
+    assert_eq!(sums, ["161.50", "30.69", "192.19"]);
+    assert_eq!(invoice.taxes[0].base_minor, 16_150);
+}
+
+#[test]
+fn a_renewal_bills_the_usage_of_the_closed_period_and_the_fees_of_the_opened_one() {
+    let plan = plan(Currency::EUR, vec![fee("99.00", Timing::Advance), calls()]);
+    let turn = turn(Some(january()), Some(february()));
+    let invoice = bill(&plan, &subscription(Currency::EUR, "0"), &turn, "12345", None).unwrap();
+
+    // 9,000 × 0.004 + 5 + 2,345 × 0.0025 = 46.8625
+    assert_eq!(
+        lines(&invoice),
+        [("Team plan – Platform fee", "99.00".into()), ("Team plan – API calls", "46.86".into())]
+    );
+    let [fee, usage] = invoice.lines.as_slice() else { panic!("two lines") };
+    assert_eq!((fee.period, usage.period), (february(), january()));
+    assert_eq!(usage.exact_amount, "46.8625".parse().unwrap());
+    assert_eq!(usage.unit_price, None);
+    let tiers: Vec<_> = usage.tiers.iter().map(|tier| tier.amount.0.normalize().to_string()).collect();
+    assert_eq!(tiers, ["0", "41", "5.8625"]);
+    assert_eq!((invoice.reason, invoice.period), (Reason::Cycle, february()));
+}
+
+#[test]
+fn the_last_turn_bills_what_is_left_of_the_closed_period() {
+    let plan = plan(Currency::EUR, vec![fee("99.00", Timing::Advance), calls()]);
+    let turn = turn(Some(january()), None);
+    let invoice = bill(&plan, &subscription(Currency::EUR, "0"), &turn, "2000", None).unwrap();
+    assert_eq!(lines(&invoice), [("Team plan – API calls", "9.00".into())]);
+    assert_eq!((invoice.reason, invoice.period), (Reason::Cancel, january()));
+}
+
+#[test]
+fn a_short_first_period_is_prorated_by_its_days() {
+    // From 10 March on, aligned to the 1st: 22 days of 31, the first one included.
+    let start = at("2026-03-10T09:00:00Z");
+    let grid =
+        Grid::try_new(start, Interval::every(Unit::Month), Alignment::Calendar, Tz::Europe__Berlin).unwrap();
+    let (first, full) = (grid.first_period(start).unwrap(), grid.containing(start).unwrap());
+    let plan = plan(Currency::EUR, vec![fee("99.00", Timing::Advance), seats("12.50")]);
+    let turn = Turn { opens_full: Some(full), ..turn(None, Some(first)) };
+    let berlin = Subscription { timezone: Tz::Europe__Berlin, ..subscription(Currency::EUR, "3") };
+    let invoice = bill(&plan, &berlin, &turn, "0", None).unwrap();
+
+    // 99 × 22/31 = 70.258…, 37.50 × 22/31 = 26.612…
+    assert_eq!(
+        lines(&invoice),
+        [("Team plan – Platform fee", "70.26".into()), ("Team plan – Seats", "26.61".into())]
+    );
+    let part = Some(Fraction { numerator: 22, denominator: 31 });
+    assert!(invoice.lines.iter().all(|line| line.proration == part));
+    assert_eq!(invoice.lines[1].quantity, 3.into());
+    assert_eq!(invoice.lines[1].tiers[0].amount, Number("37.5".parse().unwrap()));
+}
+
+#[test]
+fn fees_in_arrears_of_a_period_cut_short_are_prorated_and_usage_is_not() {
+    let plan = plan(Currency::EUR, vec![fee("31.00", Timing::Arrears), calls()]);
+    // Canceled on the 16th, which is not paid any more: 15 days of 31.
+    let cut = Period { start: january().start, end: at("2026-01-16T18:00:00Z") };
+    let turn = Turn { closes_full: Some(january()), ..turn(Some(cut), None) };
+    let invoice = bill(&plan, &subscription(Currency::EUR, "0"), &turn, "2000", None).unwrap();
+    assert_eq!(
+        lines(&invoice),
+        [("Team plan – Platform fee", "15.00".into()), ("Team plan – API calls", "9.00".into())]
+    );
+    assert_eq!(invoice.lines[0].proration, Some(Fraction { numerator: 15, denominator: 31 }));
+    assert_eq!(invoice.lines[1].proration, None);
+}
+
+#[test]
+fn a_whole_period_is_not_prorated() {
+    let plan = plan(Currency::EUR, vec![fee("99.00", Timing::Advance)]);
+    let invoice =
+        bill(&plan, &subscription(Currency::EUR, "0"), &turn(None, Some(january())), "0", None).unwrap();
+    assert_eq!(invoice.lines[0].proration, None);
+    assert_eq!(invoice.lines[0].unit_price, Some(99.into()));
+}
+
+#[test]
+fn a_trial_costs_its_usage_and_nothing_else() {
+    let plan = plan(
+        Currency::EUR,
+        vec![fee("99.00", Timing::Advance), fee("7.00", Timing::Arrears), seats("12.50"), calls()],
+    );
+    let subscription = subscription(Currency::EUR, "5");
+    let begins = Turn { opens_trial: true, ..turn(None, Some(january())) };
+    assert_eq!(bill(&plan, &subscription, &begins, "0", None), None);
+
+    let ends = Turn { closes_trial: true, ..turn(Some(january()), Some(february())) };
+    let invoice = bill(&plan, &subscription, &ends, "2000", None).unwrap();
+    assert_eq!(
+        lines(&invoice),
+        [
+            ("Team plan – Platform fee", "99.00".into()),
+            ("Team plan – Seats", "62.50".into()),
+            ("Team plan – API calls", "9.00".into()),
+        ]
+    );
+}
+
+#[test]
+fn yen_have_no_cents() {
+    let per_unit = r#"{"type":"per_unit","unit_price":"0.05"}"#;
+    let requests = price(4, "Requests", PriceKind::Usage, Timing::Arrears, per_unit);
+    let plan = plan(Currency::JPY, vec![requests]);
+    let turn = turn(Some(january()), None);
+    let yen = subscription(Currency::JPY, "0");
+    let invoice = bill(&plan, &yen, &turn, "1250", Some(&vat())).unwrap();
+    // 62.5 is 63; 19 % of that is 11.97.
+    assert_eq!(lines(&invoice), [("Team plan – Requests", "63".into())]);
+    assert_eq!((invoice.tax_total.to_string(), invoice.total.to_string()), ("12".into(), "75".into()));
+}
+
+#[test]
+fn where_nothing_was_used_and_nothing_is_owed_there_is_no_line_and_no_invoice() {
+    let plan = plan(Currency::EUR, vec![seats("12.50"), calls()]);
+    let turn = turn(Some(january()), Some(february()));
+    assert_eq!(bill(&plan, &subscription(Currency::EUR, "0"), &turn, "0", None), None);
+    // A negative total bills as 0.
+    assert_eq!(bill(&plan, &subscription(Currency::EUR, "0"), &turn, "-5", None), None);
+}
+
+#[test]
+fn usage_that_costs_nothing_is_still_shown() {
+    let plan = plan(Currency::EUR, vec![calls()]);
+    let turn = turn(Some(january()), Some(february()));
+    let invoice = bill(&plan, &subscription(Currency::EUR, "0"), &turn, "1000", None).unwrap();
+    assert_eq!(lines(&invoice), [("Team plan – API calls", "0.00".into())]);
+    assert_eq!(invoice.total, Money::zero(Currency::EUR));
+}
+
+#[test]
+fn a_price_with_the_plans_own_name_is_not_named_twice() {
+    let mut plan = plan(Currency::EUR, vec![fee("99.00", Timing::Advance)]);
+    plan.prices[0].name = plan.name.clone();
+    let invoice =
+        bill(&plan, &subscription(Currency::EUR, "0"), &turn(None, Some(january())), "0", None).unwrap();
+    assert_eq!(lines(&invoice), [("Team plan", "99.00".into())]);
+}
+
+#[test]
+fn what_is_too_large_to_count_is_an_error_and_no_invoice() {
+    let due = Due { price: &calls(), period: january(), full: january() };
+    assert!(charge(due, Decimal::MAX, Tz::UTC).is_ok());
+    let dear = Price { model: Model::PerUnit { unit_price: Number(1000.into()) }, ..calls() };
+    let due = Due { price: &dear, ..due };
+    assert!(matches!(charge(due, Decimal::MAX, Tz::UTC), Err(ChargeError::Rating(_))));
+}

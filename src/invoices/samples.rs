@@ -1,0 +1,81 @@
+//! Invoices and what they are made of, for unit tests.
+
+use accrue_core::{
+    calendar::Period,
+    id::{CustomerId, InvoiceId, InvoiceLineId, PriceId, SubscriptionId, TenantId},
+    money::{Currency, Money},
+};
+use chrono::{DateTime, Utc};
+
+use super::model::{Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow};
+use crate::subscriptions::Collection;
+
+pub(super) fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+pub(super) fn usd(text: &str) -> Money {
+    Money::parse(text, Currency::USD).unwrap()
+}
+
+/// `[start, end)`, each at midnight UTC.
+pub(super) fn period(start: &str, end: &str) -> Period {
+    Period::try_new(at(&format!("{start}T00:00:00Z")), at(&format!("{end}T00:00:00Z"))).unwrap()
+}
+
+/// An open invoice of one line, whose total is 100 parts and 19 parts of tax.
+pub(super) fn open_invoice(total: &str) -> Invoice {
+    let now = at("2026-02-01T00:00:00Z");
+    let id = uuid::Uuid::from_u128(7);
+    let january = period("2026-01-01", "2026-02-01");
+    let total = usd(total);
+    let net = Money::from_minor(total.minor() * 100 / 119, Currency::USD);
+    let tax = total.checked_sub(net).unwrap();
+    Invoice {
+        tenant_id: TenantId(id),
+        id: InvoiceId(id),
+        customer_id: CustomerId(id),
+        test_clock_id: None,
+        subscription_id: Some(SubscriptionId(id)),
+        number: Some("INV-000001".into()),
+        status: InvoiceStatus::Open,
+        reason: Reason::Cycle,
+        collection: Collection::SendInvoice,
+        currency: Currency::USD,
+        period: january,
+        lines: vec![Line {
+            id: InvoiceLineId(id),
+            subscription_id: Some(SubscriptionId(id)),
+            price_id: Some(PriceId(id)),
+            kind: "fixed".into(),
+            description: "Team – Platform fee".into(),
+            period: january,
+            quantity: 1.into(),
+            unit_price: Some(net.to_decimal()),
+            exact_amount: net.to_decimal(),
+            amount: net,
+            tax,
+            proration: None,
+            tiers: vec![],
+        }],
+        subtotal: net,
+        discount_total: usd("0"),
+        tax_total: tax,
+        total,
+        amount_paid: usd("0"),
+        issuer: PartyCopy { name: "Acme Cloud".into(), timezone: Some("UTC".into()), ..PartyCopy::default() },
+        customer: PartyCopy { name: "Globex".into(), timezone: Some("UTC".into()), ..PartyCopy::default() },
+        taxes: vec![TaxRow {
+            name: "VAT".into(),
+            rate: 19.into(),
+            base_minor: net.minor(),
+            amount_minor: tax.minor(),
+        }],
+        issued_at: Some(now),
+        due_at: Some(at("2026-03-03T00:00:00Z")),
+        paid_at: None,
+        voided_at: None,
+        metadata: accrue_platform::check::Metadata::new(),
+        created_at: now,
+    }
+}

@@ -1,0 +1,145 @@
+//! Invoices, their lines and their documents in the database.
+
+mod checks;
+mod documents;
+mod invoices;
+mod lines;
+
+use std::collections::HashMap;
+
+use accrue_core::id::{CustomerId, InvoiceId, SubscriptionId, TenantId};
+use accrue_platform::page::{PageError, PageQuery};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, QueryTrait, entity::prelude::*,
+};
+
+use super::model::{Invoice, InvoiceStatus};
+
+pub(super) use checks::{numbers, owed, unlike_their_lines};
+pub(super) use documents::{find_document, keep_document};
+
+/// Which invoices to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Which {
+    pub customer: Option<CustomerId>,
+    pub subscription: Option<SubscriptionId>,
+    pub status: Option<InvoiceStatus>,
+}
+
+impl Which {
+    fn of(self, tenant: TenantId) -> Select<invoices::Entity> {
+        use invoices::Column;
+
+        invoices::of(tenant)
+            .apply_if(self.customer, |select, id| select.filter(Column::CustomerId.eq(id)))
+            .apply_if(self.subscription, |select, id| select.filter(Column::SubscriptionId.eq(id)))
+            .apply_if(self.status, |select, status| select.filter(Column::Status.eq(status)))
+    }
+}
+
+pub(super) async fn find(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: InvoiceId,
+) -> Result<Option<Invoice>, DbErr> {
+    let row = invoices::of(tenant).filter(invoices::Column::Id.eq(id)).one(db).await?;
+    with_lines(db, tenant, row).await
+}
+
+pub(super) async fn find_by_number(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    number: &str,
+) -> Result<Option<Invoice>, DbErr> {
+    let row = invoices::of(tenant).filter(invoices::Column::Number.eq(number)).one(db).await?;
+    with_lines(db, tenant, row).await
+}
+
+pub(super) async fn find_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: InvoiceId,
+) -> Result<Option<Invoice>, DbErr> {
+    let row = invoices::of(tenant).filter(invoices::Column::Id.eq(id)).lock_exclusive().one(tx).await?;
+    with_lines(tx, tenant, row).await
+}
+
+/// All of them, the oldest first.
+pub(super) async fn all(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    which: Which,
+) -> Result<Vec<Invoice>, DbErr> {
+    let rows = which.of(tenant).order_by_asc(invoices::Column::Id).all(db).await?;
+    complete(db, tenant, rows).await
+}
+
+/// A page of them.
+pub(super) async fn list(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    which: Which,
+    page: &PageQuery,
+) -> Result<Vec<Invoice>, PageError> {
+    let rows = page.fetch::<invoices::Entity, InvoiceId>(which.of(tenant), invoices::Column::Id, db).await?;
+    Ok(complete(db, tenant, rows).await?)
+}
+
+/// Stores an invoice with its lines, once: another one of its subscription, period and reason is a unique
+/// violation (P1).
+pub(super) async fn insert(tx: &DatabaseTransaction, invoice: &Invoice) -> Result<(), DbErr> {
+    invoices::Entity::insert(invoices::row_of(invoice)).exec_without_returning(tx).await?;
+    let rows = invoice.lines.iter().zip(0..).map(|(line, position)| lines::row_of(invoice, line, position));
+    lines::Entity::insert_many(rows).exec_without_returning(tx).await.map(drop)
+}
+
+/// Saves what may still change of an invoice once it has a number (RULES 36).
+pub(super) async fn save(tx: &DatabaseTransaction, invoice: &Invoice) -> Result<(), DbErr> {
+    use invoices::Column;
+
+    let saved = invoices::Entity::update_many()
+        .col_expr(Column::Status, Expr::value(invoice.status))
+        .col_expr(Column::AmountPaidMinor, invoice.amount_paid.minor().into())
+        .col_expr(Column::PaidAt, invoice.paid_at.into())
+        .col_expr(Column::VoidedAt, invoice.voided_at.into())
+        .filter(Column::TenantId.eq(invoice.tenant_id))
+        .filter(Column::Id.eq(invoice.id))
+        .exec(tx)
+        .await?;
+    if saved.rows_affected == 1 { Ok(()) } else { Err(DbErr::RecordNotUpdated) }
+}
+
+async fn with_lines(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    row: Option<invoices::Model>,
+) -> Result<Option<Invoice>, DbErr> {
+    Ok(complete(db, tenant, row.into_iter().collect()).await?.pop())
+}
+
+/// Reads the lines of all these invoices at once.
+async fn complete(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    rows: Vec<invoices::Model>,
+) -> Result<Vec<Invoice>, DbErr> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = rows.iter().map(|row| row.id);
+    let found = lines::of(tenant)
+        .filter(lines::Column::InvoiceId.is_in(ids))
+        .order_by_asc(lines::Column::Position)
+        .all(db)
+        .await?;
+    let mut lines: HashMap<InvoiceId, Vec<lines::Model>> = HashMap::new();
+    for line in found {
+        lines.entry(line.invoice_id).or_default().push(line);
+    }
+    rows.into_iter()
+        .map(|row| {
+            let lines = lines.remove(&row.id).unwrap_or_default();
+            invoices::invoice(row, lines)
+        })
+        .collect()
+}

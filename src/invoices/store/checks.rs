@@ -1,0 +1,62 @@
+//! What `accrue verify` asks of invoices.
+
+use accrue_core::{
+    id::{CustomerId, InvoiceId, TenantId},
+    money::Money,
+};
+use sea_orm::{ConnectionTrait, DbErr, QuerySelect, Statement, entity::prelude::*};
+
+use super::invoices;
+
+const OWED: &str = "
+select customer_id, currency,
+    cast(sum(case when status = 'open' then total_minor - amount_paid_minor else 0 end) as bigint) as owed
+from invoices where tenant_id = $1 and status <> 'draft' group by customer_id, currency";
+
+/// What each customer owes in each currency by open invoices, zeros included.
+pub(in crate::invoices) async fn owed(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+) -> Result<Vec<(CustomerId, Money)>, DbErr> {
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), OWED, [tenant.into()]);
+    let rows = db.query_all_raw(statement).await?;
+    let owed = rows.iter().map(|row| {
+        let currency = invoices::currency(&row.try_get::<String>("", "currency")?)?;
+        Ok((row.try_get("", "customer_id")?, Money::from_minor(row.try_get("", "owed")?, currency)))
+    });
+    owed.collect()
+}
+
+const UNLIKE_THEIR_LINES: &str = "
+select i.id from invoices i
+left join invoice_lines l on l.tenant_id = i.tenant_id and l.invoice_id = i.id
+where i.tenant_id = $1
+group by i.id, i.subtotal_minor, i.discount_minor, i.tax_minor, i.total_minor
+having i.subtotal_minor <> coalesce(sum(l.amount_minor), 0)
+    or i.tax_minor <> coalesce(sum(l.tax_minor), 0)
+    or i.total_minor <> i.subtotal_minor - i.discount_minor + i.tax_minor";
+
+/// Invoices whose sums are not those of their lines.
+pub(in crate::invoices) async fn unlike_their_lines(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+) -> Result<Vec<InvoiceId>, DbErr> {
+    let statement =
+        Statement::from_sql_and_values(db.get_database_backend(), UNLIKE_THEIR_LINES, [tenant.into()]);
+    let rows = db.query_all_raw(statement).await?;
+    rows.iter().map(|row| row.try_get("", "id")).collect()
+}
+
+/// Every number that was given, in no order.
+pub(in crate::invoices) async fn numbers(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+) -> Result<Vec<String>, DbErr> {
+    invoices::of(tenant)
+        .select_only()
+        .column(invoices::Column::Number)
+        .filter(invoices::Column::Number.is_not_null())
+        .into_tuple()
+        .all(db)
+        .await
+}

@@ -1,0 +1,128 @@
+//! The rows of invoices.
+
+use accrue_core::{
+    calendar::Period,
+    id::{CustomerId, InvoiceId, SubscriptionId, TenantId, TestClockId},
+    money::{Currency, Money},
+};
+use accrue_platform::{check::Metadata, column::Json};
+use chrono::{DateTime, Utc};
+use sea_orm::{ActiveValue::Set, DbErr, entity::prelude::*};
+
+use super::lines;
+use crate::{
+    invoices::model::{Invoice, InvoiceStatus, PartyCopy, Reason, TaxRow},
+    subscriptions::Collection,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "invoices")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub tenant_id: TenantId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: InvoiceId,
+    pub customer_id: CustomerId,
+    pub test_clock_id: Option<TestClockId>,
+    pub subscription_id: Option<SubscriptionId>,
+    pub number: Option<String>,
+    pub status: InvoiceStatus,
+    pub reason: Reason,
+    pub collection: Collection,
+    pub currency: String,
+    pub period_start_at: DateTime<Utc>,
+    pub period_end_at: DateTime<Utc>,
+    pub subtotal_minor: i64,
+    pub discount_minor: i64,
+    pub tax_minor: i64,
+    pub total_minor: i64,
+    pub amount_paid_minor: i64,
+    pub issuer: Json<PartyCopy>,
+    pub customer: Json<PartyCopy>,
+    pub taxes: Json<Vec<TaxRow>>,
+    pub issued_at: Option<DateTime<Utc>>,
+    pub due_at: Option<DateTime<Utc>>,
+    pub paid_at: Option<DateTime<Utc>>,
+    pub voided_at: Option<DateTime<Utc>>,
+    pub metadata: Json<Metadata>,
+    pub created_at: DateTime<Utc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Every query starts here, so that none can forget its tenant.
+pub(super) fn of(tenant: TenantId) -> Select<Entity> {
+    Entity::find().filter(Column::TenantId.eq(tenant))
+}
+
+/// With the rows of its lines, in order.
+pub(super) fn invoice(row: Model, lines: Vec<lines::Model>) -> Result<Invoice, DbErr> {
+    let currency = currency(&row.currency)?;
+    let money = |minor| Money::from_minor(minor, currency);
+    Ok(Invoice {
+        tenant_id: row.tenant_id,
+        id: row.id,
+        customer_id: row.customer_id,
+        test_clock_id: row.test_clock_id,
+        subscription_id: row.subscription_id,
+        number: row.number,
+        status: row.status,
+        reason: row.reason,
+        collection: row.collection,
+        currency,
+        period: Period { start: row.period_start_at, end: row.period_end_at },
+        lines: lines.into_iter().map(|row| lines::line(row, currency)).collect(),
+        subtotal: money(row.subtotal_minor),
+        discount_total: money(row.discount_minor),
+        tax_total: money(row.tax_minor),
+        total: money(row.total_minor),
+        amount_paid: money(row.amount_paid_minor),
+        issuer: row.issuer.0,
+        customer: row.customer.0,
+        taxes: row.taxes.0,
+        issued_at: row.issued_at,
+        due_at: row.due_at,
+        paid_at: row.paid_at,
+        voided_at: row.voided_at,
+        metadata: row.metadata.0,
+        created_at: row.created_at,
+    })
+}
+
+pub(super) fn row_of(invoice: &Invoice) -> ActiveModel {
+    ActiveModel {
+        tenant_id: Set(invoice.tenant_id),
+        id: Set(invoice.id),
+        customer_id: Set(invoice.customer_id),
+        test_clock_id: Set(invoice.test_clock_id),
+        subscription_id: Set(invoice.subscription_id),
+        number: Set(invoice.number.clone()),
+        status: Set(invoice.status),
+        reason: Set(invoice.reason),
+        collection: Set(invoice.collection),
+        currency: Set(invoice.currency.code().to_owned()),
+        period_start_at: Set(invoice.period.start),
+        period_end_at: Set(invoice.period.end),
+        subtotal_minor: Set(invoice.subtotal.minor()),
+        discount_minor: Set(invoice.discount_total.minor()),
+        tax_minor: Set(invoice.tax_total.minor()),
+        total_minor: Set(invoice.total.minor()),
+        amount_paid_minor: Set(invoice.amount_paid.minor()),
+        issuer: Set(Json(invoice.issuer.clone())),
+        customer: Set(Json(invoice.customer.clone())),
+        taxes: Set(Json(invoice.taxes.clone())),
+        issued_at: Set(invoice.issued_at),
+        due_at: Set(invoice.due_at),
+        paid_at: Set(invoice.paid_at),
+        voided_at: Set(invoice.voided_at),
+        metadata: Set(Json(invoice.metadata.clone())),
+        created_at: Set(invoice.created_at),
+    }
+}
+
+pub(super) fn currency(code: &str) -> Result<Currency, DbErr> {
+    code.parse().map_err(|_| DbErr::Type(format!("stored currency {code}")))
+}

@@ -1,0 +1,89 @@
+//! The rows of invoice lines.
+
+use accrue_core::{
+    calendar::Period,
+    id::{InvoiceId, InvoiceLineId, PriceId, SubscriptionId, TenantId},
+    money::{Currency, Money},
+    price::TierCharge,
+    proration::Fraction,
+};
+use accrue_platform::column::{Dec, Json};
+use chrono::{DateTime, Utc};
+use sea_orm::{ActiveValue::Set, entity::prelude::*};
+
+use crate::invoices::model::{Invoice, Line};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "invoice_lines")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub tenant_id: TenantId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: InvoiceLineId,
+    pub invoice_id: InvoiceId,
+    pub subscription_id: Option<SubscriptionId>,
+    pub price_id: Option<PriceId>,
+    pub position: i32,
+    pub kind: String,
+    pub description: String,
+    pub period_start_at: DateTime<Utc>,
+    pub period_end_at: DateTime<Utc>,
+    pub quantity: Dec,
+    pub unit_price: Option<Dec>,
+    pub exact_amount: Dec,
+    pub amount_minor: i64,
+    pub tax_minor: i64,
+    pub proration: Option<Json<Fraction>>,
+    pub tiers: Json<Vec<TierCharge>>,
+    pub created_at: DateTime<Utc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+pub(super) fn of(tenant: TenantId) -> Select<Entity> {
+    Entity::find().filter(Column::TenantId.eq(tenant))
+}
+
+pub(super) fn line(row: Model, currency: Currency) -> Line {
+    Line {
+        id: row.id,
+        subscription_id: row.subscription_id,
+        price_id: row.price_id,
+        kind: row.kind,
+        description: row.description,
+        period: Period { start: row.period_start_at, end: row.period_end_at },
+        quantity: row.quantity.0,
+        unit_price: row.unit_price.map(|price| price.0),
+        exact_amount: row.exact_amount.0,
+        amount: Money::from_minor(row.amount_minor, currency),
+        tax: Money::from_minor(row.tax_minor, currency),
+        proration: row.proration.map(|proration| proration.0),
+        tiers: row.tiers.0,
+    }
+}
+
+pub(super) fn row_of(invoice: &Invoice, line: &Line, position: i32) -> ActiveModel {
+    ActiveModel {
+        tenant_id: Set(invoice.tenant_id),
+        id: Set(line.id),
+        invoice_id: Set(invoice.id),
+        subscription_id: Set(line.subscription_id),
+        price_id: Set(line.price_id),
+        position: Set(position),
+        kind: Set(line.kind.clone()),
+        description: Set(line.description.clone()),
+        period_start_at: Set(line.period.start),
+        period_end_at: Set(line.period.end),
+        quantity: Set(Dec(line.quantity)),
+        unit_price: Set(line.unit_price.map(Dec)),
+        exact_amount: Set(Dec(line.exact_amount)),
+        amount_minor: Set(line.amount.minor()),
+        tax_minor: Set(line.tax.minor()),
+        proration: Set(line.proration.map(Json)),
+        tiers: Set(Json(line.tiers.clone())),
+        created_at: Set(invoice.created_at),
+    }
+}

@@ -1,0 +1,248 @@
+//! What payments do behind requests: collect, ask again, give back, and repair what was left behind.
+
+use accrue_core::id::{InvoiceId, PaymentAttemptId, RefundId, TenantId, TestClockId};
+use accrue_platform::{db::Db, gateway::GatewayError, outbox::Event, schedule::Schedule};
+use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
+use sea_orm::{DatabaseTransaction, DbErr};
+use serde::{Deserialize, Serialize};
+use tracing::instrument;
+
+use super::{
+    gateways::{self, Errand},
+    model::{Outcome, PATIENCE},
+    service::{self, Begun, PaymentError, Try},
+    store,
+};
+use crate::{
+    app::{Job, JobContext, JobError, Listener, Scope, Sweep, enqueue},
+    auth::{self, Tenant},
+    invoices::Collection,
+};
+
+const SWEPT_MAX: u64 = 500;
+
+/// If nobody comes back to what a sweep has found, the next sweep finds it after this time.
+const SWEPT_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
+
+/// Collects an invoice. Safe to run twice, and to be killed between any two lines.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CollectPayment {
+    pub invoice: InvoiceId,
+    /// One reason makes one attempt, however often the job runs.
+    pub reason: String,
+}
+
+impl Job for CollectPayment {
+    const NAME: &'static str = "payments.collect";
+
+    #[instrument(name = "job.payments.collect", skip_all, fields(invoice.id = %self.invoice, reason = self.reason))]
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let tenant = tenant_of(context).await?;
+        let wanted =
+            Try { invoice: self.invoice, reason: self.reason.clone(), automatic: true, method: None };
+
+        // 1. Remember that we are about to pay.
+        let tx = context.begin().await?;
+        let begun = service::begin(&tx, &tenant, &wanted, context.now).await?;
+        context.commit(tx).await?;
+
+        match begun {
+            Begun::Go(errand) => match carry_out(context, &tenant, &errand).await? {
+                Outcome::NotTaken => Err(JobError::Retry(GatewayError::Unavailable.into())),
+                Outcome::Refused(why) => Err(JobError::GiveUp(GatewayError::Invalid(why).into())),
+                Outcome::Verdict(_) | Outcome::Unknown => Ok(()),
+            },
+            Begun::InFlight(until) => {
+                Err(JobError::NotBefore(until.max(context.now) + TimeDelta::seconds(1)))
+            }
+            Begun::TriedBefore(_) | Begun::NoMethod | Begun::NotOwed(..) => Ok(()),
+        }
+    }
+}
+
+/// Asks the gateway what became of an attempt (RULES 43).
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ResolveAttempt {
+    pub attempt: PaymentAttemptId,
+    /// How often it was asked before: a job that comes too late asks nothing.
+    pub look_ups: i32,
+}
+
+impl Job for ResolveAttempt {
+    const NAME: &'static str = "payments.resolve";
+
+    #[instrument(name = "job.payments.resolve", skip_all, fields(payment_attempt.id = %self.attempt))]
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let db = context.app.db.reader();
+        let found = service::find_of_attempt(db, context.tenant, self.attempt).await?;
+        let Some(payment) = found else { return Ok(()) };
+        if payment.in_flight().is_none_or(|attempt| attempt.look_ups != self.look_ups) {
+            return Ok(());
+        }
+        let errand = service::errand(db, context.tenant, &payment, self.attempt).await?;
+        let Some(errand) = errand else { return Ok(()) };
+        let tenant = tenant_of(context).await?;
+        match carry_out(context, &tenant, &errand).await? {
+            Outcome::NotTaken if errand.automatic => try_anew(context, &errand).await,
+            Outcome::Refused(why) => Err(JobError::GiveUp(GatewayError::Invalid(why).into())),
+            Outcome::Verdict(_) | Outcome::Unknown | Outcome::NotTaken => Ok(()),
+        }
+    }
+}
+
+/// Pays, or asks, and remembers what happened. No transaction is open during the call.
+async fn carry_out(context: &JobContext, tenant: &Tenant, errand: &Errand) -> Result<Outcome, JobError> {
+    let outcome = gateways::run(&context.app, context.tenant, errand, context.now).await;
+    let tx = context.begin().await?;
+    service::settle(&tx, tenant, errand, &outcome, context.now).await?;
+    context.commit(tx).await?;
+    Ok(outcome)
+}
+
+/// The attempt came to nothing and cannot be repeated (its method is gone): its reason gets another one.
+async fn try_anew(context: &JobContext, errand: &Errand) -> Result<(), JobError> {
+    let JobContext { tenant, test_clock, now, .. } = context;
+    let tx = context.begin().await?;
+    service::collect_later(&tx, *tenant, *test_clock, errand.invoice, &errand.reason, *now).await?;
+    context.commit(tx).await
+}
+
+/// Gives money back. The gateway is called with the refund's own key until it has answered.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SendRefund {
+    pub refund: RefundId,
+}
+
+impl Job for SendRefund {
+    const NAME: &'static str = "payments.refund";
+
+    #[instrument(name = "job.payments.refund", skip_all, fields(refund.id = %self.refund))]
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let JobContext { app, tenant: id, now, .. } = context;
+        let tenant = tenant_of(context).await?;
+        let refund = service::get_refund(app.db.reader(), *id, self.refund).await?;
+        let parcel = service::parcel(app.db.reader(), *id, &refund).await?;
+        let Some(parcel) = parcel else { return Ok(()) };
+
+        let outcome = gateways::refund(app, &parcel, *now).await;
+
+        let tx = context.begin().await?;
+        let refund = service::settle_refund(&tx, &tenant, &parcel, &outcome, *now).await?;
+        context.commit(tx).await?;
+        if refund.status.is_settled() { Ok(()) } else { Err(JobError::Retry(GatewayError::Unknown.into())) }
+    }
+}
+
+/// Ends the payment of an invoice that was voided.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CancelPayment {
+    pub invoice: InvoiceId,
+}
+
+impl Job for CancelPayment {
+    const NAME: &'static str = "payments.cancel";
+
+    #[instrument(name = "job.payments.cancel", skip_all, fields(invoice.id = %self.invoice))]
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let tenant = tenant_of(context).await?;
+        let tx = context.begin().await?;
+        service::cancel(&tx, &tenant, self.invoice, context.now).await?;
+        context.commit(tx).await
+    }
+}
+
+async fn tenant_of(context: &JobContext) -> Result<Tenant, JobError> {
+    let tenant = auth::service::get_tenant(context.app.db.reader(), context.tenant).await;
+    tenant.map_err(|error| JobError::Retry(error.into()))
+}
+
+/// An illegal move stays one; anything else may pass.
+impl From<PaymentError> for JobError {
+    fn from(error: PaymentError) -> Self {
+        match error {
+            PaymentError::Illegal(_) => Self::GiveUp(error.into()),
+            error => Self::Retry(error.into()),
+        }
+    }
+}
+
+/// Finds attempts and refunds whose outcome nobody asks for, because who began them has died.
+pub const SWEEP_UNSETTLED: Sweep = Sweep {
+    schedule: Schedule { name: "payments.unsettled", cron: "0 * * * * *" },
+    run: |db, scope, now| Box::pin(sweep(db, scope, now)),
+    next_due: Some(|db, tenant, clock| Box::pin(next_due(db, tenant, clock))),
+};
+
+async fn sweep(db: &Db, scope: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> {
+    let (until, again_at) = (now - PATIENCE, now + SWEPT_AGAIN_AFTER);
+    let tx = db.begin().await?;
+    let attempts = store::payments::attempts::overdue(&tx, scope, until, SWEPT_MAX).await?;
+    for found in &attempts {
+        let job = ResolveAttempt { attempt: found.attempt, look_ups: found.look_ups };
+        let key = format!("{}:{}", found.attempt, found.look_ups);
+        enqueue(&tx, found.tenant, found.test_clock, now, key, &job).await?;
+        store::payments::attempts::postpone(&tx, found, again_at).await?;
+    }
+    let refunds = store::refunds::overdue(&tx, scope, until, SWEPT_MAX).await?;
+    for found in &refunds {
+        let job = SendRefund { refund: found.refund };
+        enqueue(&tx, found.tenant, found.test_clock, now, found.refund, &job).await?;
+        store::refunds::postpone(&tx, found, again_at).await?;
+    }
+    tx.commit().await?;
+    Ok((attempts.len() + refunds.len()) as u64)
+}
+
+async fn next_due(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Option<DateTime<Utc>>, DbErr> {
+    let scope = Scope::TestClock(tenant, clock);
+    let attempt = store::payments::attempts::next_look_up(db.reader(), scope).await?;
+    let refund = store::refunds::next_look_up(db.reader(), scope).await?;
+    Ok(attempt.into_iter().chain(refund).min().map(|at| at + PATIENCE))
+}
+
+/// An invoice is open: it is collected, if that is how it is to be paid.
+pub const LISTENER_INVOICES_FINALIZED: Listener =
+    Listener { name: "payments.invoices_finalized", hear: |tx, event| Box::pin(hear_finalized(tx, event)) };
+
+/// What an invoice's event says that payments need.
+#[derive(Deserialize)]
+struct Told {
+    object: ToldInvoice,
+}
+
+#[derive(Deserialize)]
+struct ToldInvoice {
+    id: InvoiceId,
+    collection: Collection,
+    amount_due: Decimal,
+}
+
+async fn hear_finalized(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
+    if event.kind != "invoice.finalized" {
+        return Ok(());
+    }
+    let Told { object: invoice } = told(event)?;
+    if invoice.collection != Collection::Automatic || invoice.amount_due <= Decimal::ZERO {
+        return Ok(());
+    }
+    let Event { tenant_id, test_clock_id, created_at, .. } = event;
+    service::collect_later(tx, *tenant_id, *test_clock_id, invoice.id, "finalized", *created_at).await
+}
+
+/// An invoice was voided: its payment ends.
+pub const LISTENER_INVOICES_CLOSED: Listener =
+    Listener { name: "payments.invoices_closed", hear: |tx, event| Box::pin(hear_closed(tx, event)) };
+
+async fn hear_closed(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
+    if event.kind != "invoice.voided" {
+        return Ok(());
+    }
+    let Told { object: invoice } = told(event)?;
+    let job = CancelPayment { invoice: invoice.id };
+    enqueue(tx, event.tenant_id, event.test_clock_id, event.created_at, invoice.id, &job).await
+}
+
+fn told(event: &Event) -> Result<Told, DbErr> {
+    serde_json::from_str(&event.data).map_err(|error| DbErr::Json(format!("{}: {error}", event.kind)))
+}

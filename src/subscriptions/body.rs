@@ -1,0 +1,138 @@
+//! A subscription as others see it: in answers and in events.
+
+use std::collections::BTreeMap;
+
+use accrue_core::{
+    calendar::{Alignment, Interval, Period},
+    decimal::Number,
+    id::{CustomerId, PlanId, SubscriptionId, TestClockId},
+    money::Currency,
+};
+use accrue_platform::check::Metadata;
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use serde::Serialize;
+
+use super::model::{Access, CancelReason, Collection, Status, Subscription};
+use crate::catalog::PlanVersion;
+
+/// Who has which plan since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Subscription)]
+pub struct SubscriptionBody {
+    pub id: SubscriptionId,
+    #[schema(example = "subscription")]
+    pub object: &'static str,
+    pub livemode: bool,
+    pub external_id: Option<String>,
+    pub customer: CustomerId,
+    pub plan: PlanRef,
+    pub status: Status,
+    pub currency: Currency,
+    pub interval: Interval,
+    pub alignment: Alignment,
+    /// The zone of its calendar work, fixed when it was made.
+    #[schema(value_type = String, example = "Europe/Berlin")]
+    pub timezone: Tz,
+    pub start_at: DateTime<Utc>,
+    pub trial_end: Option<DateTime<Utc>>,
+    /// The running period; before the start the first one, in a trial the trial, after the end the last one.
+    pub current_period: Period,
+    /// What may be used, as far as payment decides it.
+    pub access: Access,
+    /// Of each seat price, by its code.
+    #[schema(example = json!({"seats": "5"}))]
+    pub quantities: BTreeMap<String, Number>,
+    pub collection: Collection,
+    /// Days to pay an invoice that is sent.
+    pub net_terms_days: u16,
+    /// It will end here.
+    pub cancel_at: Option<DateTime<Utc>>,
+    /// When somebody asked for the end.
+    pub canceled_at: Option<DateTime<Utc>>,
+    pub cancel_reason: Option<CancelReason>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub test_clock: Option<TestClockId>,
+    #[schema(example = json!({"campaign": "spring"}))]
+    pub metadata: Metadata,
+    pub created_at: DateTime<Utc>,
+}
+
+/// The version of the plan that the subscription has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct PlanRef {
+    pub id: PlanId,
+    #[schema(example = "pro")]
+    pub code: String,
+    #[schema(example = "Pro")]
+    pub name: String,
+    #[schema(example = 1)]
+    pub version: i32,
+}
+
+impl SubscriptionBody {
+    pub(super) fn new(subscription: &Subscription, plan: &PlanVersion, livemode: bool) -> Self {
+        let Subscription {
+            id,
+            customer_id,
+            test_clock_id,
+            external_id,
+            status,
+            currency,
+            timezone,
+            alignment,
+            interval,
+            start_at,
+            trial_end_at,
+            period,
+            access,
+            quantities,
+            collection,
+            net_terms_days,
+            cancel_at,
+            canceled_at,
+            cancel_reason,
+            ended_at,
+            metadata,
+            created_at,
+            // How the cycle is kept, which is nobody else's business, and what `plan` says.
+            tenant_id: _,
+            plan_id: _,
+            plan_version_id: _,
+            anchor_at: _,
+            next_due_at: _,
+        } = subscription.clone();
+        Self {
+            id,
+            object: "subscription",
+            livemode,
+            external_id,
+            customer: customer_id,
+            plan: PlanRef {
+                id: plan.plan_id,
+                code: plan.code.clone(),
+                name: plan.name.clone(),
+                version: plan.version,
+            },
+            status,
+            currency,
+            interval,
+            alignment,
+            timezone,
+            start_at,
+            trial_end: trial_end_at,
+            current_period: period,
+            access,
+            quantities,
+            collection,
+            net_terms_days,
+            cancel_at,
+            canceled_at,
+            cancel_reason,
+            ended_at,
+            test_clock: test_clock_id,
+            metadata,
+            created_at,
+        }
+    }
+}

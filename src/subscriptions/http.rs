@@ -1,0 +1,241 @@
+//! Subscriptions over HTTP.
+
+use std::{collections::BTreeMap, convert::identity};
+
+use accrue_core::{calendar::Alignment, decimal::Number};
+use accrue_platform::{
+    body::{Body, Query},
+    check::{Check, Metadata},
+    page::{Page, PageQuery},
+    problem::{self, FieldError, Problem, ProblemBody},
+};
+use actix_web::{get, http::StatusCode, post, web::Path};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{
+    body::SubscriptionBody,
+    model::{CancelWhen, Collection, Status, Wanted},
+    service::{self, Filter, SubscriptionError},
+};
+use crate::auth::{Answer, Read, Write, resource};
+
+const NET_TERMS_MAX: u16 = 365;
+
+/// Mounts the endpoints.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(create_subscription)
+        .service(list_subscriptions)
+        .service(get_subscription)
+        .service(cancel_subscription);
+}
+
+/// Who shall have which plan.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateSubscription {
+    /// The customer's identifier, or your own name for it.
+    #[schema(example = "acme")]
+    customer: String,
+    /// The plan's identifier or code. The subscription stays on the version of the plan that is present now.
+    #[schema(example = "pro")]
+    plan: String,
+    /// Your own name for the subscription. No other one may have it.
+    #[schema(example = "acme-pro")]
+    external_id: Option<String>,
+    /// Of each seat price of the plan, by its code; 1 where left out.
+    #[serde(default)]
+    #[schema(example = json!({"seats": "5"}))]
+    quantities: BTreeMap<String, Number>,
+    /// Now unless given, and at most ten years from now. If it lies in the past, every period since then is
+    /// billed.
+    start_at: Option<DateTime<Utc>>,
+    /// The end of the trial; unless given, the plan's number of days after the start. The start itself means no
+    /// trial. A customer gets one trial of each plan: after that there is none, and asking for one is refused.
+    trial_end: Option<DateTime<Utc>>,
+    /// It ends here by itself.
+    ends_at: Option<DateTime<Utc>>,
+    /// IANA; the customer's zone unless given, else the account's.
+    #[schema(example = "Europe/Berlin")]
+    timezone: Option<String>,
+    /// Where periods begin: on the day and at the time of the start (`anniversary`, the default), at the
+    /// calendar's own boundaries, or on a day of the month. The latter two begin with a short period.
+    #[serde(default = "anniversary")]
+    alignment: Alignment,
+    /// `automatic` unless given.
+    #[serde(default = "automatic")]
+    collection: Collection,
+    /// Days to pay an invoice that is sent, at most 365; the account's unless given.
+    #[schema(maximum = 365)]
+    net_terms_days: Option<u16>,
+    #[serde(default)]
+    #[schema(example = json!({"campaign": "spring"}))]
+    metadata: Metadata,
+}
+
+fn anniversary() -> Alignment {
+    Alignment::Anniversary
+}
+
+fn automatic() -> Collection {
+    Collection::Automatic
+}
+
+impl CreateSubscription {
+    /// Customer, plan, and what is wanted of them.
+    fn read(self) -> Result<(String, String, Wanted), Problem> {
+        let mut check = Check::new();
+        check.optional_code("/external_id", self.external_id.as_deref());
+        check.optional_zone("/timezone", self.timezone.as_deref());
+        check.metadata("/metadata", &self.metadata);
+        if self.net_terms_days.is_some_and(|days| days > NET_TERMS_MAX) {
+            check.refuse("/net_terms_days", "out_of_range", format!("is at most {NET_TERMS_MAX}"));
+        }
+        check.finish()?;
+        let wanted = Wanted {
+            external_id: self.external_id,
+            quantities: self.quantities,
+            start_at: self.start_at,
+            trial_end: self.trial_end,
+            ends_at: self.ends_at,
+            timezone: self.timezone.and_then(|zone| zone.parse().ok()),
+            alignment: self.alignment,
+            collection: self.collection,
+            net_terms_days: self.net_terms_days,
+            metadata: self.metadata,
+        };
+        Ok((self.customer, self.plan, wanted))
+    }
+}
+
+/// Subscribe a customer to a plan.
+///
+/// The first invoice follows at the start, or at the end of the trial. The first subscription fixes the
+/// customer's currency.
+#[utoipa::path(
+    tag = "subscriptions",
+    request_body = CreateSubscription,
+    responses(
+        (status = 201, description = "The subscription", body = SubscriptionBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/v1/subscriptions")]
+async fn create_subscription(
+    write: Write<resource::Subscriptions>,
+    body: Body<CreateSubscription>,
+) -> Answer {
+    let (customer, plan, wanted) = body.0.read()?;
+    let tx = write.begin().await?;
+    let made = service::create(&tx, &*write.app.clock, &write.tenant, &customer, &plan, wanted).await?;
+    let body = service::body(&tx, &made).await?;
+    write.commit(tx, StatusCode::CREATED, made.id, &body).await
+}
+
+/// Which subscriptions to list.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct SubscriptionFilter {
+    /// The customer's identifier, or your own name for it.
+    customer: Option<String>,
+    /// The plan's identifier or code, whatever the version.
+    plan: Option<String>,
+    status: Option<Status>,
+}
+
+/// List subscriptions, the newest first.
+#[utoipa::path(
+    tag = "subscriptions",
+    params(SubscriptionFilter, PageQuery),
+    responses(
+        (status = 200, description = "A page of subscriptions", body = Page<SubscriptionBody>),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[get("/v1/subscriptions")]
+async fn list_subscriptions(
+    read: Read<resource::Subscriptions>,
+    filter: Query<SubscriptionFilter>,
+    page: Query<PageQuery>,
+) -> Answer {
+    let SubscriptionFilter { customer, plan, status } = filter.0;
+    let filter = Filter { customer, plan, status };
+    let found = service::list(read.db(), read.tenant_id(), filter, &page.0).await?;
+    let bodies = service::bodies(read.db(), &read.tenant, &found).await?;
+    read.answer(&Page::of(&page.0, "/v1/subscriptions", bodies, identity))
+}
+
+/// One subscription.
+#[utoipa::path(
+    tag = "subscriptions",
+    params(("id" = String, Path, description = "The subscription's identifier, or your own name for it")),
+    responses(
+        (status = 200, description = "The subscription", body = SubscriptionBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[get("/v1/subscriptions/{id}")]
+async fn get_subscription(read: Read<resource::Subscriptions>, id: Path<String>) -> Answer {
+    let found = service::resolve(read.db(), read.tenant_id(), &id).await?;
+    read.answer(&service::body(read.db(), &found).await?)
+}
+
+/// When to end.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CancelSubscription {
+    /// `period_end` unless given: what was paid for can be used up. `now` ends it at once, and bills the rest of
+    /// the usage.
+    #[serde(default)]
+    when: CancelWhen,
+}
+
+/// Cancel a subscription.
+///
+/// Canceled for the end of its period it goes on until then; a trial ends without a paid period. One that has
+/// not started ends at once and is never billed. Canceling twice is the same as canceling once; what was
+/// canceled for the end of its period can still be canceled now.
+#[utoipa::path(
+    tag = "subscriptions",
+    params(("id" = String, Path, description = "The subscription's identifier, or your own name for it")),
+    request_body = CancelSubscription,
+    responses(
+        (status = 200, description = "The subscription as it is now", body = SubscriptionBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/v1/subscriptions/{id}/cancel")]
+async fn cancel_subscription(
+    write: Write<resource::Subscriptions>,
+    id: Path<String>,
+    body: Body<CancelSubscription>,
+) -> Answer {
+    let tx = write.begin().await?;
+    let canceled = service::cancel(&tx, &*write.app.clock, write.tenant_id(), &id, body.0.when).await?;
+    let body = service::body(&tx, &canceled).await?;
+    write.commit(tx, StatusCode::OK, canceled.id, &body).await
+}
+
+impl From<SubscriptionError> for Problem {
+    fn from(error: SubscriptionError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SubscriptionError::NotFound(_) => Self::not_found("subscription"),
+            SubscriptionError::NoSuchCustomer(_) => Self::not_found("customer"),
+            SubscriptionError::NoSuchPlan(_) => Self::not_found("plan"),
+            SubscriptionError::ExternalIdTaken(_) => Self::new(&problem::CONFLICT, detail),
+            SubscriptionError::CurrencyFixed(_) => Self::field("/plan", "currency_mismatch", detail),
+            SubscriptionError::Invalid(mistakes) => Self::invalid(
+                mistakes
+                    .into_iter()
+                    .map(|mistake| FieldError::new(mistake.pointer, mistake.code, mistake.detail))
+                    .collect(),
+            ),
+            SubscriptionError::Page(error) => error.into(),
+            SubscriptionError::Database(error) => error.into(),
+            SubscriptionError::Calendar(_) | SubscriptionError::Broken(_) => Self::internal(&error),
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Subscriptions in the database.
+
+use std::collections::BTreeMap;
+
+use accrue_core::{
+    calendar::{Alignment, Interval, Period},
+    decimal::Number,
+    id::{CustomerId, PlanId, PlanVersionId, SubscriptionId, TenantId, TestClockId},
+};
+use accrue_platform::{
+    check::Metadata,
+    column::Json,
+    page::{PageError, PageQuery},
+};
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveValue::Set, Condition, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    entity::prelude::*, sea_query::ExprTrait,
+};
+
+use super::model::{Access, CancelReason, Collection, Status, Subscription};
+use crate::app::Scope;
+
+/// How many due subscriptions are read at a time.
+const DUE_AT_A_TIME: u64 = 500;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "subscriptions")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub tenant_id: TenantId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: SubscriptionId,
+    pub customer_id: CustomerId,
+    pub test_clock_id: Option<TestClockId>,
+    pub external_id: Option<String>,
+    pub plan_id: PlanId,
+    pub plan_version_id: PlanVersionId,
+    pub status: Status,
+    pub currency: String,
+    pub timezone: String,
+    pub alignment: Json<Alignment>,
+    pub interval: Json<Interval>,
+    pub anchor_at: DateTime<Utc>,
+    pub start_at: DateTime<Utc>,
+    pub trial_end_at: Option<DateTime<Utc>>,
+    pub period_start_at: DateTime<Utc>,
+    pub period_end_at: DateTime<Utc>,
+    pub access: Access,
+    pub quantities: Json<BTreeMap<String, Number>>,
+    pub collection: Collection,
+    pub net_terms_days: i32,
+    pub cancel_at: Option<DateTime<Utc>>,
+    pub canceled_at: Option<DateTime<Utc>>,
+    pub cancel_reason: Option<CancelReason>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub next_due_at: Option<DateTime<Utc>>,
+    /// When its customer is to be told that the trial ends soon; `None` once that is done.
+    pub trial_notice_at: Option<DateTime<Utc>>,
+    pub metadata: Json<Metadata>,
+    pub created_at: DateTime<Utc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Every query of one tenant starts here, so that none can forget it.
+fn of(tenant: TenantId) -> Select<Entity> {
+    Entity::find().filter(Column::TenantId.eq(tenant))
+}
+
+/// A subscription and when something of it is due.
+pub(super) type Due = (TenantId, SubscriptionId, DateTime<Utc>);
+
+/// Where the last page of due ones ended.
+pub(super) type After = Option<(DateTime<Utc>, SubscriptionId)>;
+
+/// Which subscriptions to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Filter {
+    pub customer: Option<CustomerId>,
+    pub plan: Option<PlanId>,
+    pub status: Option<Status>,
+}
+
+pub(super) async fn insert(
+    tx: &DatabaseTransaction,
+    subscription: &Subscription,
+    trial_notice_at: Option<DateTime<Utc>>,
+) -> Result<(), DbErr> {
+    let new = subscription.clone();
+    let row = ActiveModel {
+        tenant_id: Set(new.tenant_id),
+        id: Set(new.id),
+        customer_id: Set(new.customer_id),
+        test_clock_id: Set(new.test_clock_id),
+        external_id: Set(new.external_id),
+        plan_id: Set(new.plan_id),
+        plan_version_id: Set(new.plan_version_id),
+        status: Set(new.status),
+        currency: Set(new.currency.code().to_owned()),
+        timezone: Set(new.timezone.name().to_owned()),
+        alignment: Set(Json(new.alignment)),
+        interval: Set(Json(new.interval)),
+        anchor_at: Set(new.anchor_at),
+        start_at: Set(new.start_at),
+        trial_end_at: Set(new.trial_end_at),
+        period_start_at: Set(new.period.start),
+        period_end_at: Set(new.period.end),
+        access: Set(new.access),
+        quantities: Set(Json(new.quantities)),
+        collection: Set(new.collection),
+        net_terms_days: Set(i32::from(new.net_terms_days)),
+        cancel_at: Set(new.cancel_at),
+        canceled_at: Set(new.canceled_at),
+        cancel_reason: Set(new.cancel_reason),
+        ended_at: Set(new.ended_at),
+        next_due_at: Set(new.next_due_at),
+        trial_notice_at: Set(trial_notice_at),
+        metadata: Set(Json(new.metadata)),
+        created_at: Set(new.created_at),
+    };
+    Entity::insert(row).exec_without_returning(tx).await.map(drop)
+}
+
+/// Stores what a subscription's life changes; the rest is fixed when it is made.
+pub(super) async fn save(tx: &DatabaseTransaction, subscription: &Subscription) -> Result<(), DbErr> {
+    let row = ActiveModel {
+        status: Set(subscription.status),
+        period_start_at: Set(subscription.period.start),
+        period_end_at: Set(subscription.period.end),
+        access: Set(subscription.access),
+        cancel_at: Set(subscription.cancel_at),
+        canceled_at: Set(subscription.canceled_at),
+        cancel_reason: Set(subscription.cancel_reason),
+        ended_at: Set(subscription.ended_at),
+        next_due_at: Set(subscription.next_due_at),
+        ..Default::default()
+    };
+    Entity::update_many()
+        .set(row)
+        .filter(Column::TenantId.eq(subscription.tenant_id))
+        .filter(Column::Id.eq(subscription.id))
+        .exec(tx)
+        .await
+        .map(drop)
+}
+
+/// The customer has been told of the trial's end, or need not be. `false` if that was so before.
+pub(super) async fn settle_trial_notice(
+    tx: &DatabaseTransaction,
+    subscription: &Subscription,
+) -> Result<bool, DbErr> {
+    let settled = Entity::update_many()
+        .col_expr(Column::TrialNoticeAt, Expr::value(None::<DateTime<Utc>>))
+        .filter(Column::TenantId.eq(subscription.tenant_id))
+        .filter(Column::Id.eq(subscription.id))
+        .filter(Column::TrialNoticeAt.is_not_null())
+        .exec(tx)
+        .await?;
+    Ok(settled.rows_affected == 1)
+}
+
+pub(super) async fn find(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: SubscriptionId,
+) -> Result<Option<Subscription>, DbErr> {
+    of(tenant).filter(Column::Id.eq(id)).one(db).await?.map(TryInto::try_into).transpose()
+}
+
+pub(super) async fn find_by_external_id(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    external_id: &str,
+) -> Result<Option<Subscription>, DbErr> {
+    of(tenant).filter(Column::ExternalId.eq(external_id)).one(db).await?.map(TryInto::try_into).transpose()
+}
+
+pub(super) async fn find_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: SubscriptionId,
+) -> Result<Option<Subscription>, DbErr> {
+    of(tenant).filter(Column::Id.eq(id)).lock_exclusive().one(tx).await?.map(TryInto::try_into).transpose()
+}
+
+pub(super) async fn list(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    filter: Filter,
+    page: &PageQuery,
+) -> Result<Vec<Subscription>, PageError> {
+    let wanted = Condition::all()
+        .add_option(filter.customer.map(|customer| Column::CustomerId.eq(customer)))
+        .add_option(filter.plan.map(|plan| Column::PlanId.eq(plan)))
+        .add_option(filter.status.map(|status| Column::Status.eq(status)));
+    let rows = page.fetch::<Entity, SubscriptionId>(of(tenant).filter(wanted), Column::Id, db).await?;
+    Ok(models(rows)?)
+}
+
+/// A customer's subscriptions that are not canceled, the oldest first.
+pub(super) async fn running_of_customer(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customer: CustomerId,
+) -> Result<Vec<Subscription>, DbErr> {
+    let rows = of(tenant)
+        .filter(Column::CustomerId.eq(customer))
+        .filter(Column::Status.ne(Status::Canceled))
+        .order_by_asc(Column::Id)
+        .all(db)
+        .await?;
+    models(rows)
+}
+
+/// Has the customer a trial of the plan, or had one that began?
+pub(super) async fn had_trial(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customer: CustomerId,
+    plan: PlanId,
+) -> Result<bool, DbErr> {
+    let began = Condition::any()
+        .add(Column::EndedAt.is_null())
+        .add(Expr::col(Column::EndedAt).gt(Expr::col(Column::StartAt)));
+    let found = of(tenant)
+        .filter(Column::CustomerId.eq(customer))
+        .filter(Column::PlanId.eq(plan))
+        .filter(Column::TrialEndAt.is_not_null())
+        .filter(began)
+        .one(db)
+        .await?;
+    Ok(found.is_some())
+}
+
+/// Subscriptions whose next turn is due, the longest due first.
+pub(super) async fn due_turns(
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    now: DateTime<Utc>,
+    after: After,
+) -> Result<Vec<Due>, DbErr> {
+    due_by(Column::NextDueAt, db, scope, now, after).await
+}
+
+/// Subscriptions whose customer is to be told that the trial ends soon, the longest due first.
+pub(super) async fn due_trial_notices(
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    now: DateTime<Utc>,
+    after: After,
+) -> Result<Vec<Due>, DbErr> {
+    due_by(Column::TrialNoticeAt, db, scope, now, after).await
+}
+
+async fn due_by(
+    column: Column,
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    now: DateTime<Utc>,
+    after: After,
+) -> Result<Vec<Due>, DbErr> {
+    let later = after.map(|(at, id)| {
+        let same = Condition::all().add(column.eq(at)).add(Column::Id.gt(id));
+        Condition::any().add(column.gt(at)).add(same)
+    });
+    in_scope(scope)
+        .select_only()
+        .columns([Column::TenantId, Column::Id, column])
+        .filter(column.lte(now))
+        .filter(Condition::all().add_option(later))
+        .order_by_asc(column)
+        .order_by_asc(Column::Id)
+        .limit(DUE_AT_A_TIME)
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+pub(super) async fn next_turn(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    clock: TestClockId,
+) -> Result<Option<DateTime<Utc>>, DbErr> {
+    next_by(Column::NextDueAt, db, tenant, clock).await
+}
+
+pub(super) async fn next_trial_notice(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    clock: TestClockId,
+) -> Result<Option<DateTime<Utc>>, DbErr> {
+    next_by(Column::TrialNoticeAt, db, tenant, clock).await
+}
+
+async fn next_by(
+    column: Column,
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    clock: TestClockId,
+) -> Result<Option<DateTime<Utc>>, DbErr> {
+    in_scope(Scope::TestClock(tenant, clock))
+        .select_only()
+        .column(column)
+        .filter(column.is_not_null())
+        .order_by_asc(column)
+        .limit(1)
+        .into_tuple()
+        .one(db)
+        .await
+}
+
+/// What lives by the wall clock is looked for of all tenants at once: the one query that is not of one tenant.
+fn in_scope(scope: Scope) -> Select<Entity> {
+    match scope {
+        Scope::WallClock => Entity::find().filter(Column::TestClockId.is_null()),
+        Scope::TestClock(tenant, clock) => of(tenant).filter(Column::TestClockId.eq(clock)),
+    }
+}
+
+fn models(rows: Vec<Model>) -> Result<Vec<Subscription>, DbErr> {
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+impl TryFrom<Model> for Subscription {
+    type Error = DbErr;
+
+    fn try_from(row: Model) -> Result<Self, DbErr> {
+        let unreadable = |what: &str| DbErr::Type(format!("the stored {what} of {}", row.id));
+        Ok(Self {
+            tenant_id: row.tenant_id,
+            id: row.id,
+            customer_id: row.customer_id,
+            test_clock_id: row.test_clock_id,
+            currency: row.currency.parse().map_err(|_| unreadable("currency"))?,
+            timezone: row.timezone.parse().map_err(|_| unreadable("timezone"))?,
+            net_terms_days: row.net_terms_days.try_into().map_err(|_| unreadable("net_terms_days"))?,
+            external_id: row.external_id,
+            plan_id: row.plan_id,
+            plan_version_id: row.plan_version_id,
+            status: row.status,
+            alignment: row.alignment.0,
+            interval: row.interval.0,
+            anchor_at: row.anchor_at,
+            start_at: row.start_at,
+            trial_end_at: row.trial_end_at,
+            period: Period { start: row.period_start_at, end: row.period_end_at },
+            access: row.access,
+            quantities: row.quantities.0,
+            collection: row.collection,
+            cancel_at: row.cancel_at,
+            canceled_at: row.canceled_at,
+            cancel_reason: row.cancel_reason,
+            ended_at: row.ended_at,
+            next_due_at: row.next_due_at,
+            metadata: row.metadata.0,
+            created_at: row.created_at,
+        })
+    }
+}

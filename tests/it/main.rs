@@ -1,0 +1,15 @@
+//! Every test that needs more than one module: one binary, a database for each test, both databases.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall fail")]
+
+mod support;
+
+mod architecture;
+mod bad_input;
+mod catalog;
+mod crash;
+mod customers;
+mod openapi;
+mod platform;
+mod replicas;
+mod schema;
+mod story;
