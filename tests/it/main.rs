@@ -8,6 +8,8 @@ mod bad_input;
 mod catalog;
 mod crash;
 mod customers;
+mod ledger;
+mod metering;
 mod openapi;
 mod platform;
 mod replicas;

@@ -23,10 +23,7 @@ use super::{
     model::{Ingested, Rejection, Usage, UsageEvent},
     service::{self, MeteringError},
 };
-use crate::{
-    auth::{Answer, Read, Write, resource},
-    catalog::service::CatalogError,
-};
+use crate::auth::{Answer, Read, Write, resource};
 
 /// Mounts the endpoints.
 pub fn routes(config: &mut ServiceConfig) {
@@ -290,14 +287,11 @@ impl From<MeteringError> for Problem {
         match error {
             MeteringError::NoSuchEvent(_) => Self::not_found("usage event"),
             MeteringError::Customer(error) => error.into(),
-            MeteringError::Catalog(CatalogError::NotFound { what, .. }) => Self::not_found(what),
+            MeteringError::Catalog(error) => error.into(),
             MeteringError::Period(_) => Self::field("end", "out_of_range", detail),
             MeteringError::Overflow => Self::new(&problem::INVALID, detail),
             MeteringError::Page(error) => error.into(),
-            MeteringError::Database(error) | MeteringError::Catalog(CatalogError::Database(error)) => {
-                error.into()
-            }
-            MeteringError::Catalog(_) => Self::internal(&error),
+            MeteringError::Database(error) => error.into(),
         }
     }
 }
