@@ -11,6 +11,8 @@ mod customers;
 mod dunning;
 mod entitlements;
 mod invoices;
+mod ledger;
+mod metering;
 mod openapi;
 mod payments;
 mod platform;
