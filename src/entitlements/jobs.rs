@@ -31,7 +31,10 @@ pub const JOBS: &[JobRunner] = &[job_runner::<RefreshEntitlements>()];
 
 /// Everything that happens to a subscription may change what its customer may use. A new customer has
 /// nothing until there is a subscription.
-pub const LISTENER: Listener = Listener { name: "entitlements", hear: |tx, event| Box::pin(hear(tx, event)) };
+/// Everything that entitlements hear of.
+pub const LISTENERS: &[Listener] = &[LISTENER];
+
+const LISTENER: Listener = Listener { name: "entitlements", hear: |tx, event| Box::pin(hear(tx, event)) };
 
 async fn hear(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
     let Some(customer) = event.customer_id.filter(|_| event.kind.starts_with("subscription.")) else {

@@ -10,7 +10,7 @@ use super::{
     service::{self, NotificationError},
     store::EmailStatus,
 };
-use crate::app::{Job, JobContext, JobError, Listener};
+use crate::app::{Job, JobContext, JobError, JobRunner, Listener, job_runner};
 
 /// Sends one mail. Sent and not yet written down, it is sent again: with the same Message-ID.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,9 +41,13 @@ impl Job for SendEmail {
     }
 }
 
-/// Hears what customers are told by mail.
-pub const LISTENER: Listener =
-    Listener { name: "notifications", hear: |tx, event| Box::pin(hear(tx, event)) };
+/// Every job of notifications.
+pub const JOBS: &[JobRunner] = &[job_runner::<SendEmail>()];
+
+/// Everything that customers are told by mail.
+pub const LISTENERS: &[Listener] = &[LISTENER];
+
+const LISTENER: Listener = Listener { name: "notifications", hear: |tx, event| Box::pin(hear(tx, event)) };
 
 async fn hear(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
     match content::kind_of(event) {

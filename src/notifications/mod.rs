@@ -10,4 +10,4 @@ mod service;
 mod store;
 
 pub use http::routes;
-pub use jobs::{LISTENER, SendEmail};
+pub use jobs::{JOBS, LISTENERS};
