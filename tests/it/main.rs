@@ -9,6 +9,8 @@ mod catalog;
 mod crash;
 mod customers;
 mod dunning;
+mod entitlements;
+mod invoices;
 mod openapi;
 mod payments;
 mod platform;
