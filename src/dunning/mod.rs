@@ -11,5 +11,8 @@ mod store;
 
 pub use body::DunningBody;
 pub use http::routes;
-pub use jobs::{JOBS, LISTENERS, SWEEPS};
+pub use jobs::{
+    LISTENER_INVOICES, LISTENER_METHODS, LISTENER_PAYMENTS, NoteDebtGone, NoteFailure, NoteMethod, SWEEP_DUE,
+    TakeStep,
+};
 pub use model::{Dunning, DunningStatus, Failure};
