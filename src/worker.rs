@@ -2,7 +2,7 @@
 
 use crate::{
     app::{Work, job_runner},
-    clocks, dunning, entitlements, housekeeping, invoices, payments, subscriptions,
+    clocks, dunning, entitlements, housekeeping, invoices, notifications, payments, subscriptions, webhooks,
 };
 
 /// Everything that the program does in the background.
@@ -23,7 +23,9 @@ pub static WORK: Work = Work {
             job_runner::<dunning::NoteMethod>(),
             job_runner::<dunning::TakeStep>(),
         ],
-        &[job_runner::<entitlements::RefreshEntitlements>()],
+        entitlements::JOBS,
+        &[job_runner::<notifications::SendEmail>()],
+        webhooks::JOBS,
     ],
     sweeps: &[
         clocks::SWEEPS,
@@ -38,5 +40,7 @@ pub static WORK: Work = Work {
         &[payments::LISTENER_INVOICES_FINALIZED, payments::LISTENER_INVOICES_CLOSED],
         &[dunning::LISTENER_PAYMENTS, dunning::LISTENER_INVOICES, dunning::LISTENER_METHODS],
         &[entitlements::LISTENER],
+        &[notifications::LISTENER],
+        &[webhooks::LISTENER],
     ],
 };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tracing::instrument;
 
 use super::service::{self, EntitlementError};
-use crate::app::{Job, JobContext, JobError, Listener, enqueue};
+use crate::app::{Job, JobContext, JobError, JobRunner, Listener, enqueue, job_runner};
 
 /// Brings a customer's entitlements up to date. Running twice changes nothing the second time.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ impl Job for RefreshEntitlements {
         context.commit(tx).await
     }
 }
+
+/// What this capability does in the background.
+pub const JOBS: &[JobRunner] = &[job_runner::<RefreshEntitlements>()];
 
 /// Everything that happens to a subscription may change what its customer may use. A new customer has
 /// nothing until there is a subscription.

@@ -8,6 +8,8 @@ mod bad_input;
 mod catalog;
 mod crash;
 mod customers;
+mod entitlements;
+mod invoices;
 mod ledger;
 mod metering;
 mod openapi;
