@@ -1,6 +1,6 @@
 //! The verbs of subscriptions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use accrue_core::{
     calendar::CalendarError,
@@ -297,11 +297,14 @@ pub(super) async fn bodies(
     let mut plans: HashMap<PlanVersionId, PlanVersion> = HashMap::new();
     let mut bodies = Vec::with_capacity(subscriptions.len());
     for subscription in subscriptions {
-        let id = subscription.plan_version_id;
-        if !plans.contains_key(&id) {
-            plans.insert(id, catalog::get_plan_version(db, tenant.id, id).await?);
-        }
-        bodies.push(SubscriptionBody::new(subscription, &plans[&id], tenant.livemode));
+        let plan = match plans.entry(subscription.plan_version_id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let plan = catalog::get_plan_version(db, tenant.id, *new.key()).await?;
+                new.insert(plan)
+            }
+        };
+        bodies.push(SubscriptionBody::new(subscription, plan, tenant.livemode));
     }
     Ok(bodies)
 }
