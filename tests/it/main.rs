@@ -13,3 +13,4 @@ mod platform;
 mod replicas;
 mod schema;
 mod story;
+mod subscriptions;
