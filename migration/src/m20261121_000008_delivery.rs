@@ -38,12 +38,16 @@ create table webhook_endpoints (
     url text not null,
     events text not null,
     secret_sealed text not null,
+    previous_secret_sealed text,
+    previous_secret_until_at timestamptz,
     enabled boolean not null,
-    disabled_reason text,
+    disabled_reason text check (disabled_reason in ('requested', 'gone', 'failing')),
     failing_since_at timestamptz,
     metadata text not null,
     created_at timestamptz not null,
-    primary key (tenant_id, id)
+    deleted_at timestamptz,
+    primary key (tenant_id, id),
+    check (enabled = (disabled_reason is null))
 );
 
 create table webhook_deliveries (
@@ -59,8 +63,11 @@ create table webhook_deliveries (
     primary key (tenant_id, id),
     unique (tenant_id, endpoint_id, event_id),
     foreign key (tenant_id, endpoint_id) references webhook_endpoints (tenant_id, id),
-    foreign key (tenant_id, event_id) references events (tenant_id, id)
+    foreign key (tenant_id, event_id) references events (tenant_id, id),
+    check ((status = 'pending') = (next_attempt_at is not null))
 );
+
+create index webhook_deliveries_by_event on webhook_deliveries (tenant_id, event_id);
 
 create table webhook_attempts (
     tenant_id uuid not null references tenants (id),
@@ -84,14 +91,15 @@ create table emails (
     event_id uuid not null,
     kind text not null,
     recipient text not null,
-    subject text not null,
+    subject text,
     status text not null check (status in ('pending', 'sent', 'failed')),
     error text,
     created_at timestamptz not null,
     sent_at timestamptz,
     primary key (tenant_id, id),
     unique (tenant_id, event_id, kind),
-    foreign key (tenant_id, customer_id) references customers (tenant_id, id)
+    foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, event_id) references events (tenant_id, id)
 );
 
 create index emails_by_customer on emails (tenant_id, customer_id, id);

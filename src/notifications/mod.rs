@@ -1,1 +1,13 @@
-//! notifications
+//! Notifications tell customers by mail what happened to them. They decide nothing: each mail follows from
+//! one event, and a mail never delays or undoes what it tells of.
+
+mod body;
+mod content;
+mod http;
+mod jobs;
+pub mod render;
+mod service;
+mod store;
+
+pub use http::routes;
+pub use jobs::{JOBS, LISTENERS};

@@ -1,1 +1,15 @@
-//! webhooks
+//! Webhooks tell the tenants' own servers what happened: endpoints, deliveries, the log of events. They make
+//! no events of billing, and do not know what the events mean.
+
+mod body;
+mod events;
+mod http;
+mod jobs;
+mod lanes;
+mod model;
+mod send;
+mod service;
+mod store;
+
+pub use http::routes;
+pub use jobs::{JOBS, LISTENERS};
