@@ -82,7 +82,8 @@ pub fn openapi() -> OpenApi {
 /// Operations are named by the resource they are about and their handler, which is unique: `customers_create`.
 fn name_operations(api: &mut OpenApi) {
     for (path, item) in &mut api.paths.paths {
-        let resource = path.trim_start_matches("/v1").split('/').find(|part| !part.is_empty()).unwrap_or_default();
+        let resource =
+            path.trim_start_matches("/v1").split('/').find(|part| !part.is_empty()).unwrap_or_default();
         let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete];
         for operation in operations.into_iter().flatten() {
             let handler = operation.operation_id.take().unwrap_or_default();

@@ -297,12 +297,10 @@ pub(super) async fn bodies(
     let mut plans: HashMap<PlanVersionId, PlanVersion> = HashMap::new();
     let mut bodies = Vec::with_capacity(subscriptions.len());
     for subscription in subscriptions {
-        let plan = match plans.entry(subscription.plan_version_id) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                let plan = catalog::get_plan_version(db, tenant.id, *new.key()).await?;
-                new.insert(plan)
-            }
+        let id = subscription.plan_version_id;
+        let plan = match plans.entry(id) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(unread) => unread.insert(catalog::get_plan_version(db, tenant.id, id).await?),
         };
         bodies.push(SubscriptionBody::new(subscription, plan, tenant.livemode));
     }
@@ -315,7 +313,7 @@ impl From<CustomerError> for SubscriptionError {
             CustomerError::NotFound(reference) => Self::NoSuchCustomer(reference),
             CustomerError::CurrencyFixed(currency) => Self::CurrencyFixed(currency),
             CustomerError::Database(error) => Self::Database(error),
-            error => Self::Broken(error.into()),
+            error @ CustomerError::ExternalIdTaken(_) => Self::Broken(error.into()),
         }
     }
 }
@@ -325,7 +323,7 @@ impl From<CatalogError> for SubscriptionError {
         match error {
             CatalogError::NotFound { reference, .. } => Self::NoSuchPlan(reference),
             CatalogError::Database(error) => Self::Database(error),
-            error => Self::Broken(error.into()),
+            error @ CatalogError::CodeTaken { .. } => Self::Broken(error.into()),
         }
     }
 }

@@ -19,3 +19,4 @@ mod platform;
 mod replicas;
 mod schema;
 mod story;
+mod subscriptions;
