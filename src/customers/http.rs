@@ -2,7 +2,7 @@
 
 use accrue_core::id::TestClockId;
 use accrue_platform::{
-    body::{Body, Query},
+    body::{Body, Query, named},
     check::{Check, Metadata},
     page::{Page, PageQuery},
     problem::{self, Problem, ProblemBody},
@@ -112,41 +112,54 @@ fn check_address(check: &mut Check, address: &Address) {
     }
 }
 
-/// What to change; what is not named stays.
+/// What to change. What is not named stays; null clears what may be empty.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UpdateCustomer {
-    external_id: Option<String>,
+    #[serde(default, deserialize_with = "named")]
+    #[schema(value_type = Option<String>)]
+    external_id: Option<Option<String>>,
     name: Option<String>,
-    email: Option<String>,
+    #[serde(default, deserialize_with = "named")]
+    #[schema(value_type = Option<String>)]
+    email: Option<Option<String>>,
+    /// Can be set as long as it is not.
     currency: Option<String>,
-    timezone: Option<String>,
-    locale: Option<String>,
+    #[serde(default, deserialize_with = "named")]
+    #[schema(value_type = Option<String>)]
+    timezone: Option<Option<String>>,
+    #[serde(default, deserialize_with = "named")]
+    #[schema(value_type = Option<String>)]
+    locale: Option<Option<String>>,
     address: Option<Address>,
-    tax_number: Option<String>,
+    #[serde(default, deserialize_with = "named")]
+    #[schema(value_type = Option<String>)]
+    tax_number: Option<Option<String>>,
     metadata: Option<Metadata>,
 }
 
 impl UpdateCustomer {
     fn check(self) -> Result<impl FnOnce(&mut Customer), Problem> {
+        let given = |field: &'_ Option<Option<String>>| field.clone().flatten();
         let mut check = Check::new();
-        check.optional_code("/external_id", self.external_id.as_deref());
+        check.optional_code("/external_id", given(&self.external_id).as_deref());
         check.optional_text("/name", self.name.as_deref(), 200);
-        check_contact(&mut check, self.email.as_deref(), self.timezone.as_deref(), self.locale.as_deref());
+        let (email, zone, locale) = (given(&self.email), given(&self.timezone), given(&self.locale));
+        check_contact(&mut check, email.as_deref(), zone.as_deref(), locale.as_deref());
         self.address.iter().for_each(|address| check_address(&mut check, address));
-        check.optional_text("/tax_number", self.tax_number.as_deref(), 50);
+        check.optional_text("/tax_number", given(&self.tax_number).as_deref(), 50);
         self.metadata.iter().for_each(|metadata| check.metadata("/metadata", metadata));
         let currency = self.currency.as_deref().and_then(|code| check.currency("/currency", code));
         check.finish()?;
         Ok(move |customer: &mut Customer| {
-            customer.external_id = self.external_id.or(customer.external_id.take());
+            customer.external_id = self.external_id.unwrap_or_else(|| customer.external_id.take());
             customer.name = self.name.unwrap_or_else(|| customer.name.clone());
-            customer.email = self.email.or(customer.email.take());
+            customer.email = self.email.unwrap_or_else(|| customer.email.take());
             customer.currency = currency.or(customer.currency);
-            customer.timezone = self.timezone.or(customer.timezone.take());
-            customer.locale = self.locale.or(customer.locale.take());
+            customer.timezone = self.timezone.unwrap_or_else(|| customer.timezone.take());
+            customer.locale = self.locale.unwrap_or_else(|| customer.locale.take());
             customer.address = self.address.unwrap_or_else(|| customer.address.clone());
-            customer.tax_number = self.tax_number.or(customer.tax_number.take());
+            customer.tax_number = self.tax_number.unwrap_or_else(|| customer.tax_number.take());
             customer.metadata = self.metadata.unwrap_or_else(|| customer.metadata.clone());
         })
     }

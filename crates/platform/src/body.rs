@@ -57,6 +57,15 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     }
 }
 
+/// For a field of a change: `None` if it is not named, `Some(None)` if it is null, which clears it.
+pub fn named<'de, T, D>(from: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    serde::Deserialize::deserialize(from).map(Some)
+}
+
 fn json_text(request: &HttpRequest) -> Result<String, Problem> {
     let received = request.extensions().get::<Received>().cloned().expect("the middleware reads every body");
     if received.body.is_empty() {
