@@ -8,8 +8,8 @@ use utoipa::openapi::{
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
 use crate::{
-    auth, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering, payments, subscriptions,
-    system,
+    auth, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering, notifications,
+    payments, subscriptions, system, webhooks,
 };
 
 /// Everything that is answered.
@@ -25,6 +25,8 @@ pub fn routes(config: &mut ServiceConfig) {
     payments::routes(config);
     dunning::routes(config);
     entitlements::routes(config);
+    notifications::routes(config);
+    webhooks::routes(config);
     system::routes(config);
 }
 

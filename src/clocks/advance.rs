@@ -10,7 +10,6 @@ use sea_orm::DbErr;
 use super::service::{self, ClockError};
 use crate::app::{App, drain_test_clock};
 
-const LEASE_TTL: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Why a movement did not arrive.
@@ -32,8 +31,8 @@ pub(super) enum DriveError {
 pub(super) async fn drive(app: &App, tenant: TenantId, id: TestClockId) -> Result<(), DriveError> {
     let name = format!("test_clock:{id}");
     let holder = RequestId::new(app.now()).to_string();
-    let lease =
-        Lease::take(&app.db, &name, &holder, app.now(), LEASE_TTL).await?.ok_or(DriveError::Elsewhere)?;
+    let lease = Lease::take(&app.db, &name, &holder, app.now(), app.config.job_lease()).await?;
+    let lease = lease.ok_or(DriveError::Elsewhere)?;
     let driven = drive_leased(app, tenant, id, &lease).await;
     lease.release(&app.db, app.now()).await?;
     driven
@@ -41,7 +40,7 @@ pub(super) async fn drive(app: &App, tenant: TenantId, id: TestClockId) -> Resul
 
 async fn drive_leased(app: &App, tenant: TenantId, id: TestClockId, lease: &Lease) -> Result<(), DriveError> {
     loop {
-        if !lease.renew(&app.db, app.now(), LEASE_TTL).await? {
+        if !lease.renew(&app.db, app.now(), app.config.job_lease()).await? {
             return Err(DriveError::Elsewhere);
         }
         let clock = service::get(app.db.reader(), tenant, id).await?;

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     auth::{Answer, Read, resource},
     customers::{self, service::CustomerError},
-    invoices::{self, service::InvoiceError},
+    invoices,
 };
 
 /// Mounts the endpoints.
@@ -47,9 +47,7 @@ impl ListFilter {
             None => None,
         };
         let invoice = match &self.invoice {
-            Some(invoice) => {
-                Some(invoices::service::resolve(db, tenant, invoice).await.map_err(DunningError::from)?.id)
-            }
+            Some(invoice) => Some(invoices::service::resolve(db, tenant, invoice).await?.id),
             None => None,
         };
         Ok(DunningFilter { customer, invoice, status: self.status })
@@ -105,11 +103,9 @@ impl From<DunningError> for Problem {
     fn from(error: DunningError) -> Self {
         match error {
             DunningError::NotFound(_) => Self::not_found("dunning"),
-            DunningError::Invoice(InvoiceError::NotFound(_)) => Self::not_found("invoice"),
-            DunningError::Database(error) | DunningError::Invoice(InvoiceError::Database(error)) => {
-                error.into()
-            }
-            error => Self::internal(&error),
+            DunningError::Invoice(error) => error.into(),
+            DunningError::Database(error) => error.into(),
+            DunningError::Subscription(_) => Self::internal(&error),
         }
     }
 }

@@ -10,15 +10,29 @@ use tracing::instrument;
 
 use super::service::{self, DunningError};
 use crate::{
-    app::{Job, JobContext, JobError, Listener, Scope, Sweep, enqueue},
+    app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
     auth::{self, Tenant},
 };
+
+/// What dunning does later.
+pub const JOBS: &[JobRunner] = &[
+    job_runner::<NoteFailure>(),
+    job_runner::<NoteDebtGone>(),
+    job_runner::<NoteMethod>(),
+    job_runner::<TakeStep>(),
+];
+
+/// What dunning looks for.
+pub const SWEEPS: &[Sweep] = &[SWEEP_DUE];
+
+/// What dunning hears.
+pub const LISTENERS: &[Listener] = &[LISTENER_PAYMENTS, LISTENER_INVOICES, LISTENER_METHODS];
 
 const SWEPT_MAX: u64 = 500;
 
 /// A payment of an invoice failed.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct NoteFailure {
+pub(super) struct NoteFailure {
     pub invoice: InvoiceId,
 }
 
@@ -36,7 +50,7 @@ impl Job for NoteFailure {
 
 /// An invoice is paid, or not owed any more.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct NoteDebtGone {
+pub(super) struct NoteDebtGone {
     pub invoice: InvoiceId,
 }
 
@@ -54,7 +68,7 @@ impl Job for NoteDebtGone {
 
 /// A customer has a new default payment method.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct NoteMethod {
+pub(super) struct NoteMethod {
     pub customer: CustomerId,
     pub method: PaymentMethodId,
 }
@@ -73,7 +87,7 @@ impl Job for NoteMethod {
 
 /// A step's time has come.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct TakeStep {
+pub(super) struct TakeStep {
     pub dunning: DunningId,
     pub step: i32,
 }
@@ -102,7 +116,7 @@ impl From<DunningError> for JobError {
 }
 
 /// Finds steps whose time has come.
-pub const SWEEP_DUE: Sweep = Sweep {
+const SWEEP_DUE: Sweep = Sweep {
     schedule: Schedule { name: "dunning.due", cron: "0 * * * * *" },
     run: |db, scope, now| Box::pin(sweep(db, scope, now)),
     next_due: Some(|db, tenant, clock| Box::pin(next_due(db, tenant, clock))),
@@ -125,7 +139,7 @@ async fn next_due(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Optio
 }
 
 /// Hears of payments that failed.
-pub const LISTENER_PAYMENTS: Listener =
+const LISTENER_PAYMENTS: Listener =
     Listener { name: "dunning.payments", hear: |tx, event| Box::pin(hear_payment(tx, event)) };
 
 #[derive(Deserialize)]
@@ -147,7 +161,7 @@ async fn hear_payment(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbE
 }
 
 /// Hears of debts that are gone.
-pub const LISTENER_INVOICES: Listener =
+const LISTENER_INVOICES: Listener =
     Listener { name: "dunning.invoices", hear: |tx, event| Box::pin(hear_invoice(tx, event)) };
 
 #[derive(Deserialize)]
@@ -164,7 +178,7 @@ async fn hear_invoice(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbE
 }
 
 /// Hears of payment methods that are charged from now on.
-pub const LISTENER_METHODS: Listener =
+const LISTENER_METHODS: Listener =
     Listener { name: "dunning.methods", hear: |tx, event| Box::pin(hear_method(tx, event)) };
 
 #[derive(Deserialize)]

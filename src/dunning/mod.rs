@@ -11,8 +11,5 @@ mod store;
 
 pub use body::DunningBody;
 pub use http::routes;
-pub use jobs::{
-    LISTENER_INVOICES, LISTENER_METHODS, LISTENER_PAYMENTS, NoteDebtGone, NoteFailure, NoteMethod, SWEEP_DUE,
-    TakeStep,
-};
+pub use jobs::{JOBS, LISTENERS, SWEEPS};
 pub use model::{Dunning, DunningStatus, Failure};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tracing::instrument;
 
 use super::service::{self, EntitlementError};
-use crate::app::{Job, JobContext, JobError, Listener, enqueue};
+use crate::app::{Job, JobContext, JobError, JobRunner, Listener, enqueue, job_runner};
 
 /// Brings a customer's entitlements up to date. Running twice changes nothing the second time.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,9 +26,15 @@ impl Job for RefreshEntitlements {
     }
 }
 
+/// What this capability does in the background.
+pub const JOBS: &[JobRunner] = &[job_runner::<RefreshEntitlements>()];
+
 /// Everything that happens to a subscription may change what its customer may use. A new customer has
 /// nothing until there is a subscription.
-pub const LISTENER: Listener = Listener { name: "entitlements", hear: |tx, event| Box::pin(hear(tx, event)) };
+/// Everything that entitlements hear of.
+pub const LISTENERS: &[Listener] = &[LISTENER];
+
+const LISTENER: Listener = Listener { name: "entitlements", hear: |tx, event| Box::pin(hear(tx, event)) };
 
 async fn hear(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
     let Some(customer) = event.customer_id.filter(|_| event.kind.starts_with("subscription.")) else {

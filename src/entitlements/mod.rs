@@ -16,5 +16,5 @@ mod store;
 
 pub use body::{EntitlementBody, EntitlementsBody};
 pub use http::routes;
-pub use jobs::{LISTENER, RefreshEntitlements};
+pub use jobs::{JOBS, LISTENERS};
 pub use model::{Entitlement, Grant, Reason, Source, Verdict};

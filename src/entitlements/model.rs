@@ -233,6 +233,8 @@ impl Entitlement {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use accrue_core::id::FeatureId;
 
     use super::*;
@@ -303,13 +305,14 @@ mod tests {
         for status in [Status::Pending, Status::Trialing, Status::Active, Status::PastDue, Status::Canceled] {
             for access in [Access::Full, Access::Grace, Access::Restricted] {
                 let grants = merge(&[grantor(status, access, 1, &plan)], &features());
-                table += &format!("{status:?} {access:?}: {}\n", summary(&grants).join(", "));
+                let granted = if grants.is_empty() { "nothing".into() } else { summary(&grants).join(", ") };
+                writeln!(table, "{status:?} {access:?}: {granted}").unwrap();
             }
         }
         insta::assert_snapshot!(table, @"
-        Pending Full: 
-        Pending Grace: 
-        Pending Restricted: 
+        Pending Full: nothing
+        Pending Grace: nothing
+        Pending Restricted: nothing
         Trialing Full: seats 10 Plan, sso true Plan, tokens 1000 Plan until 2026-02-01
         Trialing Grace: seats 10 Grace, sso true Grace, tokens 1000 Grace until 2026-02-01
         Trialing Restricted: seats 0 Restricted, sso false Restricted, tokens 0 Restricted until 2026-02-01
@@ -319,9 +322,9 @@ mod tests {
         PastDue Full: seats 10 Plan, sso true Plan, tokens 1000 Plan until 2026-02-01
         PastDue Grace: seats 10 Grace, sso true Grace, tokens 1000 Grace until 2026-02-01
         PastDue Restricted: seats 0 Restricted, sso false Restricted, tokens 0 Restricted until 2026-02-01
-        Canceled Full: 
-        Canceled Grace: 
-        Canceled Restricted: 
+        Canceled Full: nothing
+        Canceled Grace: nothing
+        Canceled Restricted: nothing
         ");
     }
 

@@ -37,10 +37,17 @@ impl Job for Cycle {
     }
 }
 
-pub const CYCLE_JOB: JobRunner = job_runner::<Cycle>();
+/// Every job of invoices.
+pub const JOBS: &[JobRunner] = &[job_runner::<Cycle>()];
+
+/// Every sweep of invoices.
+pub const SWEEPS: &[Sweep] = &[CYCLE_SWEEP];
+
+/// Everything that invoices hear of.
+pub const LISTENERS: &[Listener] = &[CYCLE_LISTENER];
 
 /// Finds the subscriptions whose next turn is due: whatever was missed, the next sweep repairs.
-pub const CYCLE_SWEEP: Sweep = Sweep {
+const CYCLE_SWEEP: Sweep = Sweep {
     schedule: Schedule { name: "invoices.cycle", cron: "0 * * * * *" },
     run: |db, scope, now| Box::pin(sweep(db, scope, now)),
     next_due: Some(|db, tenant, clock| Box::pin(subscriptions::service::next_due(db, tenant, clock))),
@@ -68,7 +75,7 @@ async fn sweep(db: &Db, scope: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> 
 }
 
 /// Bills at once what begins or ends at once.
-pub const CYCLE_LISTENER: Listener =
+const CYCLE_LISTENER: Listener =
     Listener { name: "invoices.cycle", hear: |tx, event| Box::pin(hear(tx, event)) };
 
 async fn hear(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {

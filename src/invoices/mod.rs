@@ -22,7 +22,7 @@ mod verify;
 pub use body::InvoiceBody;
 pub use documents::DocumentError;
 pub use http::routes;
-pub use jobs::{CYCLE_JOB, CYCLE_LISTENER, CYCLE_SWEEP, Cycle};
+pub use jobs::{JOBS, LISTENERS, SWEEPS};
 pub use model::{Invoice, InvoiceStatus, Line, MoveError, PartyCopy, Reason, TaxRow};
 
 pub use crate::subscriptions::Collection;

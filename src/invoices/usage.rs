@@ -37,8 +37,8 @@ pub(super) struct SubscriptionUsage {
     period: Period,
     as_of: DateTime<Utc>,
     currency: Currency,
-    prices: Vec<PriceUsage>,
-    /// Σ prices, before tax.
+    usage: Vec<PriceUsage>,
+    /// Σ usage, before tax.
     amount: Money,
     projected_amount: Money,
 }
@@ -91,7 +91,7 @@ pub(super) async fn so_far(
         currency,
         amount: Money::sum(currency, prices.iter().map(|price| price.amount))?,
         projected_amount: Money::sum(currency, prices.iter().map(|price| price.projected_amount))?,
-        prices,
+        usage: prices,
     })
 }
 

@@ -18,10 +18,7 @@ use super::{
     model::{Account, Entry, OpenAccount, TrialBalanceRow},
     service::{self, LedgerError},
 };
-use crate::{
-    auth::{Answer, Read, resource},
-    customers::service::CustomerError,
-};
+use crate::auth::{Answer, Read, resource};
 
 /// Mounts the endpoints.
 pub fn routes(config: &mut ServiceConfig) {
@@ -249,14 +246,10 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::NoSuchAccount(_) => Self::not_found("ledger account"),
-            LedgerError::Customer(CustomerError::NotFound(_)) => Self::not_found("customer"),
+            LedgerError::Customer(error) => error.into(),
             LedgerError::Page(error) => error.into(),
-            LedgerError::Database(error) | LedgerError::Customer(CustomerError::Database(error)) => {
-                error.into()
-            }
-            LedgerError::Unbalanced { .. } | LedgerError::Customer(_) | LedgerError::Money(_) => {
-                Self::internal(&error)
-            }
+            LedgerError::Database(error) => error.into(),
+            LedgerError::Unbalanced { .. } | LedgerError::Money(_) => Self::internal(&error),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! An email as the API shows it. Its text is not kept: the event it is about is.
 
 use accrue_core::id::{CustomerId, EmailId, EventId};
+use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -29,8 +30,9 @@ pub(super) struct EmailBody {
     status: EmailStatus,
     /// Why the mail server refused it, in its own words.
     error: Option<String>,
-    created_at: DateTime<Utc>,
     sent_at: Option<DateTime<Utc>>,
+    metadata: Metadata,
+    created_at: DateTime<Utc>,
 }
 
 impl EmailBody {
@@ -59,8 +61,9 @@ impl EmailBody {
             subject,
             status,
             error,
-            created_at,
             sent_at,
+            metadata: Metadata::new(),
+            created_at,
         }
     }
 }

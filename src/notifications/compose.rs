@@ -60,13 +60,18 @@ impl Facts {
         };
         let issuer = &self.tenant.settings.issuer;
         let tenant = Tenant {
-            name: issuer.name.clone().unwrap_or_else(|| self.tenant.name.clone()),
+            name: self.seller().to_owned(),
             color: self.tenant.settings.brand_color.parse().unwrap_or(Color::DEFAULT),
             address: issuer.address.clone(),
             support_email: issuer.email.clone(),
         };
         let customer_name = Some(self.customer.name.clone());
         Ok(Context { tenant, customer_name, livemode: self.tenant.livemode, content })
+    }
+
+    /// In whose name the email is written.
+    pub fn seller(&self) -> &str {
+        &self.tenant.name
     }
 
     fn invoice_issued(&self) -> Result<InvoiceIssued, ComposeError> {
@@ -196,6 +201,7 @@ impl Facts {
             method: None,
             access_restored: self.open.is_empty(),
             invoice_url: None,
+            pdf_attached: self.pdf_attached,
         })
     }
 

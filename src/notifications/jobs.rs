@@ -23,8 +23,10 @@ use crate::{
 /// What notifications do in the background.
 pub const JOBS: &[JobRunner] = &[job_runner::<SendEmail>()];
 
-/// Notes the emails that events cause.
-pub const LISTENER: Listener =
+/// Everything that customers are told by mail.
+pub const LISTENERS: &[Listener] = &[LISTENER];
+
+const LISTENER: Listener =
     Listener { name: "notifications", hear: |tx, event| Box::pin(service::announce(tx, event)) };
 
 /// Writes an email and sends it. Killed after the mail server took it, it is sent once more, with the same
@@ -74,7 +76,7 @@ fn written(email: &Email, facts: &Facts) -> Result<Rendered, JobError> {
 
 /// The invoice, for the emails that carry it; a program built without documents sends them bare.
 async fn pdf(app: &App, email: &Email, facts: &Facts) -> Result<Option<Attachment>, JobError> {
-    let carries = matches!(email.kind, Kind::InvoiceIssued | Kind::PaymentReceipt);
+    let carries = matches!(email.kind, Kind::InvoiceIssued | Kind::PaymentReceipt | Kind::PaymentRecovered);
     let Some(invoice) = facts.invoice.as_ref().filter(|_| carries) else { return Ok(None) };
     match invoices::service::pdf(app, invoice.tenant_id, invoice.id).await {
         Ok(bytes) => Ok(Some(Attachment {
@@ -95,14 +97,15 @@ fn message(
     rendered: Rendered,
     attachment: Option<Attachment>,
 ) -> Message {
-    let from = mailbox(sender);
-    let domain = from.email.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
-    let issuer = &facts.tenant.settings.issuer;
-    let answers_to = |email: &String| Mailbox { name: issuer.name.clone(), email: email.clone() };
+    let sender = mailbox(sender);
+    let domain = sender.email.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
+    // People know the seller, not the program that bills for them.
+    let seller = facts.seller().to_owned();
+    let answers_to = |email: &String| Mailbox { name: Some(seller.clone()), email: email.clone() };
     let Rendered { subject, html, text } = rendered;
     Message {
         message_id: format!("{}@{domain}", email.id),
-        reply_to: issuer.email.as_ref().map(answers_to),
+        reply_to: facts.tenant.settings.issuer.email.as_ref().map(answers_to),
         to: Mailbox { name: Some(facts.customer.name.clone()), email: email.recipient.clone() },
         subject,
         html,
@@ -110,7 +113,7 @@ fn message(
         attachments: attachment.into_iter().collect(),
         date: email.created_at,
         kind: email.kind.as_str(),
-        from,
+        from: Mailbox { name: Some(seller), ..sender },
     }
 }
 

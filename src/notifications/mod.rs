@@ -1,15 +1,15 @@
-//! Notifications write emails to customers about what happened, and send each at least once. They decide
-//! nothing about money, and do not send what the customer's own systems need: webhooks do.
+//! Notifications tell customers by mail what happened to them. They decide nothing: each mail follows from
+//! one event, and a mail never delays or undoes what it tells of.
 
 mod body;
 mod compose;
 mod http;
 mod jobs;
 mod model;
-mod render;
+pub mod render;
 mod service;
 mod store;
 mod told;
 
 pub use http::routes;
-pub use jobs::{JOBS, LISTENER};
+pub use jobs::{JOBS, LISTENERS};

@@ -65,8 +65,18 @@ pub(super) struct ToldPayment {
     pub attempts: Vec<ToldAttempt>,
 }
 
+impl ToldPayment {
+    /// Did we get it by trying again? Then the end of the chase is the receipt. Who pays by hand gets one.
+    fn was_chased(&self) -> bool {
+        let declined = |attempt: &ToldAttempt| attempt.automatic && attempt.status == "declined";
+        self.attempts.last().is_some_and(|last| last.automatic) && self.attempts.iter().any(declined)
+    }
+}
+
 #[derive(Debug, Deserialize)]
 pub(super) struct ToldAttempt {
+    pub status: String,
+    pub automatic: bool,
     pub brand: String,
     pub last4: String,
 }
@@ -110,7 +120,10 @@ pub(super) fn kind_of(event: &Event) -> serde_json::Result<Option<Kind>> {
             let owes = invoice.total.in_currency(invoice.currency).is_ok_and(|total| !total.is_zero());
             owes.then_some(Kind::InvoiceIssued)
         }
-        "payment.captured" => Some(Kind::PaymentReceipt),
+        "payment.captured" => {
+            let payment = Told::<ToldPayment>::by(event)?.object;
+            (!payment.was_chased()).then_some(Kind::PaymentReceipt)
+        }
         "payment.requires_action" => Some(Kind::ActionRequired),
         "dunning.started" => {
             // The customer was asked to act when the bank asked for it.
@@ -241,6 +254,30 @@ mod tests {
         assert_eq!(of("dunning.started", "needs_action"), None);
         assert_eq!(of("dunning.step", "hard"), Some(Kind::PaymentFailed));
         assert_eq!(of("dunning.step", "needs_action"), Some(Kind::ActionRequired));
+    }
+
+    #[test]
+    fn a_chased_payment_gets_no_receipt_beside_the_end_of_the_chase() {
+        let of = |attempts: &[(&str, bool)]| {
+            let attempts: Vec<_> = attempts
+                .iter()
+                .map(|(status, automatic)| {
+                    json!({"status": status, "automatic": automatic, "brand": "visa", "last4": "4242"})
+                })
+                .collect();
+            let payment = json!({"currency": "USD", "amount": "1.00", "attempts": attempts});
+            kind("payment.captured", &payment, &json!({}))
+        };
+        let receipt = Some(Kind::PaymentReceipt);
+        assert_eq!(of(&[("succeeded", true)]), receipt);
+        assert_eq!(of(&[("error", true), ("succeeded", true)]), receipt);
+        assert_eq!(of(&[("declined", true), ("succeeded", true)]), None);
+        assert_eq!(
+            of(&[("declined", false), ("succeeded", true)]),
+            receipt,
+            "only our own tries are a chase"
+        );
+        assert_eq!(of(&[("declined", true), ("succeeded", false)]), receipt, "paid by hand");
     }
 
     #[test]

@@ -15,10 +15,24 @@ use super::{
     store,
 };
 use crate::{
-    app::{Job, JobContext, JobError, Listener, Scope, Sweep, enqueue},
+    app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
     auth::{self, Tenant},
     invoices::Collection,
 };
+
+/// Every job of payments.
+pub const JOBS: &[JobRunner] = &[
+    job_runner::<CollectPayment>(),
+    job_runner::<ResolveAttempt>(),
+    job_runner::<CancelPayment>(),
+    job_runner::<SendRefund>(),
+];
+
+/// Every sweep of payments.
+pub const SWEEPS: &[Sweep] = &[SWEEP_UNSETTLED];
+
+/// Everything that payments hear of.
+pub const LISTENERS: &[Listener] = &[LISTENER_INVOICES_FINALIZED, LISTENER_INVOICES_CLOSED];
 
 const SWEPT_MAX: u64 = 500;
 
@@ -168,7 +182,7 @@ impl From<PaymentError> for JobError {
 }
 
 /// Finds attempts and refunds whose outcome nobody asks for, because who began them has died.
-pub const SWEEP_UNSETTLED: Sweep = Sweep {
+const SWEEP_UNSETTLED: Sweep = Sweep {
     schedule: Schedule { name: "payments.unsettled", cron: "0 * * * * *" },
     run: |db, scope, now| Box::pin(sweep(db, scope, now)),
     next_due: Some(|db, tenant, clock| Box::pin(next_due(db, tenant, clock))),
@@ -202,7 +216,7 @@ async fn next_due(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Optio
 }
 
 /// An invoice is open: it is collected, if that is how it is to be paid.
-pub const LISTENER_INVOICES_FINALIZED: Listener =
+const LISTENER_INVOICES_FINALIZED: Listener =
     Listener { name: "payments.invoices_finalized", hear: |tx, event| Box::pin(hear_finalized(tx, event)) };
 
 /// What an invoice's event says that payments need.
@@ -231,7 +245,7 @@ async fn hear_finalized(tx: &DatabaseTransaction, event: &Event) -> Result<(), D
 }
 
 /// An invoice was voided: its payment ends.
-pub const LISTENER_INVOICES_CLOSED: Listener =
+const LISTENER_INVOICES_CLOSED: Listener =
     Listener { name: "payments.invoices_closed", hear: |tx, event| Box::pin(hear_closed(tx, event)) };
 
 async fn hear_closed(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {

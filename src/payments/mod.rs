@@ -14,10 +14,7 @@ mod store;
 pub use body::{AttemptBody, PaymentBody, PaymentMethodBody, RefundBody};
 pub use gateways::SandboxGateway;
 pub use http::routes;
-pub use jobs::{
-    CancelPayment, CollectPayment, LISTENER_INVOICES_CLOSED, LISTENER_INVOICES_FINALIZED, ResolveAttempt,
-    SWEEP_UNSETTLED, SendRefund,
-};
+pub use jobs::{JOBS, LISTENERS, SWEEPS};
 pub use model::{
     AttemptStatus, DeclineClass, IllegalTransition, Payment, PaymentAttempt, PaymentMethod, PaymentStatus,
     Refund, RefundStatus,

@@ -16,8 +16,11 @@ use crate::app::{Job, JobContext, JobError, JobRunner, Scope, Sweep, enqueue, jo
 /// Every job of subscriptions.
 pub const JOBS: &[JobRunner] = &[job_runner::<TellTrialEnd>()];
 
+/// Every sweep of subscriptions.
+pub const SWEEPS: &[Sweep] = &[TRIAL_NOTICES];
+
 /// Finds trials that end within three days.
-pub const TRIAL_NOTICES: Sweep = Sweep {
+const TRIAL_NOTICES: Sweep = Sweep {
     schedule: Schedule { name: "subscriptions.trial_notices", cron: "0 */5 * * * *" },
     run: |db, scope, now| Box::pin(sweep_trial_notices(db, scope, now)),
     next_due: Some(|db, tenant, clock| Box::pin(next_trial_notice(db, tenant, clock))),

@@ -4,11 +4,12 @@
 mod body;
 mod events;
 mod http;
-pub mod jobs;
+mod jobs;
 mod model;
 pub mod service;
 mod store;
 
 pub use body::SubscriptionBody;
 pub use http::routes;
+pub use jobs::{JOBS, SWEEPS};
 pub use model::{Access, CancelReason, CancelWhen, Collection, Status, Subscription, Turn};

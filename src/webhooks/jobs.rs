@@ -27,8 +27,11 @@ use crate::{
 /// What webhooks do in the background.
 pub const JOBS: &[JobRunner] = &[job_runner::<Deliver>(), job_runner::<Replay>()];
 
+/// Everything that webhooks hear of.
+pub const LISTENERS: &[Listener] = &[LISTENER];
+
 /// Starts the deliveries of every event.
-pub const LISTENER: Listener =
+const LISTENER: Listener =
     Listener { name: "webhooks", hear: |tx, event| Box::pin(service::announce(tx, event)) };
 
 /// One attempt at a delivery. A retry of it is another job, so that a repeated one does nothing.

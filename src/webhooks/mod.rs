@@ -12,4 +12,4 @@ mod service;
 mod store;
 
 pub use http::routes;
-pub use jobs::{JOBS, LISTENER};
+pub use jobs::{JOBS, LISTENERS};

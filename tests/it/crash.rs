@@ -89,7 +89,7 @@ async fn run_with_kills(
     let advance = (format!("{path}/advance"), json!({"to": END}));
     let mut killed = 0;
     loop {
-        let patience = Duration::from_millis(150 + chance.below(1_500));
+        let patience = Duration::from_millis(40 + chance.below(360));
         let moving = home.try_send(&process, "POST", &advance.0, &advance.1);
         match tokio::time::timeout(patience, moving).await {
             Ok(Some(reply)) if reply.status == 200 => return (process, killed),
@@ -125,6 +125,7 @@ async fn a_process_killed_at_random_leaves_no_double_no_gap_and_balanced_books(
     check_gateway(&home, &payments).await;
     drop(process);
     let verdict = home.run(&["verify"]);
+    assert_eq!(killed, kills, "the run was over before the last kill");
     report(on, subscriptions, killed, invoices.len(), started, &verdict);
 }
 

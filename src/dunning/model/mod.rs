@@ -114,8 +114,7 @@ pub(super) enum Next {
 }
 
 impl Policy {
-    /// When the step after `step` is due (RULES 47: from the first failure on, not from the last); `None`
-    /// after the last one.
+    /// When the step after `step` is due, counted from the first failure; `None` after the last one.
     fn due_after(&self, step: i32, started_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let next = self.steps.get(usize::try_from(step).unwrap_or(0))?;
         Some((started_at + next.after).max(now + self.distance))

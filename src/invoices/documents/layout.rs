@@ -21,7 +21,11 @@ use crate::{
 pub(super) fn document(invoice: &Invoice, footer: Option<String>) -> printed::Invoice {
     let zone = zone(&invoice.issuer);
     let on = |at: DateTime<Utc>| local_date(at, zone);
-    let paper = Paper { locale: locale(invoice), zone: self::zone(&invoice.customer) };
+    let paper = Paper {
+        locale: locale(invoice),
+        zone: self::zone(&invoice.customer),
+        digits: invoice.currency.digits(),
+    };
     let issued_on = on(invoice.issued_at.unwrap_or(invoice.created_at));
     let due_on = invoice.due_at.map(on);
     printed::Invoice {
@@ -55,11 +59,12 @@ pub(super) fn document(invoice: &Invoice, footer: Option<String>) -> printed::In
     }
 }
 
-/// The language of a document, and the zone of its periods.
+/// The language of a document, the zone of its periods, and the digits of its currency.
 #[derive(Clone, Copy)]
 struct Paper {
     locale: Locale,
     zone: Tz,
+    digits: u32,
 }
 
 impl Paper {
@@ -83,7 +88,7 @@ impl Paper {
             description: line.description.clone(),
             period: Some(self.period(line.period)),
             quantity: Some(plain(line.quantity)),
-            unit_price: unit_price(line).map(plain),
+            unit_price: unit_price(line).map(|price| self.money(price)),
             tax: taxes.first().map(|tax| self.percent(tax.rate)),
             amount: line.amount.to_string(),
             details: self.details(line),
@@ -112,8 +117,8 @@ impl Paper {
         let row = |quantity: Decimal, unit_price: Decimal, amount: Option<Decimal>| Detail {
             description: bounds.join(", "),
             quantity: Some(plain(quantity)),
-            unit_price: Some(plain(unit_price)),
-            amount: amount.map(plain),
+            unit_price: Some(self.money(unit_price)),
+            amount: amount.map(|amount| self.money(amount)),
         };
         let (quantity, unit_price, fee) = (tier.quantity.0, tier.unit_price.0, tier.flat_fee.0);
         let units = row(quantity, unit_price, tier.amount.0.checked_sub(fee));
@@ -125,7 +130,7 @@ impl Paper {
     fn proration(self, line: &Line, part: Fraction) -> Detail {
         let whole: Decimal = line.tiers.iter().map(|tier| tier.amount.0).sum();
         let Fraction { numerator, denominator } = part;
-        let description = format!("{} × {numerator}/{denominator}", self.number(whole));
+        let description = format!("{} × {numerator}/{denominator}", self.written(self.money(whole)));
         Detail { description, ..Detail::default() }
     }
 
@@ -147,8 +152,20 @@ impl Paper {
     }
 
     fn number(self, number: Decimal) -> String {
-        let plain = plain(number);
+        self.written(plain(number))
+    }
+
+    fn written(self, plain: String) -> String {
         self.locale.number(&plain).unwrap_or(plain)
+    }
+
+    /// At least the digits of the currency, and all that a unit price has.
+    fn money(self, amount: Decimal) -> String {
+        let mut amount = amount.normalize();
+        if amount.scale() < self.digits {
+            amount.rescale(self.digits);
+        }
+        amount.to_string()
     }
 
     /// When and how it is to be paid.
@@ -266,7 +283,7 @@ mod tests {
         let line = &mut invoice.lines[0];
         line.unit_price = None;
         line.quantity = 1500.into();
-        line.tiers = vec![tier(Some("1000"), "1000", "0", "5"), tier(None, "500", "0.01", "2.5")];
+        line.tiers = vec![tier(Some("1000"), "1000", "0", "5"), tier(None, "500", "0.0125", "2.5")];
 
         let details = document(&invoice, None).lines[0].details.clone();
         let rows: Vec<_> = details
@@ -279,10 +296,10 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "≤ 1,000 | 1000 | 0 | 0",
-                "≤ 1,000 | 1 | 5 | 5",
-                "> 1,000 | 500 | 0.01 | 5",
-                "> 1,000 | 1 | 2.5 | 2.5"
+                "≤ 1,000 | 1000 | 0.00 | 0.00",
+                "≤ 1,000 | 1 | 5.00 | 5.00",
+                "> 1,000 | 500 | 0.0125 | 6.25",
+                "> 1,000 | 1 | 2.50 | 2.50"
             ]
         );
     }
@@ -295,7 +312,7 @@ mod tests {
         line.unit_price = Some(1999.into());
         line.tiers = vec![tier(None, "1", "1999", "0")];
         line.proration = Some(Fraction { numerator: 22, denominator: 31 });
-        assert_eq!(document(&invoice, None).lines[0].details[0].description, "1.999 × 22/31");
+        assert_eq!(document(&invoice, None).lines[0].details[0].description, "1.999,00 × 22/31");
     }
 
     #[test]

@@ -23,11 +23,7 @@ use super::{
     model::{Ingested, Rejection, Usage, UsageEvent},
     service::{self, MeteringError},
 };
-use crate::{
-    auth::{Answer, Read, Write, resource},
-    catalog::service::CatalogError,
-    customers::service::CustomerError,
-};
+use crate::auth::{Answer, Read, Write, resource};
 
 /// Mounts the endpoints.
 pub fn routes(config: &mut ServiceConfig) {
@@ -290,15 +286,12 @@ impl From<MeteringError> for Problem {
         let detail = error.to_string();
         match error {
             MeteringError::NoSuchEvent(_) => Self::not_found("usage event"),
-            MeteringError::Customer(CustomerError::NotFound(_)) => Self::not_found("customer"),
-            MeteringError::Catalog(CatalogError::NotFound { what, .. }) => Self::not_found(what),
+            MeteringError::Customer(error) => error.into(),
+            MeteringError::Catalog(error) => error.into(),
             MeteringError::Period(_) => Self::field("end", "out_of_range", detail),
             MeteringError::Overflow => Self::new(&problem::INVALID, detail),
             MeteringError::Page(error) => error.into(),
-            MeteringError::Database(error)
-            | MeteringError::Customer(CustomerError::Database(error))
-            | MeteringError::Catalog(CatalogError::Database(error)) => error.into(),
-            MeteringError::Customer(_) | MeteringError::Catalog(_) => Self::internal(&error),
+            MeteringError::Database(error) => error.into(),
         }
     }
 }

@@ -215,6 +215,7 @@ pub struct PaymentRecovered {
     pub method: Option<String>,
     pub access_restored: bool,
     pub invoice_url: Option<Link>,
+    pub pdf_attached: bool,
 }
 
 impl Kind {

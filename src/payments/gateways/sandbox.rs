@@ -107,8 +107,8 @@ fn error(error: SandboxError) -> GatewayError {
     match error {
         SandboxError::Timeout | SandboxError::Database(_) => GatewayError::Unknown,
         SandboxError::Unavailable => GatewayError::Unavailable,
-        SandboxError::InvalidRequest(_)
-        | SandboxError::UnknownToken(_)
+        SandboxError::InvalidRequest(why) => GatewayError::Invalid(why),
+        SandboxError::UnknownToken(_)
         | SandboxError::NotFound { .. }
         | SandboxError::IdempotencyConflict(_)
         | SandboxError::IllegalStep(_)

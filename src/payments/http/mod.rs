@@ -11,7 +11,6 @@ use accrue_platform::{
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::service::PaymentError;
-use crate::{customers::service::CustomerError, invoices::service::InvoiceError};
 
 /// Mounts the endpoints.
 pub fn routes(config: &mut ServiceConfig) {
@@ -40,12 +39,10 @@ impl From<PaymentError> for Problem {
             }
             PaymentError::NothingToRefund => Self::new(&problem::ILLEGAL_TRANSITION, detail),
             PaymentError::RefundTooLarge(_) => Self::field("/amount", "out_of_range", detail),
-            PaymentError::Invoice(InvoiceError::NotFound(_)) => Self::not_found("invoice"),
-            PaymentError::Customer(CustomerError::NotFound(_)) => Self::not_found("customer"),
-            PaymentError::Invoice(_) | PaymentError::Customer(_) | PaymentError::Ledger(_) => {
-                Self::internal(&error)
-            }
+            PaymentError::Invoice(error) => error.into(),
+            PaymentError::Customer(error) => error.into(),
             PaymentError::Database(error) => error.into(),
+            PaymentError::Ledger(_) => Self::internal(&error),
         }
     }
 }

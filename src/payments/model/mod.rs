@@ -203,9 +203,10 @@ impl AttemptStatus {
         match (self, event) {
             (Started | Unknown | Pending, AttemptEvent::Succeeded) => Ok(Succeeded),
             (Started | Unknown | Pending, AttemptEvent::Declined) => Ok(Declined),
-            (Started | Unknown | Pending, AttemptEvent::Accepted) => Ok(Pending),
+            (Started | Unknown | Pending, AttemptEvent::Accepted) | (Pending, AttemptEvent::Unanswered) => {
+                Ok(Pending)
+            }
             (Started | Unknown, AttemptEvent::Unanswered) => Ok(Unknown),
-            (Pending, AttemptEvent::Unanswered) => Ok(Pending),
             (Started | Unknown, AttemptEvent::NotTaken) => Ok(Error),
             (from, by) => Err(IllegalTransition::new("payment attempt", from, by)),
         }

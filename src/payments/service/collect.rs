@@ -43,7 +43,7 @@ pub(in crate::payments) enum Begun {
     TriedBefore(Payment),
     /// There is nothing to charge: that is the payment's failure.
     NoMethod,
-    /// The invoice is not open, or nothing of it is left to pay.
+    /// The invoice is not owed, or nothing of it is left to pay.
     NotOwed(InvoiceStatus, Option<Payment>),
 }
 
@@ -69,7 +69,9 @@ pub(in crate::payments) async fn begin(
     {
         return Ok(Begun::TriedBefore(payment.clone()));
     }
-    if invoice.status != InvoiceStatus::Open || invoice.amount_due().is_zero() {
+    // What was given up may still be paid, but not by our own doing.
+    let due = invoice.status == InvoiceStatus::Open || (is_owed(&invoice) && !wanted.automatic);
+    if !due || invoice.amount_due().is_zero() {
         return Ok(Begun::NotOwed(invoice.status, found));
     }
     let mut payment = match found {
@@ -95,6 +97,10 @@ pub(in crate::payments) async fn begin(
             Ok(Begun::NoMethod)
         }
     }
+}
+
+fn is_owed(invoice: &Invoice) -> bool {
+    matches!(invoice.status, InvoiceStatus::Open | InvoiceStatus::Uncollectible)
 }
 
 async fn create(tx: &DatabaseTransaction, invoice: &Invoice, now: DateTime<Utc>) -> Result<Payment, DbErr> {
@@ -171,7 +177,7 @@ async fn errand_of(
 ) -> Result<Errand, PaymentError> {
     let method = store::methods::find(db, tenant, attempt.payment_method_id).await?;
     let method_sealed = method.map(|method| method.reference_sealed).unwrap_or_default();
-    let wanted = invoice.status == InvoiceStatus::Open && !method_sealed.is_empty();
+    let wanted = is_owed(invoice) && !method_sealed.is_empty();
     let accepted = attempt.status == AttemptStatus::Pending;
     let order = if wanted && !accepted { Order::AskThenCharge } else { Order::Ask };
     Ok(Errand { method_sealed, order, ..to_charge(invoice, attempt) })
@@ -233,7 +239,7 @@ async fn book(
     attempt: &PaymentAttempt,
     now: DateTime<Utc>,
 ) -> Result<(), PaymentError> {
-    let owed = invoice.status == InvoiceStatus::Open;
+    let owed = is_owed(invoice);
     let counterpart = if owed { Account::Receivable } else { Account::CustomerCredit };
     let taken = attempt.amount;
     let posting = Posting {

@@ -1,6 +1,6 @@
 //! How customers pay.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use accrue_core::{
     clock::Clock,
@@ -57,10 +57,17 @@ pub(in crate::payments) async fn attach(
     new: NewMethod,
     now: DateTime<Utc>,
 ) -> Result<PaymentMethodBody, PaymentError> {
-    let customer = customers::service::get(tx, tenant.id, new.customer).await?;
+    let id = PaymentMethodId::new(now);
+    // The customer is locked first: of several that come at once, one is the first.
+    let customer = customers::service::update(tx, now, tenant, new.customer, |customer| {
+        if new.default || customer.default_payment_method_id.is_none() {
+            customer.default_payment_method_id = Some(id);
+        }
+    });
+    let customer = customer.await?;
     let method = PaymentMethod {
         tenant_id: tenant.id,
-        id: PaymentMethodId::new(now),
+        id,
         customer_id: customer.id,
         gateway: new.gateway.to_owned(),
         reference_sealed: new.reference_sealed,
@@ -72,10 +79,7 @@ pub(in crate::payments) async fn attach(
         created_at: now,
     };
     store::methods::insert(tx, &method).await?;
-    let default = new.default || customer.default_payment_method_id.is_none();
-    if default {
-        customers::service::set_default_payment_method(tx, tenant.id, customer.id, Some(method.id)).await?;
-    }
+    let default = customer.default_payment_method_id == Some(id);
     let body = PaymentMethodBody::new(&method, default, tenant.livemode);
     events::tell_of_method(tx, now, tenant, events::METHOD_ATTACHED, &body, customer.test_clock_id).await?;
     Ok(body)
@@ -95,9 +99,11 @@ pub(in crate::payments) async fn detach(
     }
     let customer = customers::service::get(tx, tenant.id, method.customer_id).await?;
     let now = clocks::service::now_of(tx, clock, tenant.id, customer.test_clock_id).await?;
-    if customer.default_payment_method_id == Some(id) {
-        customers::service::set_default_payment_method(tx, tenant.id, customer.id, None).await?;
-    }
+    let forget = customers::service::update(tx, now, tenant, customer.id, |customer| {
+        customer.default_payment_method_id =
+            customer.default_payment_method_id.filter(|default| *default != id);
+    });
+    forget.await?;
     store::methods::detach(tx, tenant.id, id, now).await?;
     method.detached_at = Some(now);
     let body = PaymentMethodBody::new(&method, false, tenant.livemode);
@@ -124,17 +130,14 @@ pub(in crate::payments) async fn list_methods(
     page: &PageQuery,
 ) -> Result<Vec<PaymentMethodBody>, PageError> {
     let methods = store::methods::list(db, tenant.id, customer, page).await?;
-    let mut defaults = BTreeMap::new();
-    for method in &methods {
-        if !defaults.contains_key(&method.customer_id) {
-            let default = default(db, tenant.id, method.customer_id).await?;
-            defaults.insert(method.customer_id, default.map(|method| method.id));
-        }
+    let customers: BTreeSet<CustomerId> = methods.iter().map(|method| method.customer_id).collect();
+    let mut defaults = BTreeSet::new();
+    for customer in customers {
+        defaults.extend(default(db, tenant.id, customer).await?.map(|method| method.id));
     }
-    let bodies = methods.iter().map(|method| {
-        let default = defaults[&method.customer_id] == Some(method.id);
-        PaymentMethodBody::new(method, default, tenant.livemode)
-    });
+    let bodies = methods
+        .iter()
+        .map(|method| PaymentMethodBody::new(method, defaults.contains(&method.id), tenant.livemode));
     Ok(bodies.collect())
 }
 

@@ -3,6 +3,8 @@
 mod create;
 mod cycle;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -4,6 +4,7 @@ mod database;
 pub mod process;
 mod receiver;
 mod reply;
+mod shop;
 
 use std::{net::TcpListener, sync::Arc, sync::Once};
 
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 pub use database::Engine;
 pub use receiver::Receiver;
 pub use reply::Reply;
+pub use shop::Shop;
 
 /// The real time of every world, until a test moves it.
 pub const START: &str = "2026-01-01T00:00:00Z";
