@@ -79,15 +79,15 @@ pub fn openapi() -> OpenApi {
     api
 }
 
-/// Operations are named by their group and their handler, which is unique: `customers_create`.
+/// Operations are named by the resource they are about and their handler, which is unique: `customers_create`.
 fn name_operations(api: &mut OpenApi) {
-    for item in api.paths.paths.values_mut() {
+    for (path, item) in &mut api.paths.paths {
+        let resource =
+            path.trim_start_matches("/v1").split('/').find(|part| !part.is_empty()).unwrap_or_default();
         let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete];
         for operation in operations.into_iter().flatten() {
-            let group =
-                operation.tags.iter().flatten().next().map(|tag| tag.replace(' ', "_")).unwrap_or_default();
             let handler = operation.operation_id.take().unwrap_or_default();
-            operation.operation_id = Some(format!("{group}_{handler}"));
+            operation.operation_id = Some(format!("{resource}_{handler}"));
         }
     }
 }

@@ -121,6 +121,12 @@ impl<R> Write<R> {
         Ok(HttpResponse::build(status).content_type("application/json").body(body))
     }
 
+    /// Answers without an effect of its own: nothing is stored under the `Idempotency-Key`, so the same
+    /// request may be sent again and get another answer.
+    pub fn answer_for_now(self, status: StatusCode, body: &impl Serialize) -> Answer {
+        Ok(HttpResponse::build(status).json(body))
+    }
+
     async fn replay(&self, now: DateTime<Utc>) -> Answer {
         let idempotency = self.idempotency.as_ref().expect("only a stored answer can collide");
         let stored = idempotency::find(self.app.db.reader(), self.tenant.id, &idempotency.key, now).await?;

@@ -140,9 +140,11 @@ async fn advance(write: Write<resource::Clocks>, id: Path<String>, body: Body<Ad
     let arrived = arrive(&write.app, &write, id).await?;
     let clock = service::get(write.db(), write.tenant_id(), id).await?;
     let body = TestClockBody::from(clock).with_timeline(happened(&write, id, movement).await?);
-    let status = if arrived { StatusCode::OK } else { StatusCode::ACCEPTED };
+    if !arrived {
+        return write.answer_for_now(StatusCode::ACCEPTED, &body);
+    }
     let tx = write.begin().await?;
-    write.commit(tx, status, id, &body).await
+    write.commit(tx, StatusCode::OK, id, &body).await
 }
 
 /// Drives the clock, or waits for the process that does; `false` if it is still under way.

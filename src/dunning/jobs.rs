@@ -14,7 +14,7 @@ use crate::{
     auth::{self, Tenant},
 };
 
-/// What dunning does later.
+/// Every job of dunning.
 pub const JOBS: &[JobRunner] = &[
     job_runner::<NoteFailure>(),
     job_runner::<NoteDebtGone>(),
@@ -22,17 +22,17 @@ pub const JOBS: &[JobRunner] = &[
     job_runner::<TakeStep>(),
 ];
 
-/// What dunning looks for.
+/// Every sweep of dunning.
 pub const SWEEPS: &[Sweep] = &[SWEEP_DUE];
 
-/// What dunning hears.
+/// Everything that dunning hears of.
 pub const LISTENERS: &[Listener] = &[LISTENER_PAYMENTS, LISTENER_INVOICES, LISTENER_METHODS];
 
 const SWEPT_MAX: u64 = 500;
 
 /// A payment of an invoice failed.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct NoteFailure {
+pub struct NoteFailure {
     pub invoice: InvoiceId,
 }
 
@@ -50,7 +50,7 @@ impl Job for NoteFailure {
 
 /// An invoice is paid, or not owed any more.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct NoteDebtGone {
+pub struct NoteDebtGone {
     pub invoice: InvoiceId,
 }
 
@@ -68,7 +68,7 @@ impl Job for NoteDebtGone {
 
 /// A customer has a new default payment method.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct NoteMethod {
+pub struct NoteMethod {
     pub customer: CustomerId,
     pub method: PaymentMethodId,
 }
@@ -87,7 +87,7 @@ impl Job for NoteMethod {
 
 /// A step's time has come.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct TakeStep {
+pub struct TakeStep {
     pub dunning: DunningId,
     pub step: i32,
 }

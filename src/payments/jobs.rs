@@ -1,7 +1,7 @@
 //! What payments do behind requests: collect, ask again, give back, and repair what was left behind.
 
 use accrue_core::id::{InvoiceId, PaymentAttemptId, RefundId, TenantId, TestClockId};
-use accrue_platform::{db::Db, gateway::GatewayError, outbox::Event, schedule::Schedule};
+use accrue_platform::{db::Db, gateway::GatewayError, outbox::Event, queue, schedule::Schedule};
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{DatabaseTransaction, DbErr};
@@ -63,7 +63,8 @@ impl Job for CollectPayment {
 
         match begun {
             Begun::Go(errand) => match carry_out(context, &tenant, &errand).await? {
-                Outcome::NotTaken => Err(JobError::Retry(GatewayError::Unavailable.into())),
+                // An outage is nobody's failure: it is waited for, however long it lasts.
+                Outcome::NotTaken => Err(JobError::NotBefore(context.now + queue::backoff(context.runs()))),
                 Outcome::Refused(why) => Err(JobError::GiveUp(GatewayError::Invalid(why).into())),
                 Outcome::Verdict(_) | Outcome::Unknown => Ok(()),
             },

@@ -25,11 +25,7 @@ const NET_TERMS_MAX: u16 = 365;
 
 /// Mounts the endpoints.
 pub fn routes(config: &mut ServiceConfig) {
-    config
-        .service(create_subscription)
-        .service(list_subscriptions)
-        .service(get_subscription)
-        .service(cancel_subscription);
+    config.service(create).service(list).service(get_one).service(cancel);
 }
 
 /// Who shall have which plan.
@@ -123,10 +119,7 @@ impl CreateSubscription {
     ),
 )]
 #[post("/v1/subscriptions")]
-async fn create_subscription(
-    write: Write<resource::Subscriptions>,
-    body: Body<CreateSubscription>,
-) -> Answer {
+async fn create(write: Write<resource::Subscriptions>, body: Body<CreateSubscription>) -> Answer {
     let (customer, plan, wanted) = body.0.read()?;
     let tx = write.begin().await?;
     let made = service::create(&tx, &*write.app.clock, &write.tenant, &customer, &plan, wanted).await?;
@@ -155,7 +148,7 @@ struct SubscriptionFilter {
     ),
 )]
 #[get("/v1/subscriptions")]
-async fn list_subscriptions(
+async fn list(
     read: Read<resource::Subscriptions>,
     filter: Query<SubscriptionFilter>,
     page: Query<PageQuery>,
@@ -177,7 +170,7 @@ async fn list_subscriptions(
     ),
 )]
 #[get("/v1/subscriptions/{id}")]
-async fn get_subscription(read: Read<resource::Subscriptions>, id: Path<String>) -> Answer {
+async fn get_one(read: Read<resource::Subscriptions>, id: Path<String>) -> Answer {
     let found = service::resolve(read.db(), read.tenant_id(), &id).await?;
     read.answer(&service::body(read.db(), &found).await?)
 }
@@ -207,7 +200,7 @@ struct CancelSubscription {
     ),
 )]
 #[post("/v1/subscriptions/{id}/cancel")]
-async fn cancel_subscription(
+async fn cancel(
     write: Write<resource::Subscriptions>,
     id: Path<String>,
     body: Body<CancelSubscription>,

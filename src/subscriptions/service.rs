@@ -1,6 +1,6 @@
 //! The verbs of subscriptions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use accrue_core::{
     calendar::CalendarError,
@@ -298,10 +298,11 @@ pub(super) async fn bodies(
     let mut bodies = Vec::with_capacity(subscriptions.len());
     for subscription in subscriptions {
         let id = subscription.plan_version_id;
-        if !plans.contains_key(&id) {
-            plans.insert(id, catalog::get_plan_version(db, tenant.id, id).await?);
-        }
-        bodies.push(SubscriptionBody::new(subscription, &plans[&id], tenant.livemode));
+        let plan = match plans.entry(id) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(unread) => unread.insert(catalog::get_plan_version(db, tenant.id, id).await?),
+        };
+        bodies.push(SubscriptionBody::new(subscription, plan, tenant.livemode));
     }
     Ok(bodies)
 }
@@ -312,7 +313,7 @@ impl From<CustomerError> for SubscriptionError {
             CustomerError::NotFound(reference) => Self::NoSuchCustomer(reference),
             CustomerError::CurrencyFixed(currency) => Self::CurrencyFixed(currency),
             CustomerError::Database(error) => Self::Database(error),
-            error => Self::Broken(error.into()),
+            error @ CustomerError::ExternalIdTaken(_) => Self::Broken(error.into()),
         }
     }
 }
@@ -322,7 +323,7 @@ impl From<CatalogError> for SubscriptionError {
         match error {
             CatalogError::NotFound { reference, .. } => Self::NoSuchPlan(reference),
             CatalogError::Database(error) => Self::Database(error),
-            error => Self::Broken(error.into()),
+            error @ CatalogError::CodeTaken { .. } => Self::Broken(error.into()),
         }
     }
 }

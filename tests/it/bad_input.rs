@@ -209,7 +209,7 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => fields.iter().for_each(|(name, inner)| go(name.clone(), inner)),
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, inner)| go(index.to_string(), inner))
+            items.iter().enumerate().for_each(|(index, inner)| go(index.to_string(), inner));
         }
         _ => {}
     }

@@ -20,4 +20,5 @@ mod platform;
 mod replicas;
 mod schema;
 mod story;
+mod subscriptions;
 mod webhooks;

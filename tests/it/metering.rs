@@ -20,12 +20,12 @@ async fn world_of_acme(on: Engine) -> Option<World> {
     Some(world)
 }
 
-fn call(event_id: impl ToString, tokens: &Value) -> Value {
+fn call(event_id: impl std::fmt::Display, tokens: &Value) -> Value {
     json!({"event_id": event_id.to_string(), "customer_id": "acme", "event_name": "call",
         "metadata": {"tokens": tokens}})
 }
 
-fn call_at(event_id: impl ToString, at: &str) -> Value {
+fn call_at(event_id: impl std::fmt::Display, at: &str) -> Value {
     json!({"event_id": event_id.to_string(), "customer_id": "acme", "event_name": "call", "timestamp": at})
 }
 

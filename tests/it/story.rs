@@ -180,8 +180,8 @@ async fn check_documents(world: &World, invoice: &Value) {
 
 fn check_webhooks(receiver: &Receiver, secret: &str) {
     let secret: Secret = secret.parse().unwrap();
-    let received = receiver.received();
-    for webhook in &received {
+    let webhooks = receiver.received();
+    for webhook in &webhooks {
         let headers = SignatureHeaders {
             id: Some(&webhook.id),
             timestamp: Some(&webhook.timestamp),
@@ -199,7 +199,7 @@ fn check_webhooks(receiver: &Receiver, secret: &str) {
         assert_eq!(text(&webhook.json()["id"]), webhook.id);
     }
     let mut sequences: Vec<i64> =
-        received.iter().map(|webhook| webhook.json()["sequence"].as_i64().unwrap()).collect();
+        webhooks.iter().map(|webhook| webhook.json()["sequence"].as_i64().unwrap()).collect();
     sequences.sort_unstable();
     let until = sequences.last().copied().unwrap_or_default();
     assert!(

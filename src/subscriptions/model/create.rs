@@ -142,7 +142,7 @@ impl Term {
         }
         let trial_end = match wanted.trial_end.map(micros) {
             None if had_trial || trial_days == 0 => None,
-            None => Some(after_days(start, trial_days, zone).map_err(|error| invalid(&error))?),
+            None => Some(after_days(start, trial_days, zone).map_err(invalid)?),
             Some(end) if end < start || start + years < end => {
                 let detail = format!("lies at most {YEARS_MAX} years after the start, or on it for no trial");
                 return Err(Invalid::new("/trial_end", "out_of_range", detail));
@@ -169,8 +169,7 @@ impl Term {
     fn first_period(self, interval: Interval, alignment: Alignment, zone: Tz) -> Result<Period, Invalid> {
         let grid = Grid::try_new(self.anchor(), interval, alignment, zone);
         // Computed for a trial too: a grid that has no first period shall be refused here and not at the trial's end.
-        let first =
-            grid.and_then(|grid| grid.first_period(self.anchor())).map_err(|error| invalid(&error))?;
+        let first = grid.and_then(|grid| grid.first_period(self.anchor())).map_err(invalid)?;
         let whole = self.trial_end.map_or(first, |end| Period { start: self.start, end });
         Ok(cut(whole, self.end))
     }
@@ -187,7 +186,7 @@ fn after_days(start: DateTime<Utc>, days: u16, zone: Tz) -> Result<DateTime<Utc>
     daily.boundary(i64::from(days))
 }
 
-fn invalid(error: &CalendarError) -> Invalid {
+fn invalid(error: CalendarError) -> Invalid {
     let (pointer, code) = match error {
         CalendarError::NoSuchDay(_) | CalendarError::DayOfMonthNeedsMonths => ("/alignment", "malformed"),
         CalendarError::OutOfRange | CalendarError::EmptyPeriod => ("/start_at", "out_of_range"),

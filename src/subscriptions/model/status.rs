@@ -39,9 +39,10 @@ impl Status {
     pub fn on(self, event: Event) -> Option<Self> {
         match (self, event) {
             (Self::Pending, Event::TrialStarted) => Some(Self::Trialing),
-            (Self::Pending, Event::Started) | (Self::Trialing, Event::TrialEnded) => Some(Self::Active),
             (Self::Active, Event::PaymentFailed) => Some(Self::PastDue),
-            (Self::PastDue, Event::PaymentRecovered) => Some(Self::Active),
+            (Self::Pending, Event::Started)
+            | (Self::Trialing, Event::TrialEnded)
+            | (Self::PastDue, Event::PaymentRecovered) => Some(Self::Active),
             (Self::Pending | Self::Trialing | Self::Active | Self::PastDue, Event::Canceled) => {
                 Some(Self::Canceled)
             }

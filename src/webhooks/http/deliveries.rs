@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(list_deliveries).service(get_delivery).service(retry_delivery);
+    config.service(list).service(get).service(retry);
 }
 
 /// Which deliveries to list.
@@ -57,7 +57,7 @@ impl DeliveryQuery {
     ),
 )]
 #[get("/v1/webhook_deliveries")]
-async fn list_deliveries(
+async fn list(
     read: Read<resource::Webhooks>,
     filter: Query<DeliveryQuery>,
     page: Query<PageQuery>,
@@ -78,7 +78,7 @@ async fn list_deliveries(
     ),
 )]
 #[get("/v1/webhook_deliveries/{id}")]
-async fn get_delivery(read: Read<resource::Webhooks>, id: Path<String>) -> Answer {
+async fn get(read: Read<resource::Webhooks>, id: Path<String>) -> Answer {
     let delivery = service::get_delivery(read.db(), read.tenant_id(), parse(&id)?).await?;
     let attempts = service::attempts_of(read.db(), &delivery).await?;
     read.answer(&DeliveryBody::of(delivery, Some(attempts), read.tenant.livemode))
@@ -96,7 +96,7 @@ async fn get_delivery(read: Read<resource::Webhooks>, id: Path<String>) -> Answe
     ),
 )]
 #[post("/v1/webhook_deliveries/{id}/retry")]
-async fn retry_delivery(write: Write<resource::Webhooks>, id: Path<String>) -> Answer {
+async fn retry(write: Write<resource::Webhooks>, id: Path<String>) -> Answer {
     let (id, tenant) = (parse(&id)?, write.tenant_id());
     let tx = write.begin().await?;
     let delivery = service::get_delivery(&tx, tenant, id).await?;

@@ -29,14 +29,14 @@ const FILTERS_MAX: usize = 100;
 
 pub(super) fn routes(config: &mut ServiceConfig) {
     config
-        .service(create_endpoint)
-        .service(list_endpoints)
-        .service(get_endpoint)
-        .service(update_endpoint)
-        .service(delete_endpoint)
+        .service(create)
+        .service(list)
+        .service(get)
+        .service(update)
+        .service(remove)
         .service(rotate_secret)
-        .service(test_endpoint)
-        .service(replay_to_endpoint);
+        .service(test)
+        .service(replay);
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -130,7 +130,7 @@ fn read_secret(check: &mut Check, secret: &str) -> Option<Secret> {
     ),
 )]
 #[post("/v1/webhook_endpoints")]
-async fn create_endpoint(write: Write<resource::Webhooks>, body: Body<CreateWebhookEndpoint>) -> Answer {
+async fn create(write: Write<resource::Webhooks>, body: Body<CreateWebhookEndpoint>) -> Answer {
     let new = body.0.read(&write.app.egress)?;
 
     let tx = write.begin().await?;
@@ -150,7 +150,7 @@ async fn create_endpoint(write: Write<resource::Webhooks>, body: Body<CreateWebh
     ),
 )]
 #[get("/v1/webhook_endpoints")]
-async fn list_endpoints(read: Read<resource::Webhooks>, page: Query<PageQuery>) -> Answer {
+async fn list(read: Read<resource::Webhooks>, page: Query<PageQuery>) -> Answer {
     let endpoints = service::list_endpoints(read.db(), read.tenant_id(), &page.0).await?;
     let body = |endpoint| EndpointBody::of(&endpoint, read.tenant.livemode);
     read.answer(&Page::of(&page.0, URL, endpoints, body))
@@ -166,7 +166,7 @@ async fn list_endpoints(read: Read<resource::Webhooks>, page: Query<PageQuery>) 
     ),
 )]
 #[get("/v1/webhook_endpoints/{id}")]
-async fn get_endpoint(read: Read<resource::Webhooks>, id: Path<String>) -> Answer {
+async fn get(read: Read<resource::Webhooks>, id: Path<String>) -> Answer {
     let endpoint = service::get_endpoint(read.db(), read.tenant_id(), parse(&id)?).await?;
     read.answer(&EndpointBody::of(&endpoint, read.tenant.livemode))
 }
@@ -182,7 +182,7 @@ async fn get_endpoint(read: Read<resource::Webhooks>, id: Path<String>) -> Answe
     ),
 )]
 #[patch("/v1/webhook_endpoints/{id}")]
-async fn update_endpoint(
+async fn update(
     write: Write<resource::Webhooks>,
     id: Path<String>,
     body: Body<UpdateWebhookEndpoint>,
@@ -216,7 +216,7 @@ struct DeletedWebhookEndpoint {
     ),
 )]
 #[delete("/v1/webhook_endpoints/{id}")]
-async fn delete_endpoint(write: Write<resource::Webhooks>, id: Path<String>) -> Answer {
+async fn remove(write: Write<resource::Webhooks>, id: Path<String>) -> Answer {
     let id = parse(&id)?;
     let tx = write.begin().await?;
     service::delete_endpoint(&tx, write.app.now(), write.tenant_id(), id).await?;
@@ -271,7 +271,7 @@ struct WebhookTest {
     ),
 )]
 #[post("/v1/webhook_endpoints/{id}/test")]
-async fn test_endpoint(write: Write<resource::Webhooks>, id: Path<String>) -> Answer {
+async fn test(write: Write<resource::Webhooks>, id: Path<String>) -> Answer {
     let (id, now, livemode) = (parse(&id)?, write.app.now(), write.tenant.livemode);
     let endpoint = service::get_endpoint(write.db(), write.tenant_id(), id).await?;
     let event = EventId::new(now);
@@ -321,11 +321,7 @@ struct WebhookReplay {
     ),
 )]
 #[post("/v1/webhook_endpoints/{id}/replay")]
-async fn replay_to_endpoint(
-    write: Write<resource::Webhooks>,
-    id: Path<String>,
-    body: Body<ReplayWebhooks>,
-) -> Answer {
+async fn replay(write: Write<resource::Webhooks>, id: Path<String>, body: Body<ReplayWebhooks>) -> Answer {
     let (id, since) = (parse(&id)?, body.0.since);
     let tx = write.begin().await?;
     service::start_replay(&tx, write.app.now(), write.tenant_id(), id, since).await?;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(list_events).service(get_event);
+    config.service(list).service(get);
 }
 
 /// Which events to list.
@@ -43,11 +43,7 @@ struct EventQuery {
     ),
 )]
 #[get("/v1/events")]
-async fn list_events(
-    read: Read<resource::Webhooks>,
-    filter: Query<EventQuery>,
-    page: Query<PageQuery>,
-) -> Answer {
+async fn list(read: Read<resource::Webhooks>, filter: Query<EventQuery>, page: Query<PageQuery>) -> Answer {
     let EventQuery { kind, customer, object } = filter.0;
     let customer = match customer {
         Some(reference) => Some(find_customer(&read, &reference).await?),
@@ -80,7 +76,7 @@ async fn find_customer(
     ),
 )]
 #[get("/v1/events/{id}")]
-async fn get_event(read: Read<resource::Webhooks>, id: Path<String>) -> Answer {
+async fn get(read: Read<resource::Webhooks>, id: Path<String>) -> Answer {
     let not_found = || Problem::not_found("event");
     let id = id.parse().map_err(|_| not_found())?;
     let event = outbox::find(read.db(), read.tenant_id(), id).await?.ok_or_else(not_found)?;

@@ -47,12 +47,12 @@ async fn admin() -> DatabaseConnection {
 async fn clone_of_template() -> String {
     static TEMPLATE: OnceCell<String> = OnceCell::const_new();
     static COUNT: AtomicU32 = AtomicU32::new(0);
+    // Cloning locks the template: tests that start together take turns.
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
     let template = TEMPLATE.get_or_init(make_template).await;
     let name = format!("{template}_{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let admin = admin().await;
-    // Cloning locks the template: tests that start together take turns.
-    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let turn = TURN.lock().await;
     admin.execute_unprepared(&format!("create database {name} template {template}")).await.unwrap();
     drop(turn);

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{Engine, Reply, database, install_tls};
 
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// Everything that outlives a process: its database, its files, its key.
 pub struct Installation {
