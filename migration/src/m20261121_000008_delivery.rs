@@ -99,7 +99,8 @@ create table emails (
     primary key (tenant_id, id),
     unique (tenant_id, event_id, kind),
     foreign key (tenant_id, customer_id) references customers (tenant_id, id),
-    foreign key (tenant_id, event_id) references events (tenant_id, id)
+    foreign key (tenant_id, event_id) references events (tenant_id, id),
+    check ((status = 'sent') = (sent_at is not null))
 );
 
 create index emails_by_customer on emails (tenant_id, customer_id, id);

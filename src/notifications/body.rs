@@ -1,14 +1,17 @@
-//! A mail as the API shows it.
+//! An email as the API shows it. Its text is not kept: the event it is about is.
 
 use accrue_core::id::{CustomerId, EmailId, EventId};
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::store::{Email, EmailStatus};
+use super::{
+    model::{Email, EmailStatus},
+    render::Kind,
+};
 
-/// A mail to a customer.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+/// An email to a customer.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Email)]
 pub(super) struct EmailBody {
     id: EmailId,
@@ -16,15 +19,16 @@ pub(super) struct EmailBody {
     object: &'static str,
     livemode: bool,
     customer: CustomerId,
-    /// What it tells of.
+    /// What it is about.
     event: EventId,
-    #[schema(example = "invoice_issued")]
-    kind: String,
+    kind: Kind,
+    #[schema(example = "billing@acme.example")]
     recipient: String,
-    /// Known once it was written.
+    /// Known once it is written.
+    #[schema(example = "Invoice INV-000001 from Example Inc: $102.00")]
     subject: Option<String>,
     status: EmailStatus,
-    /// Why the server refused it.
+    /// Why the mail server refused it, in its own words.
     error: Option<String>,
     sent_at: Option<DateTime<Utc>>,
     metadata: Metadata,
@@ -32,7 +36,7 @@ pub(super) struct EmailBody {
 }
 
 impl EmailBody {
-    pub(super) fn new(email: Email, livemode: bool) -> Self {
+    pub fn new(email: Email, livemode: bool) -> Self {
         let Email {
             tenant_id: _,
             id,

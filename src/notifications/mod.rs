@@ -2,12 +2,14 @@
 //! one event, and a mail never delays or undoes what it tells of.
 
 mod body;
-mod content;
+mod compose;
 mod http;
 mod jobs;
+mod model;
 pub mod render;
 mod service;
 mod store;
+mod told;
 
 pub use http::routes;
 pub use jobs::{JOBS, LISTENERS};

@@ -283,10 +283,27 @@ mod tests {
 
     #[test]
     fn a_final_decline_asks_for_another_method_instead_of_promising_a_try() {
-        let Rendered { html, text, .. } = rendered(&samples::bare(Kind::PaymentFailed));
+        let mut context = samples::bare(Kind::PaymentFailed);
+        let Content::PaymentFailed(failed) = &mut context.content else { panic!("a failure") };
+        failed.method = Some("Visa ending in 4242".to_owned());
+
+        let Rendered { html, text, .. } = rendered(&context);
         for form in [visible(&html), text] {
-            assert!(form.contains("We will not try this payment method again."), "{form}");
+            assert!(form.contains("We will not try this payment method again. Please add another"), "{form}");
             assert!(!form.contains("We will try again"), "{form}");
+        }
+    }
+
+    #[test]
+    fn who_has_no_payment_method_is_asked_for_one() {
+        let mut context = samples::bare(Kind::PaymentFailed);
+        let Content::PaymentFailed(failed) = &mut context.content else { panic!("a failure") };
+        failed.decline = Decline::NoMethod;
+
+        let Rendered { html, text, .. } = rendered(&context);
+        for form in [visible(&html), text] {
+            assert!(form.contains("There is no payment method that we could charge."), "{form}");
+            assert!(form.contains("Please add a payment method, and") && !form.contains("again"), "{form}");
         }
     }
 

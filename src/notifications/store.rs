@@ -1,35 +1,28 @@
-//! Mails in the database: which were written for which event, and what became of them.
+//! Emails in the database.
 
 use accrue_core::id::{CustomerId, EmailId, EventId, TenantId};
 use accrue_platform::page::{PageError, PageQuery};
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, DeriveActiveEnum, EnumIter,
-    entity::prelude::*, sea_query::OnConflict,
+    ConnectionTrait, DatabaseTransaction, DbErr, IntoActiveModel, QuerySelect, QueryTrait, TryInsertResult,
+    entity::prelude::*,
 };
-use serde::Serialize;
 
-/// What became of a mail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, utoipa::ToSchema)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum EmailStatus {
-    Pending,
-    Sent,
-    /// The server refused it for good.
-    Failed,
-}
+use super::{
+    model::{Email, EmailStatus},
+    render::Kind,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "emails")]
-pub struct Model {
+pub(super) struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub tenant_id: TenantId,
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: EmailId,
     pub customer_id: CustomerId,
     pub event_id: EventId,
-    pub kind: String,
+    pub kind: Kind,
     pub recipient: String,
     pub subject: Option<String>,
     pub status: EmailStatus,
@@ -39,35 +32,27 @@ pub struct Model {
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub(super) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
-
-/// A mail as it is remembered.
-pub(super) type Email = Model;
 
 /// Every query starts here, so that none can forget its tenant.
 fn of(tenant: TenantId) -> Select<Entity> {
     Entity::find().filter(Column::TenantId.eq(tenant))
 }
 
-/// Stores a mail to be sent; `false` if one was stored for the event already.
+/// `false` if the event has caused an email of that kind already.
 pub(super) async fn insert(tx: &DatabaseTransaction, email: &Email) -> Result<bool, DbErr> {
-    let row = ActiveModel {
-        tenant_id: Set(email.tenant_id),
-        id: Set(email.id),
-        customer_id: Set(email.customer_id),
-        event_id: Set(email.event_id),
-        kind: Set(email.kind.clone()),
-        recipient: Set(email.recipient.clone()),
-        subject: Set(email.subject.clone()),
-        status: Set(email.status),
-        error: Set(email.error.clone()),
-        created_at: Set(email.created_at),
-        sent_at: Set(email.sent_at),
-    };
-    let once = OnConflict::columns([Column::TenantId, Column::EventId, Column::Kind]).do_nothing().to_owned();
-    Ok(Entity::insert(row).on_conflict(once).exec_without_returning(tx).await? == 1)
+    let row = Model::from(email.clone()).into_active_model();
+    let inserted = Entity::insert(row)
+        .on_conflict_do_nothing_on([Column::TenantId, Column::EventId, Column::Kind])
+        .exec_without_returning(tx)
+        .await?;
+    Ok(matches!(inserted, TryInsertResult::Inserted(1)))
+}
+
+pub(super) async fn save(tx: &DatabaseTransaction, email: &Email) -> Result<(), DbErr> {
+    Model::from(email.clone()).into_active_model().reset_all().update(tx).await.map(drop)
 }
 
 pub(super) async fn find(
@@ -75,25 +60,15 @@ pub(super) async fn find(
     tenant: TenantId,
     id: EmailId,
 ) -> Result<Option<Email>, DbErr> {
-    of(tenant).filter(Column::Id.eq(id)).one(db).await
+    Ok(of(tenant).filter(Column::Id.eq(id)).one(db).await?.map(Into::into))
 }
 
-/// Writes down what became of it.
-pub(super) async fn save_outcome(tx: &DatabaseTransaction, email: &Email) -> Result<(), DbErr> {
-    let outcome = ActiveModel {
-        subject: Set(email.subject.clone()),
-        status: Set(email.status),
-        error: Set(email.error.clone()),
-        sent_at: Set(email.sent_at),
-        ..Default::default()
-    };
-    Entity::update_many()
-        .set(outcome)
-        .filter(Column::TenantId.eq(email.tenant_id))
-        .filter(Column::Id.eq(email.id))
-        .exec(tx)
-        .await
-        .map(drop)
+pub(super) async fn find_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: EmailId,
+) -> Result<Option<Email>, DbErr> {
+    Ok(of(tenant).filter(Column::Id.eq(id)).lock_exclusive().one(tx).await?.map(Into::into))
 }
 
 pub(super) async fn list(
@@ -102,9 +77,69 @@ pub(super) async fn list(
     customer: Option<CustomerId>,
     page: &PageQuery,
 ) -> Result<Vec<Email>, PageError> {
-    let mut select = of(tenant);
-    if let Some(customer) = customer {
-        select = select.filter(Column::CustomerId.eq(customer));
+    let select = of(tenant).apply_if(customer, |select, id| select.filter(Column::CustomerId.eq(id)));
+    let rows = page.fetch::<Entity, EmailId>(select, Column::Id, db).await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+impl From<Model> for Email {
+    fn from(row: Model) -> Self {
+        let Model {
+            tenant_id,
+            id,
+            customer_id,
+            event_id,
+            kind,
+            recipient,
+            subject,
+            status,
+            error,
+            created_at,
+            sent_at,
+        } = row;
+        Self {
+            tenant_id,
+            id,
+            customer_id,
+            event_id,
+            kind,
+            recipient,
+            subject,
+            status,
+            error,
+            created_at,
+            sent_at,
+        }
     }
-    page.fetch::<Entity, EmailId>(select, Column::Id, db).await
+}
+
+impl From<Email> for Model {
+    fn from(email: Email) -> Self {
+        let Email {
+            tenant_id,
+            id,
+            customer_id,
+            event_id,
+            kind,
+            recipient,
+            subject,
+            status,
+            error,
+            created_at,
+            sent_at,
+        } = email;
+        Self {
+            tenant_id,
+            id,
+            customer_id,
+            event_id,
+            kind,
+            recipient,
+            subject,
+            status,
+            error,
+            created_at,
+            sent_at,
+        }
+    }
 }

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 /// A worker waits so long for its turn: an endpoint that answers as it should has ended one by then.
-const PATIENCE: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 static LANES: LazyLock<Mutex<HashMap<WebhookEndpointId, Arc<Lane>>>> = LazyLock::new(Mutex::default);
 

@@ -8,13 +8,13 @@ use accrue_platform::{
     secrets::Vault,
     signature::Secret,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use secrecy::ExposeSecret;
 
 use super::{
     events,
-    jobs::Deliver,
+    jobs::{Deliver, Replay},
     model::{
         Attempt, Delivery, DeliveryStatus, ENDPOINTS_MAX, Endpoint, Filter, IllegalTransition, ROTATION,
         Verdict,
@@ -210,6 +210,22 @@ async fn start_delivery(
     Ok(inserted)
 }
 
+/// Has an endpoint told of everything since then that it has not taken. `now` is the wall clock's.
+pub(super) async fn start_replay(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: TenantId,
+    id: WebhookEndpointId,
+    since: DateTime<Utc>,
+) -> Result<(), WebhookError> {
+    if !get_endpoint_for_update(tx, tenant, id).await?.is_enabled() {
+        return Err(WebhookError::Disabled(id));
+    }
+    // Before those of everything that happened from then on.
+    let after = EventId::new(since.checked_sub_signed(TimeDelta::milliseconds(1)).unwrap_or(since));
+    Ok(Replay { endpoint: id, after }.enqueue(tx, tenant, now).await?)
+}
+
 /// Has an endpoint told again of an event that it never took, or that it was never told of.
 pub(super) async fn replay(
     tx: &DatabaseTransaction,
@@ -367,9 +383,4 @@ async fn start_retry(
     delivery.retry(now)?;
     store::save_delivery(tx, delivery).await?;
     Ok(Deliver::next(delivery).enqueue_now(tx, delivery, now, test_clock).await?)
-}
-
-/// The identifier before those of everything that happened from `since` on.
-pub(super) fn before(since: DateTime<Utc>) -> EventId {
-    EventId::new(since - chrono::TimeDelta::milliseconds(1))
 }

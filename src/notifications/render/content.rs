@@ -2,13 +2,28 @@
 
 use std::fmt;
 
+use sea_orm::{DeriveActiveEnum, EnumIter};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::written::{Amount, Color, Day, Link};
 
 /// What an email is about. Stored and shown in snake case: `payment_failed`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    EnumIter,
+    DeriveActiveEnum,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
+#[schema(as = EmailKind)]
 pub enum Kind {
     InvoiceIssued,
     PaymentReceipt,
@@ -136,6 +151,8 @@ pub enum Decline {
     MethodClosed,
     MandateRevoked,
     BankUnavailable,
+    /// There was nothing to charge.
+    NoMethod,
     /// The bank gave no reason, or one that we keep to ourselves.
     Unexplained,
 }
@@ -198,6 +215,7 @@ pub struct PaymentRecovered {
     pub method: Option<String>,
     pub access_restored: bool,
     pub invoice_url: Option<Link>,
+    pub pdf_attached: bool,
 }
 
 impl Kind {
@@ -259,6 +277,7 @@ impl fmt::Display for Decline {
             Self::MethodClosed => "The card or account is no longer active.",
             Self::MandateRevoked => "The permission to debit the account is no longer valid.",
             Self::BankUnavailable => "The bank could not be reached.",
+            Self::NoMethod => "There is no payment method that we could charge.",
             Self::Unexplained => "The bank declined the payment; it can tell you why.",
         })
     }

@@ -120,6 +120,7 @@ fn with_texts_of(kind: Kind, method: &str, plan_name: &str, number: &str, descri
             method,
             access_restored: true,
             invoice_url: link(),
+            pdf_attached: true,
         }),
     })
 }
@@ -159,7 +160,8 @@ pub(crate) fn bare(kind: Kind) -> Context {
             (restricted.invoice_number, restricted.suspended, restricted.pay_url) = (None, true, None);
         }
         Content::PaymentRecovered(recovered) => {
-            (recovered.method, recovered.access_restored, recovered.invoice_url) = (None, false, None);
+            (recovered.method, recovered.access_restored) = (None, false);
+            (recovered.invoice_url, recovered.pdf_attached) = (None, false);
         }
     }
     context

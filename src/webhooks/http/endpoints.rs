@@ -18,10 +18,9 @@ use crate::{
     auth::{Answer, Read, Write, resource},
     webhooks::{
         body::{AttemptBody, EndpointBody, EventBody},
-        jobs::Replay,
         model::{Filter, Verdict},
         send,
-        service::{self, EndpointChange, NewEndpoint, WebhookError},
+        service::{self, EndpointChange, NewEndpoint},
     },
 };
 
@@ -325,10 +324,7 @@ struct WebhookReplay {
 async fn replay(write: Write<resource::Webhooks>, id: Path<String>, body: Body<ReplayWebhooks>) -> Answer {
     let (id, since) = (parse(&id)?, body.0.since);
     let tx = write.begin().await?;
-    let endpoint = service::find_enabled_for_update(&tx, write.tenant_id(), id).await?;
-    let endpoint = endpoint.ok_or(WebhookError::NoSuchEndpoint(id))?;
-    let job = Replay { endpoint: id, after: service::before(since) };
-    job.enqueue(&tx, endpoint.tenant_id, write.app.now()).await?;
+    service::start_replay(&tx, write.app.now(), write.tenant_id(), id, since).await?;
     let livemode = write.tenant.livemode;
     let body = WebhookReplay { object: "webhook_replay", livemode, endpoint: id, since };
     write.commit(tx, StatusCode::ACCEPTED, id, &body).await
