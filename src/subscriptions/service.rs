@@ -113,7 +113,8 @@ async fn refuse_second_meter(
     for other in store::not_over_at(tx, made.tenant_id, made.customer_id, made.start_at).await? {
         let theirs = metrics(&catalog::get_plan_version(tx, made.tenant_id, other.plan_version_id).await?);
         if !wanted.is_disjoint(&theirs) {
-            let detail = format!("subscription {} of the customer meters the same usage at that time", other.id);
+            let detail =
+                format!("subscription {} of the customer meters the same usage at that time", other.id);
             return Err(SubscriptionError::Invalid(vec![Invalid::new("/plan", "metric_taken", detail)]));
         }
     }

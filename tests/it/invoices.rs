@@ -487,7 +487,8 @@ async fn two_subscriptions_of_a_customer_cannot_bill_the_same_usage(#[values(Sql
         let prices = json!([{"code": "m", "name": "M", "kind": "usage", "metric": "m",
             "model": {"type": "per_unit", "unit_price": "1"}}]);
         let interval = json!({"unit": "month", "count": 1});
-        let plan = json!({"code": code, "name": code, "currency": "USD", "interval": interval, "prices": prices});
+        let plan =
+            json!({"code": code, "name": code, "currency": "USD", "interval": interval, "prices": prices});
         world.create("/v1/plans", plan).await;
     }
     world.create("/v1/customers", json!({"external_id": "metered", "name": "Metered"})).await;
