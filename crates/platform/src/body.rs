@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_unreadable() {
-        for text in ["{", "{}}", "", "{'a':1}", r#"{"inner":[]} x"#, r#"{"inner":"\ud800"}"#] {
+        for text in ["{", "", "{'a':1}", r#"{"inner":[]} x"#, r#"{"inner":[]}}"#] {
             assert_eq!(parse::<Outer>(text).unwrap_err().kind.status, 400, "{text}");
         }
     }
