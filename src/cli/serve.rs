@@ -13,7 +13,7 @@ use actix_web::{
 };
 use anyhow::Context;
 use utoipa_actix_web::AppExt;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::wire;
 use crate::{
@@ -87,14 +87,15 @@ pub async fn first_start(app: &App) -> anyhow::Result<Option<String>> {
 
 /// Starts to serve on a socket. A process whose role is `worker` serves only health and metrics.
 pub fn start(app: &App, listener: TcpListener) -> std::io::Result<Server> {
-    let document = api::openapi();
-    let (data, worker_only) = (app.clone(), app.config.role == Role::Worker);
+    // One copy for all threads: the document is large.
+    let document = Data::new(api::openapi());
+    let (data, worker_only) = (Data::new(app.clone()), app.config.role == Role::Worker);
     let server = HttpServer::new(move || {
         let (actix, _) = ActixApp::new()
             .wrap(Compress::default())
             .wrap(from_fn(request::middleware))
-            .app_data(Data::new(data.clone()))
-            .app_data(Data::new(document.clone()))
+            .app_data(data.clone())
+            .app_data(document.clone())
             .app_data(PathConfig::default().error_handler(|error, _| {
                 let problem = Problem::new(&problem::UNREADABLE, format!("the address: {error}"));
                 let answer = problem.error_response();
@@ -104,7 +105,7 @@ pub fn start(app: &App, listener: TcpListener) -> std::io::Result<Server> {
             .configure(if worker_only { system::routes } else { api::routes })
             .split_for_parts();
         actix
-            .service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", document.clone()))
+            .service(SwaggerUi::new("/docs/{_:.*}").config(Config::from("/openapi.json")))
             .service(web::redirect("/docs", "/docs/"))
             .default_service(web::to(system::not_routed))
     });

@@ -26,7 +26,7 @@ const LEADERLESS_MAX: TimeDelta = TimeDelta::seconds(30);
 /// Mounts the endpoints.
 pub fn routes(config: &mut ServiceConfig) {
     LazyLock::force(&METRICS);
-    config.service(healthz).service(readyz).service(metrics).service(problem_page);
+    config.service(healthz).service(readyz).service(metrics).service(problem_page).service(openapi);
 }
 
 static METRICS: LazyLock<Option<PrometheusHandle>> = LazyLock::new(telemetry::init_metrics);
@@ -138,6 +138,16 @@ async fn problem_page(code: Path<String>) -> HttpResponse {
         .replace("{help}", help)
         .replace("{all}", &all);
     HttpResponse::build(status).content_type("text/html; charset=utf-8").body(page)
+}
+
+/// The OpenAPI document.
+#[utoipa::path(
+    tag = "system",
+    responses((status = 200, description = "What this service can be asked, as OpenAPI 3.1", body = Object)),
+)]
+#[get("/openapi.json")]
+async fn openapi(document: Data<OpenApi>) -> HttpResponse {
+    HttpResponse::Ok().json(document.get_ref())
 }
 
 /// Where there is no route: 405 if the address exists for another method, 404 otherwise.
