@@ -2,7 +2,7 @@
 
 use accrue_core::id::TestClockId;
 use accrue_platform::{
-    body::{Body, Query},
+    body::{Body, Change, Query},
     check::{Check, Metadata},
     page::{Page, PageQuery},
     problem::{self, Problem, ProblemBody},
@@ -112,41 +112,57 @@ fn check_address(check: &mut Check, address: &Address) {
     }
 }
 
-/// What to change; what is not named stays.
+/// What to change. What is not named stays; null clears what may be empty.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UpdateCustomer {
-    external_id: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    external_id: Change<String>,
     name: Option<String>,
-    email: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    email: Change<String>,
+    /// Can be set as long as it is not.
     currency: Option<String>,
-    timezone: Option<String>,
-    locale: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    timezone: Change<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    locale: Change<String>,
     address: Option<Address>,
-    tax_number: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    tax_number: Change<String>,
     metadata: Option<Metadata>,
 }
 
 impl UpdateCustomer {
     fn check(self) -> Result<impl FnOnce(&mut Customer), Problem> {
         let mut check = Check::new();
-        check.optional_code("/external_id", self.external_id.as_deref());
+        check.optional_code("/external_id", self.external_id.value().map(String::as_str));
         check.optional_text("/name", self.name.as_deref(), 200);
-        check_contact(&mut check, self.email.as_deref(), self.timezone.as_deref(), self.locale.as_deref());
+        check_contact(
+            &mut check,
+            self.email.value().map(String::as_str),
+            self.timezone.value().map(String::as_str),
+            self.locale.value().map(String::as_str),
+        );
         self.address.iter().for_each(|address| check_address(&mut check, address));
-        check.optional_text("/tax_number", self.tax_number.as_deref(), 50);
+        check.optional_text("/tax_number", self.tax_number.value().map(String::as_str), 50);
         self.metadata.iter().for_each(|metadata| check.metadata("/metadata", metadata));
         let currency = self.currency.as_deref().and_then(|code| check.currency("/currency", code));
         check.finish()?;
         Ok(move |customer: &mut Customer| {
-            customer.external_id = self.external_id.or(customer.external_id.take());
+            self.external_id.apply(&mut customer.external_id);
             customer.name = self.name.unwrap_or_else(|| customer.name.clone());
-            customer.email = self.email.or(customer.email.take());
+            self.email.apply(&mut customer.email);
             customer.currency = currency.or(customer.currency);
-            customer.timezone = self.timezone.or(customer.timezone.take());
-            customer.locale = self.locale.or(customer.locale.take());
+            self.timezone.apply(&mut customer.timezone);
+            self.locale.apply(&mut customer.locale);
             customer.address = self.address.unwrap_or_else(|| customer.address.clone());
-            customer.tax_number = self.tax_number.or(customer.tax_number.take());
+            self.tax_number.apply(&mut customer.tax_number);
             customer.metadata = self.metadata.unwrap_or_else(|| customer.metadata.clone());
         })
     }

@@ -1,11 +1,11 @@
 //! The verbs of subscriptions.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use accrue_core::{
     calendar::CalendarError,
     clock::Clock,
-    id::{CustomerId, PlanVersionId, SubscriptionId, TenantId, TestClockId},
+    id::{CustomerId, MetricId, PlanVersionId, SubscriptionId, TenantId, TestClockId},
     invalid::Invalid,
     money::Currency,
 };
@@ -89,6 +89,7 @@ pub async fn create(
 
     let made = Subscription::try_new(now, tenant, &customer, &plan, wanted, had_trial)
         .map_err(SubscriptionError::Invalid)?;
+    refuse_second_meter(tx, &made, &plan).await?;
     store::insert(tx, &made, made.trial_notice_at(now)).await.map_err(|error| match &made.external_id {
         Some(taken) if is_unique_violation(&error) => SubscriptionError::ExternalIdTaken(taken.clone()),
         _ => error.into(),
@@ -96,6 +97,28 @@ pub async fn create(
     let body = SubscriptionBody::new(&made, &plan, tenant.livemode);
     events::created(tx, now, tenant.id, &body).await?;
     Ok(made)
+}
+
+/// Usage belongs to one subscription (RULES 16), and an event does not say which: of a customer's
+/// subscriptions only one at a time may price a metric, or its events would be billed twice.
+async fn refuse_second_meter(
+    tx: &DatabaseTransaction,
+    made: &Subscription,
+    plan: &PlanVersion,
+) -> Result<(), SubscriptionError> {
+    let metrics = |plan: &PlanVersion| -> HashSet<MetricId> {
+        plan.prices.iter().filter_map(|price| price.metric_id).collect()
+    };
+    let wanted = metrics(plan);
+    for other in store::not_over_at(tx, made.tenant_id, made.customer_id, made.start_at).await? {
+        let theirs = metrics(&catalog::get_plan_version(tx, made.tenant_id, other.plan_version_id).await?);
+        if !wanted.is_disjoint(&theirs) {
+            let detail =
+                format!("subscription {} of the customer meters the same usage at that time", other.id);
+            return Err(SubscriptionError::Invalid(vec![Invalid::new("/plan", "metric_taken", detail)]));
+        }
+    }
+    Ok(())
 }
 
 /// Ends a subscription on request, by its identifier or the tenant's own name for it. Canceling twice is the

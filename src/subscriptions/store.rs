@@ -216,6 +216,23 @@ pub(super) async fn running_of_customer(
     models(rows)
 }
 
+/// A customer's subscriptions that were not over at an instant, the oldest first.
+pub(super) async fn not_over_at(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customer: CustomerId,
+    at: DateTime<Utc>,
+) -> Result<Vec<Subscription>, DbErr> {
+    let rows = of(tenant)
+        .filter(Column::CustomerId.eq(customer))
+        .filter(Column::EndedAt.is_null().or(Column::EndedAt.gt(at)))
+        .filter(Column::CancelAt.is_null().or(Column::CancelAt.gt(at)))
+        .order_by_asc(Column::Id)
+        .all(db)
+        .await?;
+    models(rows)
+}
+
 /// Has the customer a trial of the plan, or had one that began?
 pub(super) async fn had_trial(
     db: &impl ConnectionTrait,

@@ -129,4 +129,7 @@ async fn a_change_keeps_what_it_does_not_name(#[values(Sqlite, Postgres)] on: En
     assert_eq!(changed["name"], "Acme Inc");
     assert_eq!(changed["email"], "a@acme.example");
     assert_eq!(changed["metadata"], json!({"k": "v"}));
+
+    let cleared = world.send("PATCH", &path, &json!({"email": null})).await.expect(200);
+    assert_eq!((&cleared["email"], &cleared["name"]), (&json!(null), &json!("Acme Inc")));
 }

@@ -475,3 +475,30 @@ async fn another_tenants_invoice_cannot_be_told_from_one_that_does_not_exist(
     }
     assert_eq!(invoices(&world).await[0]["status"], "open");
 }
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn two_subscriptions_of_a_customer_cannot_bill_the_same_usage(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    world
+        .create("/v1/metrics", json!({"code": "m", "name": "M", "event_name": "m", "aggregation": "count"}))
+        .await;
+    for code in ["one", "other"] {
+        let prices = json!([{"code": "m", "name": "M", "kind": "usage", "metric": "m",
+            "model": {"type": "per_unit", "unit_price": "1"}}]);
+        let interval = json!({"unit": "month", "count": 1});
+        let plan =
+            json!({"code": code, "name": code, "currency": "USD", "interval": interval, "prices": prices});
+        world.create("/v1/plans", plan).await;
+    }
+    world.create("/v1/customers", json!({"external_id": "metered", "name": "Metered"})).await;
+    let first = world.create("/v1/subscriptions", json!({"customer": "metered", "plan": "one"})).await;
+
+    let second =
+        world.send("POST", "/v1/subscriptions", &json!({"customer": "metered", "plan": "other"})).await;
+    assert_eq!((second.status, second.errors()), (422, vec!["/plan metric_taken".to_owned()]));
+
+    let cancel = format!("/v1/subscriptions/{}/cancel", text(&first["id"]));
+    world.post(&cancel, json!({"when": "now"})).await;
+    world.create("/v1/subscriptions", json!({"customer": "metered", "plan": "other"})).await;
+}

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use accrue_core::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::support::{Engine::Postgres, process::Installation, process::Process, text};
@@ -33,9 +34,7 @@ async fn two_processes_share_the_work_and_do_none_of_it_twice() {
     .await;
 
     // Back-dated by two whole periods: three invoices each are due at once, by the real time.
-    let start = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::UNIX_EPOCH)
-        + chrono::TimeDelta::seconds(i64::try_from(unix_seconds()).unwrap())
-        - chrono::TimeDelta::days(65);
+    let start = SystemClock.now() - chrono::TimeDelta::days(65);
     for number in 0..SUBSCRIPTIONS {
         let process = if number % 2 == 0 { &one } else { &other };
         let name = format!("customer-{number}");
@@ -70,9 +69,4 @@ async fn two_processes_share_the_work_and_do_none_of_it_twice() {
     let done = (jobs_done(&home, &one).await, jobs_done(&home, &other).await);
     assert!(done.0 > 0 && done.1 > 0, "both work: {done:?}");
     home.run(&["verify"]);
-}
-
-#[expect(clippy::disallowed_methods, reason = "these processes live by the machine's time")]
-fn unix_seconds() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }

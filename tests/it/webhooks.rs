@@ -39,7 +39,8 @@ fn address(endpoint: &Value) -> String {
 /// Is the last webhook signed with this secret, at `now`?
 fn check(receiver: &Receiver, secret: &str, now: DateTime<Utc>) -> Result<(), SignatureError> {
     let secret: Secret = secret.parse().unwrap();
-    let webhook = receiver.received().pop().expect("one came");
+    let webhooks = receiver.received();
+    let webhook = webhooks.last().expect("one came");
     let headers = SignatureHeaders {
         id: Some(&webhook.id),
         timestamp: Some(&webhook.timestamp),

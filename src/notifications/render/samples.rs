@@ -52,18 +52,7 @@ fn with_texts_of(kind: Kind, method: &str, plan_name: &str, number: &str, descri
             amount_due: euros(123_450),
             due_on: february(14),
             settlement,
-            lines: vec![
-                Line {
-                    description: format!("{plan_name} plan"),
-                    detail: Some("February 2026".to_owned()),
-                    amount: euros(8_900),
-                },
-                Line {
-                    description: description.to_owned(),
-                    detail: Some("249,100 × €0.005, 1–31 January 2026".to_owned()),
-                    amount: euros(124_550),
-                },
-            ],
+            lines: lines(&plan_name, description),
             invoice_url: link(),
             pdf_attached: true,
         }),
@@ -76,16 +65,7 @@ fn with_texts_of(kind: Kind, method: &str, plan_name: &str, number: &str, descri
             invoice_url: link(),
             pdf_attached: true,
         }),
-        Kind::PaymentFailed => Content::PaymentFailed(PaymentFailed {
-            invoice_number: number,
-            amount: euros(123_450),
-            method,
-            attempt: 2,
-            decline: Decline::InsufficientFunds,
-            next_try_on: Some(february(4)),
-            access_ends_on: Some(february(14)),
-            update_url: link(),
-        }),
+        Kind::PaymentFailed => Content::PaymentFailed(payment_failed(number, method, link())),
         Kind::ActionRequired => Content::ActionRequired(ActionRequired {
             invoice_number: number,
             amount: euros(123_450),
@@ -123,6 +103,34 @@ fn with_texts_of(kind: Kind, method: &str, plan_name: &str, number: &str, descri
             pdf_attached: true,
         }),
     })
+}
+
+fn payment_failed(number: String, method: Option<String>, link: Option<Link>) -> PaymentFailed {
+    PaymentFailed {
+        invoice_number: number,
+        amount: euros(123_450),
+        method,
+        attempt: 2,
+        decline: Decline::InsufficientFunds,
+        next_try_on: Some(february(4)),
+        access_ends_on: Some(february(14)),
+        update_url: link,
+    }
+}
+
+fn lines(plan_name: &str, description: &str) -> Vec<Line> {
+    vec![
+        Line {
+            description: format!("{plan_name} plan"),
+            detail: Some("February 2026".to_owned()),
+            amount: euros(8_900),
+        },
+        Line {
+            description: description.to_owned(),
+            detail: Some("249,100 × €0.005, 1–31 January 2026".to_owned()),
+            amount: euros(124_550),
+        },
+    ]
 }
 
 /// With no optional fact, and the other branch of every choice.

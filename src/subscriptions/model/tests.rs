@@ -377,6 +377,25 @@ fn what_is_canceled_before_its_start_is_never_billed() {
 }
 
 #[test]
+fn what_is_canceled_at_the_instant_of_its_start_before_its_first_turn_is_never_billed() {
+    let mut subscription = subscribed("2026-01-15", 0, wanted());
+    assert_eq!(cancel(&mut subscription, "2026-01-15", CancelWhen::Now), Outcome::Changed);
+    assert_eq!(subscription.status, Status::Canceled);
+    assert_eq!(turns_until(&mut subscription, at("2030-01-01")), []);
+}
+
+#[test]
+fn canceling_never_puts_off_an_end_that_was_set() {
+    for when in [CancelWhen::Now, CancelWhen::PeriodEnd] {
+        let ending = Wanted { ends_at: Some(at("2026-02-25")), ..wanted() };
+        let mut late = subscribed("2026-01-15", 0, ending);
+        assert_eq!(cancel(&mut late, "2026-03-01", when), Outcome::Changed);
+        let turns = turns_until(&mut late, at("2026-06-01"));
+        assert_eq!((turns.last().unwrap().at, late.ended_at), (at("2026-02-25"), Some(at("2026-02-25"))));
+    }
+}
+
+#[test]
 fn an_end_that_was_set_cuts_the_period_it_falls_into() {
     let ending = Wanted { ends_at: Some(at("2026-02-25")), ..wanted() };
     let mut subscription = subscribed("2026-01-15", 0, ending);
