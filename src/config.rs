@@ -56,6 +56,7 @@ pub const SETTINGS: &[Setting] = &[
         "the sandbox gateway's own ledger; beside the SQLite file, or `sandbox-gateway.db`, unless given",
     ),
     setting("gateway_timeout_ms", "20000", "how long a gateway may take before its answer counts as unknown"),
+    setting("http_workers", "2", "threads that answer requests"),
     setting("workers", "8", "jobs that run at once in this process"),
     setting("job_lease_ms", "30000", "how long a dead worker's job waits before another takes it"),
     setting(
@@ -88,6 +89,7 @@ pub struct Config {
     pub webhook_allow: Vec<IpNet>,
     pub sandbox_gateway_file: PathBuf,
     pub gateway_timeout: Duration,
+    pub http_workers: usize,
     pub workers: usize,
     job_lease: Duration,
     pub log: String,
@@ -117,6 +119,9 @@ impl Config {
         let mut read = Reader { values: &values, mistakes: Vec::new() };
         let config = read.config();
         if read.mistakes.is_empty() {
+            values.insert("database_url", config.database.url.clone());
+            values.insert("public_url", config.public_url.clone());
+            values.insert("sandbox_gateway_file", config.sandbox_gateway_file.display().to_string());
             return Ok(Self { values, ..config });
         }
         Err(Mistakes(read.mistakes))
@@ -131,10 +136,23 @@ impl Config {
         let mut text = String::new();
         for setting in SETTINGS {
             let value = &self.values[setting.name];
-            let shown = if setting.secret && !value.is_empty() { "********" } else { value };
+            let shown = if setting.secret { mask(value) } else { value.clone() };
             writeln!(text, "{} = {shown:?}", setting.name).expect("a string takes it");
         }
         text
+    }
+}
+
+/// Hides a secret; of an address only the password.
+fn mask(value: &str) -> String {
+    match url::Url::parse(value) {
+        _ if value.is_empty() => String::new(),
+        _ if value.starts_with("sqlite://") => value.to_owned(),
+        Ok(mut address) if address.has_host() => {
+            let hidden = address.password().is_none() || address.set_password(Some("********")).is_ok();
+            if hidden { address.to_string() } else { "********".to_owned() }
+        }
+        _ => "********".to_owned(),
     }
 }
 
@@ -168,6 +186,7 @@ impl Reader<'_> {
                 .text("sandbox_gateway_file")
                 .map_or_else(|| beside(&url), PathBuf::from),
             gateway_timeout: self.millis("gateway_timeout_ms"),
+            http_workers: self.parse::<usize>("http_workers", "a number from 1 on", 2).max(1),
             workers: self.parse::<usize>("workers", "a number from 1 on", 8).max(1),
             job_lease: self.millis("job_lease_ms"),
             log: self.text("log").unwrap_or_default(),
@@ -351,6 +370,8 @@ mod tests {
     fn secrets_are_masked() {
         let config = with(&[("smtp_url", "smtp://user:hunter2@host")]).unwrap();
         assert!(!config.masked().contains("hunter2"));
-        assert!(config.masked().contains("smtp_url = \"********\""));
+        assert!(config.masked().contains("smtp_url = \"smtp://user:********@host\""));
+        assert!(config.masked().contains("database_url = \"sqlite://accrue.db\""));
+        assert_eq!(mask(&"5".repeat(64)), "********");
     }
 }

@@ -169,7 +169,7 @@ pub(super) async fn named(
     })
 }
 
-#[instrument(skip_all, fields(tenant.id = %tenant.id), err(Debug))]
+#[instrument(skip_all, fields(tenant.id = %tenant.id))]
 pub(super) async fn create_metric(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
@@ -192,7 +192,7 @@ pub(super) async fn create_metric(
     Ok(metric)
 }
 
-#[instrument(skip_all, fields(tenant.id = %tenant.id), err(Debug))]
+#[instrument(skip_all, fields(tenant.id = %tenant.id))]
 pub(super) async fn create_feature(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
@@ -215,7 +215,7 @@ pub(super) async fn create_feature(
 }
 
 /// If it is to be the default, the former default no longer is.
-#[instrument(skip_all, fields(tenant.id = %tenant.id), err(Debug))]
+#[instrument(skip_all, fields(tenant.id = %tenant.id))]
 pub(super) async fn create_tax(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
@@ -241,7 +241,7 @@ pub(super) async fn create_tax(
 }
 
 /// A rate is never changed: invoices name the tax that they were made with.
-#[instrument(skip_all, fields(tenant.id = %tenant.id), err(Debug))]
+#[instrument(skip_all, fields(tenant.id = %tenant.id))]
 pub(super) async fn update_tax(
     tx: &DatabaseTransaction,
     tenant: &Tenant,
@@ -261,7 +261,7 @@ pub(super) async fn update_tax(
 }
 
 /// Makes a plan with its first version.
-#[instrument(skip_all, fields(tenant.id = %tenant.id), err(Debug))]
+#[instrument(skip_all, fields(tenant.id = %tenant.id))]
 pub(super) async fn create_plan(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
@@ -292,7 +292,7 @@ pub(super) async fn create_plan(
 }
 
 /// Changes what all versions share. A change that changes nothing is not told.
-#[instrument(skip_all, fields(tenant.id = %tenant.id), err(Debug))]
+#[instrument(skip_all, fields(tenant.id = %tenant.id))]
 pub(super) async fn update_plan(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
@@ -312,7 +312,7 @@ pub(super) async fn update_plan(
 }
 
 /// Makes the next version of a plan. Subscriptions stay on theirs.
-#[instrument(skip_all, fields(tenant.id = %tenant.id), err(Debug))]
+#[instrument(skip_all, fields(tenant.id = %tenant.id))]
 pub(super) async fn create_plan_version(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,

@@ -21,7 +21,7 @@ use crate::{
     app::{App, start_workers},
     auth::{self, KeyKind, Mode, NewKey},
     config::Role,
-    system,
+    system::{self, Addresses},
 };
 
 /// Requests get this long to end after a signal, jobs the rest of 25 seconds.
@@ -66,6 +66,8 @@ impl Serve {
         if let Some(workers) = workers {
             workers.stop(DRAIN_JOBS).await;
         }
+        // SQLite then writes its log back: the file alone holds everything.
+        app.db.close().await?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -87,15 +89,14 @@ pub async fn first_start(app: &App) -> anyhow::Result<Option<String>> {
 
 /// Starts to serve on a socket. A process whose role is `worker` serves only health and metrics.
 pub fn start(app: &App, listener: TcpListener) -> std::io::Result<Server> {
-    // One copy for all threads: the document is large.
-    let document = Data::new(api::openapi());
+    let addresses = Data::new(Addresses::of(api::DOCUMENT));
     let (data, worker_only) = (Data::new(app.clone()), app.config.role == Role::Worker);
     let server = HttpServer::new(move || {
         let (actix, _) = ActixApp::new()
             .wrap(Compress::default())
             .wrap(from_fn(request::middleware))
             .app_data(data.clone())
-            .app_data(document.clone())
+            .app_data(addresses.clone())
             .app_data(PathConfig::default().error_handler(|error, _| {
                 let problem = Problem::new(&problem::UNREADABLE, format!("the address: {error}"));
                 let answer = problem.error_response();
@@ -111,6 +112,7 @@ pub fn start(app: &App, listener: TcpListener) -> std::io::Result<Server> {
     });
     let server = server
         .listen(listener)?
+        .workers(app.config.http_workers)
         .shutdown_timeout(DRAIN_REQUESTS_SECONDS)
         .client_request_timeout(Duration::from_secs(10))
         .keep_alive(Duration::from_secs(75))

@@ -30,6 +30,10 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let db = Db::open(&self.settings.load(&[])?.database).await?;
+        anyhow::ensure!(
+            db.pending_migrations().await?.is_empty(),
+            "the schema is not up to date: run `accrue migrate up`"
+        );
         let mut results = Vec::new();
         for tenant in auth::service::all_tenants(db.reader()).await? {
             let findings = findings_of(&db, tenant.id).await?;

@@ -19,6 +19,7 @@ use accrue_platform::{
 };
 use accrue_sandbox_gateway::Sandbox;
 use anyhow::{Context, bail};
+use sea_orm::{ConnectionTrait, DbErr, Statement};
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 
@@ -43,7 +44,7 @@ pub async fn assemble(config: Config, clock: Arc<dyn Clock>, db: Db) -> anyhow::
         queue::release_all(&db, clock.now()).await?;
         accrue_platform::lease::release_all(&db, clock.now()).await?;
     }
-    let vault = Vault::try_new(&secret_key(&config)?)?;
+    let vault = Vault::try_new(&secret_key(&config, &db).await?)?;
     let mailer = match &config.smtp_url {
         Some(url) => Mailer::smtp(url)?,
         None => Mailer::folder(&config.mail_dir),
@@ -68,7 +69,7 @@ pub async fn assemble(config: Config, clock: Arc<dyn Clock>, db: Db) -> anyhow::
 }
 
 /// The key that seals secrets: from the settings, or made once and kept beside the SQLite file.
-fn secret_key(config: &Config) -> anyhow::Result<String> {
+async fn secret_key(config: &Config, db: &Db) -> anyhow::Result<String> {
     if let Some(key) = &config.secret_key {
         return Ok(key.expose_secret().to_owned());
     }
@@ -79,10 +80,24 @@ fn secret_key(config: &Config) -> anyhow::Result<String> {
     if !config.database.url.starts_with("sqlite://") {
         bail!("ACCRUE_SECRET_KEY is required with PostgreSQL");
     }
+    if holds_secrets(db).await? {
+        bail!(
+            "the database holds sealed secrets, but their key is not in {}: put the file back beside the \
+             database, or set ACCRUE_SECRET_KEY",
+            path.display()
+        );
+    }
     let key = Vault::generate_key();
     write_private(&path, &key)
         .with_context(|| format!("cannot keep the secret key in {}", path.display()))?;
     Ok(key)
+}
+
+/// Was anything sealed with a key that a new one could not open?
+async fn holds_secrets(db: &Db) -> Result<bool, DbErr> {
+    let sql = "select 1 from payment_methods union all select 1 from webhook_endpoints limit 1";
+    let statement = Statement::from_string(db.reader().get_database_backend(), sql);
+    Ok(db.reader().query_one_raw(statement).await?.is_some())
 }
 
 fn key_path(database_url: &str) -> PathBuf {

@@ -186,6 +186,7 @@ pub struct Verdict {
 
 /// Why something may be used, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = EntitlementReason)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     Granted,

@@ -82,7 +82,7 @@ pub async fn find(
 
 /// Brings the snapshot up to date with the customer's subscriptions. If that changes it, it gets the next
 /// version, and that is told once, whoever refreshes at the same time.
-#[instrument(skip_all, fields(tenant.id = %tenant, customer.id = %customer), err(Debug))]
+#[instrument(skip_all, fields(tenant.id = %tenant, customer.id = %customer))]
 pub async fn refresh(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,

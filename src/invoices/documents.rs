@@ -45,7 +45,11 @@ pub(super) async fn pdf_of(app: &App, invoice: Invoice) -> Result<Vec<u8>, Docum
         return Ok(content);
     }
     let tenant = service::get_tenant(app.db.reader(), invoice.tenant_id).await?;
-    let content = print(invoice.clone(), tenant.settings.invoice_footer).await?;
+    let margin = Margin {
+        footer: tenant.settings.invoice_footer,
+        notes: (!tenant.livemode).then(|| TEST_NOTE.to_owned()),
+    };
+    let content = print(invoice.clone(), margin).await?;
 
     let tx = app.db.begin().await?;
     store::keep_document(&tx, app.now(), &invoice, (INVOICE_PDF, &state), content.clone()).await?;
@@ -53,25 +57,36 @@ pub(super) async fn pdf_of(app: &App, invoice: Invoice) -> Result<Vec<u8>, Docum
     Ok(content)
 }
 
+/// What is printed around an invoice and is not its own.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Margin {
+    pub(super) footer: Option<String>,
+    pub(super) notes: Option<String>,
+}
+
+/// Printed on every document of test mode, so that none is taken for a real one.
+const TEST_NOTE: &str =
+    "TEST MODE: this document is a rehearsal. Nobody owes anything by it, and nothing was paid.";
+
 /// What of an invoice may still change, and is printed.
 fn state(invoice: &Invoice) -> String {
     format!("{}:{}", invoice.status, invoice.amount_paid)
 }
 
 #[cfg(feature = "documents")]
-async fn print(invoice: Invoice, footer: Option<String>) -> Result<Vec<u8>, DocumentError> {
-    let printed = tokio::task::spawn_blocking(move || render(&invoice, footer)).await;
+async fn print(invoice: Invoice, margin: Margin) -> Result<Vec<u8>, DocumentError> {
+    let printed = tokio::task::spawn_blocking(move || render(&invoice, margin)).await;
     printed.map_err(|error| DocumentError::Print(error.into()))?
 }
 
 /// Prints an invoice. Takes some 25 ms of processor time: call it where blocking is fine.
 #[cfg(feature = "documents")]
-fn render(invoice: &Invoice, footer: Option<String>) -> Result<Vec<u8>, DocumentError> {
-    let document = layout::document(invoice, footer);
+fn render(invoice: &Invoice, margin: Margin) -> Result<Vec<u8>, DocumentError> {
+    let document = layout::document(invoice, margin);
     accrue_documents::invoice_pdf(&document).map_err(|error| DocumentError::Print(error.into()))
 }
 
 #[cfg(not(feature = "documents"))]
-async fn print(_: Invoice, _: Option<String>) -> Result<Vec<u8>, DocumentError> {
+async fn print(_: Invoice, _: Margin) -> Result<Vec<u8>, DocumentError> {
     Err(DocumentError::NotBuiltIn)
 }

@@ -15,9 +15,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use serde::Serialize;
-use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use super::addresses::Addresses;
 use crate::app::App;
 
 /// Longer without a leader, and nothing scheduled would happen.
@@ -146,13 +146,13 @@ async fn problem_page(code: Path<String>) -> HttpResponse {
     responses((status = 200, description = "What this service can be asked, as OpenAPI 3.1", body = Object)),
 )]
 #[get("/openapi.json")]
-async fn openapi(document: Data<OpenApi>) -> HttpResponse {
-    HttpResponse::Ok().json(document.get_ref())
+async fn openapi(addresses: Data<Addresses>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(addresses.document())
 }
 
 /// Where there is no route: 405 if the address exists for another method, 404 otherwise.
-pub async fn not_routed(request: HttpRequest, api: Data<OpenApi>) -> HttpResponse {
-    let allowed = methods_of(&api, request.path());
+pub async fn not_routed(request: HttpRequest, addresses: Data<Addresses>) -> HttpResponse {
+    let allowed = addresses.methods_of(request.path());
     if allowed.is_empty() {
         let detail = format!("there is no address {}; /docs lists those there are", request.path());
         return Problem::new(&problem::NOT_FOUND, detail).error_response();
@@ -164,24 +164,4 @@ pub async fn not_routed(request: HttpRequest, api: Data<OpenApi>) -> HttpRespons
         answer.headers_mut().insert(header::ALLOW, value);
     }
     answer
-}
-
-fn methods_of(api: &OpenApi, path: &str) -> Vec<&'static str> {
-    let fits = |template: &str| {
-        let (mut wanted, mut given) = (template.split('/'), path.split('/'));
-        wanted.by_ref().zip(given.by_ref()).all(|(wanted, given)| wanted.starts_with('{') || wanted == given)
-            && template.split('/').count() == path.split('/').count()
-    };
-    let mut methods = Vec::new();
-    for item in api.paths.paths.iter().filter(|(template, _)| fits(template)).map(|(_, item)| item) {
-        let known = [
-            ("GET", &item.get),
-            ("POST", &item.post),
-            ("PATCH", &item.patch),
-            ("PUT", &item.put),
-            ("DELETE", &item.delete),
-        ];
-        methods.extend(known.iter().filter(|(_, operation)| operation.is_some()).map(|(name, _)| *name));
-    }
-    methods
 }

@@ -67,6 +67,7 @@ impl Demo {
         }
         serving.await??;
         workers.stop(Duration::from_secs(5)).await;
+        app.db.close().await?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -12,13 +12,14 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
+use super::Margin;
 use crate::{
     invoices::model::{Invoice, InvoiceStatus, Line, PartyCopy, TaxRow},
     subscriptions::Collection,
 };
 
 /// Dates are the issuer's, periods are in the zone in which they begin and end.
-pub(super) fn document(invoice: &Invoice, footer: Option<String>) -> printed::Invoice {
+pub(super) fn document(invoice: &Invoice, margin: Margin) -> printed::Invoice {
     let zone = zone(&invoice.issuer);
     let on = |at: DateTime<Utc>| local_date(at, zone);
     let paper = Paper {
@@ -54,8 +55,8 @@ pub(super) fn document(invoice: &Invoice, footer: Option<String>) -> printed::In
         amount_due: invoice.amount_due().to_string(),
         payment_instructions: None,
         payment_url: None,
-        notes: None,
-        footer,
+        notes: margin.notes,
+        footer: margin.footer,
     }
 }
 
@@ -244,7 +245,7 @@ mod tests {
     fn a_period_is_printed_with_its_last_day_in_the_zone_it_ends_in() {
         let mut invoice = open_invoice("119.00");
         assert_eq!(
-            document(&invoice, None).period,
+            document(&invoice, Margin::default()).period,
             Some(printed::Period {
                 first_on: "2026-01-01".parse().unwrap(),
                 last_on: "2026-01-31".parse().unwrap(),
@@ -256,7 +257,7 @@ mod tests {
             start: at("2026-03-01T05:00:00Z"),
             end: at("2026-04-01T04:00:00Z"),
         };
-        let line = &document(&invoice, None).lines[0];
+        let line = &document(&invoice, Margin::default()).lines[0];
         assert_eq!(line.period.unwrap().last_on, "2026-03-31".parse().unwrap());
     }
 
@@ -266,7 +267,7 @@ mod tests {
         let mut second = invoice.lines[0].clone();
         second.period = period("2026-02-01", "2026-03-01");
         invoice.lines.push(second);
-        assert_eq!(document(&invoice, None).period, None);
+        assert_eq!(document(&invoice, Margin::default()).period, None);
     }
 
     #[test]
@@ -274,7 +275,7 @@ mod tests {
         let mut invoice = open_invoice("119.00");
         invoice.issuer.timezone = Some("Asia/Tokyo".into());
         invoice.issued_at = Some(at("2026-01-31T15:00:00Z"));
-        assert_eq!(document(&invoice, None).issued_on, "2026-02-01".parse().unwrap());
+        assert_eq!(document(&invoice, Margin::default()).issued_on, "2026-02-01".parse().unwrap());
     }
 
     #[test]
@@ -285,7 +286,7 @@ mod tests {
         line.quantity = 1500.into();
         line.tiers = vec![tier(Some("1000"), "1000", "0", "5"), tier(None, "500", "0.0125", "2.5")];
 
-        let details = document(&invoice, None).lines[0].details.clone();
+        let details = document(&invoice, Margin::default()).lines[0].details.clone();
         let rows: Vec<_> = details
             .iter()
             .map(|row| {
@@ -312,19 +313,20 @@ mod tests {
         line.unit_price = Some(1999.into());
         line.tiers = vec![tier(None, "1", "1999", "0")];
         line.proration = Some(Fraction { numerator: 22, denominator: 31 });
-        assert_eq!(document(&invoice, None).lines[0].details[0].description, "1.999,00 × 22/31");
+        assert_eq!(document(&invoice, Margin::default()).lines[0].details[0].description, "1.999,00 × 22/31");
     }
 
     #[test]
     fn every_state_of_an_invoice_prints() {
+        let margin = Margin { footer: Some("Court of Somewhere".into()), notes: None };
         let open = open_invoice("119.00");
         let mut paid = open.clone();
         paid.pay(paid.total, at("2026-02-02T00:00:00Z")).unwrap();
         let mut void = open.clone();
         void.void(at("2026-02-02T00:00:00Z")).unwrap();
-        assert_eq!(document(&paid, None).paid_on, Some("2026-02-02".parse().unwrap()));
+        assert_eq!(document(&paid, Margin::default()).paid_on, Some("2026-02-02".parse().unwrap()));
         for invoice in [open, paid, void] {
-            let pdf = super::super::render(&invoice, Some("Court of Somewhere".into())).unwrap();
+            let pdf = super::super::render(&invoice, margin.clone()).unwrap();
             assert!(pdf.starts_with(b"%PDF-"), "{}", invoice.status);
         }
     }
