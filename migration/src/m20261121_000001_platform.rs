@@ -132,6 +132,7 @@ create table jobs (
     test_clock_id uuid,
     run_at timestamptz not null,
     runs integer not null,
+    failures integer not null,
     lease_token bigint not null,
     leased_until timestamptz,
     last_error text,

@@ -1,6 +1,6 @@
 //! The loops of a worker: tell events, run jobs, tick schedules while leading.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use accrue_core::id::{TenantId, TestClockId};
 use accrue_platform::{
@@ -10,6 +10,7 @@ use accrue_platform::{
     request,
 };
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
 use sea_orm::DbErr;
 use tokio::{
     sync::{Semaphore, watch},
@@ -20,7 +21,7 @@ use tracing::Instrument;
 
 use super::{
     App,
-    work::{JobContext, JobError, Scope, heartbeat, now_of},
+    work::{JobContext, JobError, Scope, Sweep, heartbeat, now_of},
 };
 
 const POLL: Duration = Duration::from_millis(250);
@@ -80,7 +81,13 @@ async fn pause(app: &App, stopped: &mut watch::Receiver<bool>) {
 async fn tell_all_waiting(app: &App) -> Result<usize, DbErr> {
     let mut told = 0;
     for tenant in outbox::tenants_waiting(app.db.reader()).await? {
-        told += tell(app, tenant).await?;
+        // One tenant's trouble is not the others'.
+        match tell(app, tenant).await {
+            Ok(count) => told += count,
+            Err(error) => {
+                tracing::error!(tenant.id = %tenant, error = &error as &dyn std::error::Error, "events could not be told");
+            }
+        }
     }
     Ok(told)
 }
@@ -145,8 +152,10 @@ async fn run_job(app: &App, job: ClaimedJob) {
     let cause = format!("job {} {}", job.name, job.id);
     let renewal = keep_lease(app.clone(), job.clone());
     let work = request::caused_by(job.id.to_string(), cause, attempt(app, &job)).instrument(span.clone());
-    let outcome = work.await;
+    // A bug in one job is a failure of that job: its lease must end like any other's.
+    let outcome = AssertUnwindSafe(work).catch_unwind().await;
     renewal.abort();
+    let outcome = outcome.unwrap_or_else(|_| Err(JobError::Retry("the job panicked".into())));
 
     let label = if outcome.is_ok() { "done" } else { "failed" };
     metrics::counter!("jobs_total", "name" => job.name.clone(), "outcome" => label).increment(1);
@@ -176,13 +185,14 @@ async fn attempt(app: &App, job: &ClaimedJob) -> Result<(), JobError> {
 
 async fn put_back(app: &App, job: &ClaimedJob, error: JobError) -> Result<(), DbErr> {
     let text = chain(&error);
-    let hopeless = matches!(error, JobError::GiveUp(_)) || job.runs >= queue::RUNS_MAX;
+    let failures = job.failures + 1;
+    let hopeless = matches!(error, JobError::GiveUp(_)) || failures >= queue::FAILURES_MAX;
     if hopeless {
-        tracing::error!(error = %text, job.runs = job.runs, "the job is dead");
+        tracing::error!(error = %text, job.failures = failures, "the job is dead");
         return queue::put_back(&app.db, job, None, &text).await;
     }
-    tracing::warn!(error = %text, job.runs = job.runs, "the job will be tried again");
-    let again_at = now_of(app, job).await? + queue::backoff(job.runs);
+    tracing::warn!(error = %text, job.failures = failures, "the job will be tried again");
+    let again_at = now_of(app, job).await? + queue::backoff(failures);
     queue::put_back(&app.db, job, Some(again_at), &text).await
 }
 
@@ -250,14 +260,28 @@ async fn lead_once(app: &App, holder: &str, lease: Option<Lease>) -> Result<Opti
         let due = sweep.schedule.tick(&tx, now).await?;
         tx.commit().await?;
         if due {
-            let found = (sweep.run)(&app.db, Scope::WallClock, now).await?;
-            if found > 0 {
-                tracing::info!(sweep = sweep.schedule.name, found, "swept");
-                app.wake.notify_waiters();
-            }
+            sweep_once(app, sweep, now).await;
         }
     }
     Ok(Some(lease))
+}
+
+/// A sweep that fails is swept again at its next tick, and keeps no other from its work.
+async fn sweep_once(app: &App, sweep: &Sweep, now: DateTime<Utc>) {
+    match (sweep.run)(&app.db, Scope::WallClock, now).await {
+        Ok(0) => {}
+        Ok(found) => {
+            tracing::info!(sweep = sweep.schedule.name, found, "swept");
+            app.wake.notify_waiters();
+        }
+        Err(error) => {
+            tracing::error!(
+                sweep = sweep.schedule.name,
+                error = &error as &dyn std::error::Error,
+                "a sweep failed"
+            );
+        }
+    }
 }
 
 /// Does what is due by the wall clock and by resting test clocks, until nothing is left. Sweeps are not run.

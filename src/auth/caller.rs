@@ -110,7 +110,9 @@ impl<R> Write<R> {
         };
         store::append_audit(&tx, entry).await?;
         if let Some(idempotency) = &self.idempotency {
-            let answer = idempotency.answer(self.tenant.id, status, &body, now);
+            // Answers may show a secret this once: they are kept as safely as secrets are.
+            let sealed = self.app.vault.seal(self.tenant.id, &body);
+            let answer = idempotency.answer(self.tenant.id, status, sealed, now);
             if let Err(error) = idempotency::store(&tx, answer).await {
                 tx.rollback().await?;
                 return if is_unique_violation(&error) { self.replay(now).await } else { Err(error.into()) };
@@ -131,19 +133,18 @@ impl<R> Write<R> {
         let idempotency = self.idempotency.as_ref().expect("only a stored answer can collide");
         let stored = idempotency::find(self.app.db.reader(), self.tenant.id, &idempotency.key, now).await?;
         let stored = stored.ok_or_else(|| Problem::new(&problem::IN_FLIGHT, "send it again"))?;
-        idempotency::same_request(&stored, &idempotency.fingerprint)?;
-        Ok(replayed(&stored))
+        Ok(replayed(&same_answer(&self.app, stored, &idempotency.fingerprint)?))
     }
 }
 
 impl Idempotency {
-    fn answer(&self, tenant: TenantId, status: StatusCode, body: &str, now: DateTime<Utc>) -> StoredAnswer {
+    fn answer(&self, tenant: TenantId, status: StatusCode, body: String, now: DateTime<Utc>) -> StoredAnswer {
         StoredAnswer {
             tenant_id: tenant,
             id: self.key.clone(),
             fingerprint: self.fingerprint.to_vec(),
             status: i32::from(status.as_u16()),
-            body: body.to_owned(),
+            body,
             created_at: now,
         }
     }
@@ -185,6 +186,13 @@ impl ResponseError for Interrupt {
             Self::Replay(answer) => replayed(answer),
         }
     }
+}
+
+/// The stored answer of this very request, opened.
+fn same_answer(app: &App, stored: StoredAnswer, fingerprint: &[u8; 32]) -> Result<StoredAnswer, Problem> {
+    idempotency::same_request(&stored, fingerprint)?;
+    let body = app.vault.open(stored.tenant_id, &stored.body).map_err(|error| Problem::internal(&error))?;
+    Ok(StoredAnswer { body, ..stored })
 }
 
 fn stored_status(answer: &StoredAnswer) -> StatusCode {
@@ -260,8 +268,7 @@ async fn idempotency_of(
     let guard = app.in_flight.enter(tenant, &key);
     // Entered first, looked after: what is not in flight by now has stored its answer.
     if let Some(stored) = idempotency::find(app.db.reader(), tenant, &key, app.now()).await? {
-        idempotency::same_request(&stored, &fingerprint)?;
-        return Err(Interrupt::Replay(stored));
+        return Err(Interrupt::Replay(same_answer(app, stored, &fingerprint)?));
     }
     let guard = guard.ok_or_else(|| Problem::new(&problem::IN_FLIGHT, "send it again in a moment"))?;
     Ok(Some(Idempotency { key, fingerprint, _guard: guard }))

@@ -378,11 +378,11 @@ fn dead_job_was(found: bool) -> Result<(), Problem> {
 
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
-        match &error {
+        match error {
             AuthError::NoSuchKey(_) => Self::not_found("key"),
             AuthError::NoSuchTenant(_) => Self::new(&problem::UNAUTHENTICATED, error.to_string()),
             AuthError::NoSuchScope(_) => Self::field("/scopes", "unknown", error.to_string()),
-            AuthError::Database(_) => Self::internal(&error),
+            AuthError::Database(error) => error.into(),
         }
     }
 }

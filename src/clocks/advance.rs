@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use accrue_core::id::{RequestId, TenantId, TestClockId};
-use accrue_platform::{lease::Lease, queue};
+use accrue_platform::{lease::Lease, outbox, queue};
 use chrono::{DateTime, Utc};
 use sea_orm::DbErr;
 
@@ -51,6 +51,10 @@ async fn drive_leased(app: &App, tenant: TenantId, id: TestClockId, lease: &Leas
         if job_due.is_some_and(|at| at <= clock.now_at) {
             // Another process holds it, or died with it: its lease ends.
             tokio::time::sleep(PATIENCE).await;
+            continue;
+        }
+        // A job that another process had begun before may have told something since.
+        if outbox::untold_of_test_clock(app.db.reader(), tenant, id).await? {
             continue;
         }
         let next = [job_due, next_of_sweeps(app, tenant, id).await?].into_iter().flatten().min();

@@ -107,7 +107,27 @@ async fn start(
     dunning.start(&DEFAULT);
     store::insert(tx, &dunning).await?;
     apply_access(tx, &dunning, now).await?;
-    Ok(events::tell(tx, now, tenant, events::STARTED, &dunning).await?)
+    events::tell(tx, now, tenant, events::STARTED, &dunning).await?;
+    try_unknown_method(tx, tenant, &dunning, payment, now).await
+}
+
+/// A method that came while the payment failed was attached before there was anything to retry: it is
+/// tried now.
+async fn try_unknown_method(
+    tx: &DatabaseTransaction,
+    tenant: &Tenant,
+    dunning: &Dunning,
+    payment: &Payment,
+    now: DateTime<Utc>,
+) -> Result<(), DunningError> {
+    let tried = payment.attempts.last().map(|attempt| attempt.payment_method_id);
+    let present = payments::service::default_method(tx, tenant.id, dunning.customer_id).await?;
+    match present {
+        Some(method) if dunning.retries_stopped && tried != Some(method.id) => {
+            note_method(tx, tenant, dunning.customer_id, method.id, now).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Takes a step whose time has come. One that was taken already, or is not wanted any more, changes nothing.
@@ -224,6 +244,8 @@ async fn apply_access(
     now: DateTime<Utc>,
 ) -> Result<(), DunningError> {
     let Some(subscription) = dunning.subscription_id else { return Ok(()) };
+    // Locks first, reads after: of two debts that are paid at once the second sees the end of the first.
+    subscriptions::service::get_for_update(tx, dunning.tenant_id, subscription).await?;
     let access = model::worst(store::running_accesses(tx, dunning.tenant_id, subscription).await?);
     Ok(subscriptions::service::set_access(tx, now, dunning.tenant_id, subscription, access).await?)
 }

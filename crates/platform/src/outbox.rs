@@ -166,6 +166,19 @@ pub async fn take(tx: &DatabaseTransaction, tenant: TenantId, limit: u64) -> Res
     Ok(events)
 }
 
+/// Has a test clock events that nobody was told of? Their consequences are not there yet.
+pub async fn untold_of_test_clock(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    clock: TestClockId,
+) -> Result<bool, DbErr> {
+    let untold = Entity::find()
+        .filter(Column::TenantId.eq(tenant))
+        .filter(Column::TestClockId.eq(clock))
+        .filter(Column::Sequence.is_null());
+    Ok(untold.one(db).await?.is_some())
+}
+
 /// Which events to list.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {

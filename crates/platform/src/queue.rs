@@ -16,8 +16,8 @@ use serde::Serialize;
 
 use crate::db::Db;
 
-/// After so many runs a job that still fails is dead: listed, and retried or discarded by a person.
-pub const RUNS_MAX: i32 = 20;
+/// After so many failures a job is dead: listed, and retried or discarded by a person.
+pub const FAILURES_MAX: i32 = 20;
 
 /// Work to be done later, or elsewhere.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ pub struct ClaimedJob {
     pub test_clock: Option<TestClockId>,
     /// How often it was started, this time included.
     pub runs: i32,
+    /// How often it failed; waiting for something is no failure.
+    pub failures: i32,
     pub run_at: DateTime<Utc>,
     token: i64,
 }
@@ -73,8 +75,8 @@ pub struct JobRow {
 }
 
 const ENQUEUE: &str = "
-insert into jobs (tenant_id, id, name, unique_key, payload, state, test_clock_id, run_at, runs, lease_token, created_at)
-values ($1, $2, $3, $4, $5, 'queued', $6, $7, 0, 0, $8)
+insert into jobs (tenant_id, id, name, unique_key, payload, state, test_clock_id, run_at, runs, failures, lease_token, created_at)
+values ($1, $2, $3, $4, $5, 'queued', $6, $7, 0, 0, 0, $8)
 on conflict (tenant_id, unique_key) do nothing";
 
 /// Stores a job; it runs after the transaction has committed. Enqueuing it again changes nothing.
@@ -126,7 +128,7 @@ pub async fn claim(
             select tenant_id, id from jobs
             where (state = 'queued' or (state = 'running' and leased_until <= $2)) and {which}
             order by run_at, id limit $4 {skip_locked})
-        returning tenant_id, id, name, payload, test_clock_id, runs, run_at, lease_token"
+        returning tenant_id, id, name, payload, test_clock_id, runs, failures, run_at, lease_token"
     );
     let mut values: Vec<Value> =
         vec![(wall + lease).into(), wall.into(), now.into(), i64::try_from(limit).unwrap_or(i64::MAX).into()];
@@ -154,6 +156,7 @@ fn claimed(row: &QueryResult) -> Result<ClaimedJob, DbErr> {
         payload: row.try_get("", "payload")?,
         test_clock: row.try_get("", "test_clock_id")?,
         runs: row.try_get("", "runs")?,
+        failures: row.try_get("", "failures")?,
         run_at: row.try_get("", "run_at")?,
         token: row.try_get("", "lease_token")?,
     })
@@ -179,10 +182,10 @@ pub async fn finish(db: &Db, job: &ClaimedJob) -> Result<(), DbErr> {
 }
 
 const PUT_BACK: &str = "
-update jobs set state = $1, run_at = $2, last_error = $3, leased_until = null
+update jobs set state = $1, run_at = $2, last_error = $3, failures = $7, leased_until = null
 where tenant_id = $4 and id = $5 and lease_token = $6";
 
-/// Puts a failed job back: to be tried at `run_at`, or among the dead if `None`.
+/// Puts a job back: to be run again at `run_at`, or among the dead if `None`. Without an error it only waits.
 pub async fn put_back(
     db: &Db,
     job: &ClaimedJob,
@@ -191,21 +194,23 @@ pub async fn put_back(
 ) -> Result<(), DbErr> {
     let tx = db.begin().await?;
     let state = if run_at.is_some() { "queued" } else { "dead" };
-    let values: [Value; 6] = [
+    let failures = job.failures + i32::from(!error.is_empty());
+    let values: [Value; 7] = [
         state.into(),
         run_at.unwrap_or(job.run_at).into(),
         error.into(),
         job.tenant.into(),
         job.id.into(),
         job.token.into(),
+        failures.into(),
     ];
     tx.execute_raw(statement(&tx, PUT_BACK, values)).await?;
     tx.commit().await
 }
 
-/// How long a job waits after its `runs`-th failure: 5 s, doubling, at most an hour.
-pub fn backoff(runs: i32) -> TimeDelta {
-    let doublings = u32::try_from(runs.saturating_sub(1)).unwrap_or(0).min(10);
+/// How long a job waits after its n-th failure, or its n-th look in vain: 5 s, doubling, at most an hour.
+pub fn backoff(times: i32) -> TimeDelta {
+    let doublings = u32::try_from(times.saturating_sub(1)).unwrap_or(0).min(10);
     TimeDelta::seconds((5 << doublings).min(3600))
 }
 
@@ -243,7 +248,9 @@ pub async fn list(
 }
 
 const REVIVE: &str = "
-update jobs set state = 'queued', runs = 0, run_at = $1 where tenant_id = $2 and id = $3 and state = 'dead'";
+update jobs set state = 'queued', runs = 0, failures = 0, run_at = coalesce((
+    select c.now_at from test_clocks c where c.tenant_id = jobs.tenant_id and c.id = jobs.test_clock_id), $1)
+where tenant_id = $2 and id = $3 and state = 'dead'";
 
 /// Lets a dead job run again; `false` if there is no such dead job.
 pub async fn revive(

@@ -97,7 +97,11 @@ fn observe(answer: &ServiceResponse<BoxBody>, span: &tracing::Span, started: Ins
     let elapsed = started.elapsed();
     let status = answer.status().as_u16();
     let pattern = answer.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
-    let method = answer.request().method().to_string();
+    // Any token may be a method: those we do not know share one label.
+    let method = match answer.request().method().as_str() {
+        known @ ("GET" | "POST" | "PATCH" | "PUT" | "DELETE" | "HEAD" | "OPTIONS") => known.to_owned(),
+        _ => "other".to_owned(),
+    };
     let labels = [("method", method), ("path", pattern), ("status", status.to_string())];
     metrics::histogram!("http_request_duration_seconds", &labels).record(elapsed);
     span.in_scope(|| tracing::info!(http.status = status, duration_us = elapsed.as_micros(), "answered"));

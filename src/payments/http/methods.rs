@@ -82,6 +82,10 @@ pub(super) async fn create_payment_method(
     let customer = customer.map_err(PaymentError::from)?;
     let now = clocks::service::now_of(write.db(), &*app.clock, tenant.id, customer.test_clock_id).await?;
 
+    if tenant.livemode {
+        let detail = "the only gateway of this release is the sandbox, which serves test mode";
+        return Err(Problem::field("/token", "test_mode_only", detail));
+    }
     let saved = gateways::save_method(&app, &customer.id.to_string(), &token, now).await;
     let (gateway, saved) = saved.map_err(not_saved)?;
     let reference_sealed = app.vault.seal(tenant.id, &saved.reference);

@@ -42,6 +42,7 @@ impl From<PaymentError> for Problem {
             PaymentError::Invoice(error) => error.into(),
             PaymentError::Customer(error) => error.into(),
             PaymentError::Database(error) => error.into(),
+            PaymentError::Ledger(crate::ledger::service::LedgerError::Database(error)) => error.into(),
             PaymentError::Ledger(_) => Self::internal(&error),
         }
     }
