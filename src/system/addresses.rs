@@ -7,22 +7,41 @@ use serde::{Deserialize, de::IgnoredAny};
 /// The OpenAPI document as it is served, and which methods each address takes.
 pub struct Addresses {
     document: &'static str,
-    methods: BTreeMap<String, Vec<String>>,
+    methods: BTreeMap<String, Vec<&'static str>>,
 }
 
 #[derive(Deserialize)]
 struct Document {
-    /// By address, then by method in small letters.
-    paths: BTreeMap<String, BTreeMap<String, IgnoredAny>>,
+    paths: BTreeMap<String, Methods>,
+}
+
+/// What an address takes, by method.
+#[derive(Deserialize)]
+struct Methods {
+    delete: Option<IgnoredAny>,
+    get: Option<IgnoredAny>,
+    patch: Option<IgnoredAny>,
+    post: Option<IgnoredAny>,
+    put: Option<IgnoredAny>,
+}
+
+impl Methods {
+    fn names(&self) -> Vec<&'static str> {
+        let known = [
+            ("DELETE", &self.delete),
+            ("GET", &self.get),
+            ("PATCH", &self.patch),
+            ("POST", &self.post),
+            ("PUT", &self.put),
+        ];
+        known.into_iter().filter(|(_, taken)| taken.is_some()).map(|(name, _)| name).collect()
+    }
 }
 
 impl Addresses {
     pub fn of(document: &'static str) -> Self {
         let Document { paths } = serde_json::from_str(document).expect("the committed document is tested");
-        let upper = |methods: BTreeMap<String, IgnoredAny>| {
-            methods.into_keys().map(|method| method.to_ascii_uppercase()).collect()
-        };
-        let methods = paths.into_iter().map(|(template, methods)| (template, upper(methods)));
+        let methods = paths.into_iter().map(|(template, methods)| (template, methods.names()));
         Self { document, methods: methods.collect() }
     }
 
@@ -32,7 +51,7 @@ impl Addresses {
     }
 
     /// Which methods an address takes; none if there is no such address.
-    pub fn methods_of(&self, path: &str) -> Vec<&str> {
+    pub fn methods_of(&self, path: &str) -> Vec<&'static str> {
         let fits = |template: &str| {
             template.split('/').count() == path.split('/').count()
                 && template
@@ -41,8 +60,7 @@ impl Addresses {
                     .all(|(wanted, given)| wanted == given || (wanted.starts_with('{') && !given.is_empty()))
         };
         let fitting = self.methods.iter().filter(|(template, _)| fits(template));
-        let mut methods: Vec<_> =
-            fitting.flat_map(|(_, methods)| methods.iter().map(String::as_str)).collect();
+        let mut methods: Vec<_> = fitting.flat_map(|(_, methods)| methods.iter().copied()).collect();
         methods.sort_unstable();
         methods.dedup();
         methods

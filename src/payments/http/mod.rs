@@ -41,8 +41,8 @@ impl From<PaymentError> for Problem {
             PaymentError::RefundTooLarge(_) => Self::field("/amount", "out_of_range", detail),
             PaymentError::Invoice(error) => error.into(),
             PaymentError::Customer(error) => error.into(),
-            PaymentError::Database(error) => error.into(),
-            PaymentError::Ledger(crate::ledger::service::LedgerError::Database(error)) => error.into(),
+            PaymentError::Database(error)
+            | PaymentError::Ledger(crate::ledger::service::LedgerError::Database(error)) => error.into(),
             PaymentError::Ledger(_) => Self::internal(&error),
         }
     }
