@@ -1,7 +1,7 @@
 //! Every capability's jobs, sweeps and listeners. A list, no logic.
 
 use crate::{
-    app::Work, clocks, dunning, entitlements, housekeeping, invoices, notifications, payments, subscriptions,
+    app::Work, clocks, dunning, entitlements, housekeeping, invoices, metering, notifications, payments, subscriptions,
     webhooks,
 };
 
@@ -9,6 +9,7 @@ use crate::{
 pub static WORK: Work = Work {
     jobs: &[
         clocks::JOBS,
+        metering::JOBS,
         subscriptions::JOBS,
         invoices::JOBS,
         payments::JOBS,

@@ -7,13 +7,18 @@ use accrue_platform::{
     problem::{self, FieldError, Problem, ProblemBody},
     queue::{self, JobRow},
 };
-use actix_web::{delete, get, http::StatusCode, patch, post, web::Path};
+use actix_web::{
+    delete, get,
+    http::StatusCode,
+    patch, post,
+    web::{Data, Path},
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    caller::{Answer, Read, Write},
+    caller::{Answer, KnownCallers, Read, Write},
     model::{Key, KeyKind, NewKey, Tenant, TenantSettings},
     resource,
     service::{self, AuthError},
@@ -236,11 +241,17 @@ async fn list_keys(read: Read<resource::Account>, page: Query<PageQuery>) -> Ans
     ),
 )]
 #[post("/v1/api_keys/{id}/revoke")]
-async fn revoke_key(write: Write<resource::Account>, id: Path<String>) -> Answer {
+async fn revoke_key(
+    write: Write<resource::Account>,
+    id: Path<String>,
+    callers: Data<KnownCallers>,
+) -> Answer {
     let id: KeyId = id.parse()?;
     let tx = write.begin().await?;
     let key = service::revoke_key(&tx, write.tenant_id(), id, write.app.now()).await?;
-    write.commit(tx, StatusCode::OK, id, &KeyBody::from(key)).await
+    let answer = write.commit(tx, StatusCode::OK, id, &KeyBody::from(key)).await;
+    callers.forget();
+    answer
 }
 
 /// Who did what when.

@@ -1,11 +1,13 @@
 //! What every capability of Accrue stands on. It knows none of them.
 
 pub mod body;
+pub mod bulk;
 pub mod check;
 pub mod column;
 pub mod counter;
 pub mod db;
 pub mod egress;
+pub mod gate;
 pub mod gateway;
 pub mod idempotency;
 pub mod lease;

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
-use super::{Aggregation, Metric, Operation, Properties, Property};
+use super::{Aggregation, Metric, Operation, Partial, Properties, Property};
 use crate::{
     arithmetic::{self, Overflow, add, div, mul},
     calendar::{Period, local_date},
@@ -72,6 +72,8 @@ pub enum UsageError {
     NotProratable,
     #[error("aggregations of different scopes cannot be merged")]
     ScopeMismatch,
+    #[error("this aggregation needs each event")]
+    NeedsEvents,
     #[error(transparent)]
     Overflow(#[from] Overflow),
 }
@@ -103,7 +105,7 @@ impl Sample {
 }
 
 /// When something happened: by time, then by arrival.
-type Moment = (DateTime<Utc>, u128);
+pub type Moment = (DateTime<Utc>, u128);
 
 /// A quantity in the making.
 ///
@@ -189,6 +191,33 @@ impl Fold {
                 *sum = add(*sum, mul(value, held_for)?)?;
             }
             (_, Value::Event | Value::Number(_) | Value::Unique(..)) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the events of a whole stretch that ends at `end`, as if each had been pushed. The stretch lies
+    /// within the period, or wholly before it if the scope is recurring.
+    pub fn absorb(&mut self, partial: &Partial, end: DateTime<Utc>) -> Result<(), UsageError> {
+        let scope = self.scope;
+        match &mut self.state {
+            State::Count(count) => *count = count.checked_add(partial.count).ok_or(Overflow)?,
+            State::Sum(sum) => *sum = add(*sum, partial.sum)?,
+            State::Max(held) => *held = (*held).max(partial.greatest),
+            State::Min(held) => *held = (*held).into_iter().chain(partial.least).min(),
+            State::Average { sum, count } => {
+                *sum = add(*sum, partial.sum)?;
+                *count = count.checked_add(partial.count).ok_or(Overflow)?;
+            }
+            State::Latest(held) => *held = (*held).max(partial.latest),
+            State::Weighted(sum) if end <= scope.period.start => {
+                let held_for = seconds(scope.period.start, scope.period.end);
+                *sum = add(*sum, mul(partial.sum, held_for)?)?;
+            }
+            State::Weighted(sum) => {
+                let after = mul(partial.sum, seconds(end, scope.period.end))?;
+                *sum = add(*sum, add(partial.weighted, after)?)?;
+            }
+            State::ProratedSum(_) | State::Unique(_) => return Err(UsageError::NeedsEvents),
         }
         Ok(())
     }
@@ -380,7 +409,7 @@ fn between(from: NaiveDate, to: NaiveDate) -> i64 {
     (to - from).num_days() + 1
 }
 
-fn seconds(from: DateTime<Utc>, to: DateTime<Utc>) -> Decimal {
+pub(super) fn seconds(from: DateTime<Utc>, to: DateTime<Utc>) -> Decimal {
     let micros = (to - from).num_microseconds().unwrap_or(i64::MAX);
     Decimal::new(micros, 6).normalize()
 }

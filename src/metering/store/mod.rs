@@ -1,0 +1,5 @@
+//! Usage in the database.
+
+pub(super) mod builds;
+pub(super) mod events;
+pub(super) mod rollups;
