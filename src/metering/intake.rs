@@ -3,13 +3,14 @@
 //!
 //! Nobody waits for more to come: a writer that is free takes all that is there. What is answered is committed.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use accrue_core::clock::Clock;
 use accrue_platform::{
     db::Db,
     problem::{self, Problem},
 };
+use futures_util::FutureExt;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{
@@ -67,7 +68,7 @@ impl Intake {
         })?;
         let (answer, answered) = oneshot::channel();
         let parcel = Parcel { sent, all_or_nothing, answer, _room: room };
-        let gone = || Problem::new(&problem::UNAVAILABLE, "the service is stopping");
+        let gone = || Problem::new(&problem::UNAVAILABLE, "the events were not taken; send them again");
         self.queue.send(parcel).map_err(|_| gone())?;
         Ok(answered.await.map_err(|_| gone())??)
     }
@@ -80,10 +81,16 @@ async fn write(db: Db, clock: Arc<dyn Clock>, waiting: Arc<Mutex<mpsc::Unbounded
             return;
         }
         let (alone, together): (Vec<_>, Vec<_>) = parcels.into_iter().partition(|parcel| parcel.all_or_nothing);
-        take_together(&db, &*clock, together).await;
-        for parcel in alone {
-            let outcome = take_alone(&db, &*clock, parcel.sent, true).await;
-            drop(parcel.answer.send(outcome));
+        let work = async {
+            take_together(&db, &*clock, together).await;
+            for parcel in alone {
+                let outcome = take_alone(&db, &*clock, parcel.sent, true).await;
+                drop(parcel.answer.send(outcome));
+            }
+        };
+        // A bug that one request finds must not end the writer: who waits is told that nothing was taken.
+        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            tracing::error!("taking usage events panicked");
         }
     }
 }

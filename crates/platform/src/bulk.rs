@@ -15,33 +15,27 @@ const SQLITE_ROWS: [usize; 5] = [256, 64, 16, 4, 1];
 pub struct Column {
     name: &'static str,
     kind: ArrayType,
+    /// Its type on PostgreSQL.
     postgres: &'static str,
+    is_nullable: bool,
     values: Vec<Value>,
 }
 
 /// What a column may hold.
 pub trait Cell {
-    /// Its array on PostgreSQL.
     const POSTGRES: &'static str;
     const KIND: ArrayType;
+    const IS_NULLABLE: bool;
 
     fn value(self) -> Value;
 }
 
 macro_rules! cell {
-    ($type:ty, $kind:ident, $postgres:literal) => {
+    ($type:ty, $kind:ident, $postgres:literal, $is_nullable:literal) => {
         impl Cell for $type {
             const POSTGRES: &'static str = $postgres;
             const KIND: ArrayType = ArrayType::$kind;
-
-            fn value(self) -> Value {
-                self.into()
-            }
-        }
-
-        impl Cell for Option<$type> {
-            const POSTGRES: &'static str = $postgres;
-            const KIND: ArrayType = ArrayType::$kind;
+            const IS_NULLABLE: bool = $is_nullable;
 
             fn value(self) -> Value {
                 self.into()
@@ -50,16 +44,19 @@ macro_rules! cell {
     };
 }
 
-cell!(Uuid, Uuid, "uuid[]");
-cell!(String, String, "text[]");
-cell!(DateTime<Utc>, ChronoDateTimeUtc, "timestamptz[]");
-cell!(Decimal, Decimal, "numeric[]");
-cell!(i64, BigInt, "bigint[]");
+cell!(Uuid, Uuid, "uuid", false);
+cell!(Option<Uuid>, Uuid, "uuid", true);
+cell!(String, String, "text", false);
+cell!(DateTime<Utc>, ChronoDateTimeUtc, "timestamptz", false);
+cell!(Option<DateTime<Utc>>, ChronoDateTimeUtc, "timestamptz", true);
+cell!(Decimal, Decimal, "numeric", false);
+cell!(Option<Decimal>, Decimal, "numeric", true);
+cell!(i64, BigInt, "bigint", false);
 
 impl Column {
     pub fn new<C: Cell>(name: &'static str, values: impl IntoIterator<Item = C>) -> Self {
         let values = values.into_iter().map(Cell::value).collect();
-        Self { name, kind: C::KIND, postgres: C::POSTGRES, values }
+        Self { name, kind: C::KIND, postgres: C::POSTGRES, is_nullable: C::IS_NULLABLE, values }
     }
 }
 
@@ -102,7 +99,7 @@ async fn write(
     let names = columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ");
     let into = format!("insert into {table} ({names})");
     if tx.get_database_backend() == DatabaseBackend::Postgres {
-        let sql = format!("{into} select * from unnest({}) {otherwise}", arrays(&columns));
+        let sql = format!("{into} {} {otherwise}", unnested(&columns));
         return execute(tx, sql, columns.into_iter().map(Column::into_array).collect()).await;
     }
     let width = columns.len();
@@ -124,15 +121,41 @@ async fn write(
 }
 
 impl Column {
+    /// Arrays cannot hold nulls on their way to PostgreSQL: where there may be some, texts go there instead.
     fn into_array(self) -> Value {
-        Value::Array(self.kind, Some(Box::new(self.values)))
+        if !self.is_nullable {
+            return Value::Array(self.kind, Some(Box::new(self.values)));
+        }
+        let texts = self.values.iter().map(|value| Value::from(text(value))).collect();
+        Value::Array(ArrayType::String, Some(Box::new(texts)))
     }
 }
 
-/// `$1::uuid[], $2::text[], …`
-fn arrays(columns: &[Column]) -> String {
-    let array = |(index, column): (usize, &Column)| format!("${}::{}", index + 1, column.postgres);
-    columns.iter().enumerate().map(array).collect::<Vec<_>>().join(", ")
+/// A value as PostgreSQL reads it from a text; nothing for null.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Uuid(Some(id)) => id.to_string(),
+        Value::ChronoDateTimeUtc(Some(at)) => at.to_rfc3339(),
+        Value::Decimal(Some(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// `select c0, nullif(c1, '')::numeric, … from unnest($1::uuid[], $2::text[], …) as rows (c0, c1, …)`
+fn unnested(columns: &[Column]) -> String {
+    let each = |form: fn(usize, &Column) -> String| {
+        columns.iter().enumerate().map(|(index, column)| form(index, column)).collect::<Vec<_>>().join(", ")
+    };
+    let read = each(|index, column| match column.is_nullable {
+        true => format!("nullif(c{index}, '')::{}", column.postgres),
+        false => format!("c{index}"),
+    });
+    let arrays = each(|index, column| match column.is_nullable {
+        true => format!("${}::text[]", index + 1),
+        false => format!("${}::{}[]", index + 1, column.postgres),
+    });
+    let names = each(|index, _| format!("c{index}"));
+    format!("select {read} from unnest({arrays}) as rows ({names})")
 }
 
 /// `(?, ?), (?, ?), …`
