@@ -70,7 +70,9 @@ impl Job for CollectPayment {
                 },
             },
             Begun::InFlight(until) => {
-                Err(JobError::NotBefore(until.max(context.now) + TimeDelta::seconds(1)))
+                // The one who asks comes first. If it is late, its lateness is not this one's to pass every second.
+                let asked_by = if until > context.now { TimeDelta::seconds(1) } else { PATIENCE };
+                Err(JobError::NotBefore(until.max(context.now) + asked_by))
             }
             Begun::TriedBefore(_) | Begun::NoMethod | Begun::NotOwed(..) => Ok(()),
         }

@@ -314,6 +314,7 @@ async fn a_disputed_payment_is_not_refunded_and_says_so(#[values(Sqlite, Postgre
 
     assert_eq!(refused["status"], "failed");
     assert!(text(&refused["failure"]).contains("disputed"), "{refused}");
+    assert_eq!(shop.events("refund.failed").await[0]["object"], refused);
     assert_eq!(shop.payment().await["status"], "captured");
     assert_eq!(shop.balances("gateway_cash").await, ["30.00"]);
 }

@@ -253,7 +253,8 @@ pub(in crate::payments) async fn settle(
     }
     if let Some(at) = attempt.look_up_at {
         let job = ResolveAttempt { attempt: attempt.id, look_ups: attempt.look_ups };
-        let key = format!("{}:{}", attempt.id, attempt.look_ups);
+        // The one that is running may have counted no look-up: its key must not be taken for the next one's.
+        let key = format!("{}:{}:{}", attempt.id, attempt.look_ups, at.timestamp_micros());
         enqueue(tx, tenant.id, payment.test_clock_id, at, key, &job).await?;
     }
     Ok(payment)
