@@ -12,6 +12,7 @@ use super::service::{self, DueLook, DunningError};
 use crate::{
     app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
     auth::{self, Tenant},
+    payments::decline,
 };
 
 /// Every job of dunning.
@@ -35,6 +36,10 @@ const SWEPT_MAX: u64 = 500;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NoteFailure {
     pub invoice: InvoiceId,
+    /// There was nothing to charge. That leaves no attempt, so the event says it: by now somebody may have tried
+    /// by hand, and that failure stands where this one stood.
+    #[serde(default)]
+    pub without_method: bool,
 }
 
 impl Job for NoteFailure {
@@ -44,7 +49,7 @@ impl Job for NoteFailure {
     async fn run(&self, context: &JobContext) -> Result<(), JobError> {
         let tenant = tenant_of(context).await?;
         let tx = context.begin().await?;
-        service::note_failure(&tx, &tenant, self.invoice, context.now).await?;
+        service::note_failure(&tx, &tenant, self, context.now).await?;
         context.commit(tx).await
     }
 }
@@ -174,14 +179,16 @@ struct Told<T> {
 #[derive(Deserialize)]
 struct ToldPayment {
     invoice: InvoiceId,
+    decline_code: Option<String>,
 }
 
 async fn hear_payment(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
     if !matches!(event.kind.as_str(), "payment.failed" | "payment.requires_action") {
         return Ok(());
     }
-    let ToldPayment { invoice } = told(event)?;
-    heard(tx, event, event.id, &NoteFailure { invoice }).await
+    let ToldPayment { invoice, decline_code } = told(event)?;
+    let without_method = decline_code.as_deref() == Some(decline::NO_PAYMENT_METHOD);
+    heard(tx, event, event.id, &NoteFailure { invoice, without_method }).await
 }
 
 /// Hears of debts that are gone.

@@ -10,6 +10,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
     events,
+    jobs::NoteFailure,
     model::{self, DEFAULT, Dunning, DunningStatus, Failure, Next, is_dunned},
     store,
 };
@@ -57,12 +58,14 @@ pub(super) async fn list(
 pub(super) async fn note_failure(
     tx: &DatabaseTransaction,
     tenant: &Tenant,
-    invoice: InvoiceId,
+    told: &NoteFailure,
     now: DateTime<Utc>,
 ) -> Result<(), DunningError> {
-    let invoice = invoices::service::get_for_update(tx, tenant.id, invoice).await?;
+    let invoice = invoices::service::get_for_update(tx, tenant.id, told.invoice).await?;
     let payment = payments::service::find_of_invoice(tx, tenant.id, invoice.id).await?;
-    let Some(payment) = payment.filter(is_dunned) else { return Ok(()) };
+    let Some(payment) = payment.filter(|payment| is_dunned(payment, told.without_method)) else {
+        return Ok(());
+    };
     if invoice.status != InvoiceStatus::Open {
         return Ok(());
     }
@@ -186,7 +189,7 @@ pub(super) async fn look_again(
     }
     let payment = payments::service::find_of_invoice(tx, tenant.id, invoice.id).await?;
     let in_flight = payment.as_ref().is_some_and(|payment| payment.in_flight().is_some());
-    if let Some(payment) = payment.filter(is_dunned)
+    if let Some(payment) = payment.filter(|payment| is_dunned(payment, false))
         && fail(tx, tenant, &mut dunning, &payment, now).await? != Next::Wait
     {
         return Ok(());

@@ -157,21 +157,26 @@ async fn an_attempt_without_a_method_is_given_up_only_after_the_gateway_was_aske
     assert_eq!(shop.taken().await.len(), 1);
 }
 
-/// Makes the database refuse to store the job that collects.
-async fn refuse_collects(world: &World, on: Engine) {
+/// Makes the database refuse to store jobs of this name.
+async fn refuse(world: &World, on: Engine, job: &str) {
     let statement = match on {
-        Sqlite => {
-            "create trigger refuse before insert on jobs when new.name = 'payments.collect'
+        Sqlite => format!(
+            "create trigger refuse before insert on jobs when new.name = '{job}'
              begin select raise(abort, 'refused'); end"
-        }
-        Postgres => {
+        ),
+        Postgres => format!(
             "create function refuse() returns trigger language plpgsql as
              $$ begin raise exception 'refused'; end $$;
              create trigger refuse before insert on jobs for each row
-             when (new.name = 'payments.collect') execute function refuse()"
-        }
+             when (new.name = '{job}') execute function refuse()"
+        ),
     };
-    world.sql(statement).await;
+    world.sql(&statement).await;
+}
+
+async fn accept_again(world: &World, on: Engine) {
+    let drop = if on == Sqlite { "drop trigger refuse" } else { "drop trigger refuse on jobs" };
+    world.sql(drop).await;
 }
 
 #[rstest]
@@ -183,12 +188,11 @@ async fn that_an_attempt_came_to_nothing_and_what_follows_are_stored_together(
     let gone = method(&shop).await;
     shop.attach("tok_visa").await;
     shop.world.send("DELETE", &format!("/v1/payment_methods/{gone}"), &json!({})).await.expect(200);
-    refuse_collects(&shop.world, on).await;
+    refuse(&shop.world, on, "payments.collect").await;
 
     shop.advance("2026-02-01T09:37:00Z").await;
     assert_eq!(shop.attempts().await, ["finalized unknown"], "neither is stored without the other");
-    let drop = if on == Sqlite { "drop trigger refuse" } else { "drop trigger refuse on jobs" };
-    shop.world.sql(drop).await;
+    accept_again(&shop.world, on).await;
     shop.advance("2026-02-01T12:00:00Z").await;
 
     assert_eq!(shop.attempts().await, ["finalized error", "finalized succeeded"]);
@@ -277,4 +281,24 @@ async fn a_test_clock_that_stands_still_keeps_no_outage_alive_and_makes_nothing_
     shop.world.sweep().await;
     assert_eq!(dunning(&shop).await["step"], 0, "the next step is due by the customer's clock");
     assert_eq!(shop.invoice().await["status"], "open");
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debt_without_a_card_is_chased_although_somebody_tried_by_hand_before_it_was_noted(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = World::new(on).await else { return };
+    refuse(&world, on, "dunning.failed").await;
+    let shop = Shop::open(world, None).await;
+    assert_eq!(shop.payment().await["decline_code"], "no_payment_method");
+    let card = shop.attach("tok_decline_insufficient_funds").await;
+    shop.world.post(&format!("/v1/invoices/{}/pay", shop.invoice), json!({})).await;
+
+    accept_again(&shop.world, on).await;
+    shop.world.work().await;
+
+    assert_eq!(dunning(&shop).await["status"], "running");
+    let tried = format!("method:{} declined insufficient_funds", text(&card["id"]));
+    assert_eq!(shop.attempts().await, ["request declined insufficient_funds".to_owned(), tried]);
 }

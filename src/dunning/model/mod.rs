@@ -146,11 +146,12 @@ fn tried(payment: &Payment) -> i32 {
 }
 
 /// Does a failure of this payment start or move a dunning? Not while its outcome is open, not for what is
-/// our own fault, and not because somebody tried by hand: the last try of our own decides.
-pub(super) fn is_dunned(payment: &Payment) -> bool {
+/// our own fault, and not because somebody tried by hand: the last try of our own decides. `without_method`: it
+/// came to nothing because there was nothing to charge.
+pub(super) fn is_dunned(payment: &Payment, without_method: bool) -> bool {
     let own = payment.attempts.iter().rfind(|attempt| attempt.automatic && attempt.counts());
     let declined = own.is_some_and(|attempt| attempt.status == AttemptStatus::Declined);
-    let failed = declined || has_no_method(payment);
+    let failed = declined || without_method || has_no_method(payment);
     failed && payment.in_flight().is_none() && !payment.is_captured()
 }
 

@@ -253,20 +253,21 @@ fn a_late_step_keeps_a_day_between_itself_and_the_next() {
 #[test]
 fn what_is_in_flight_our_own_fault_or_tried_by_hand_is_not_dunned() {
     let (mut payment, _) = after_one_decline("insufficient_funds");
-    assert!(is_dunned(&payment));
+    assert!(is_dunned(&payment, false));
     payment.attempts[0].status = AttemptStatus::Unknown;
-    assert!(!is_dunned(&payment));
+    assert!(!is_dunned(&payment, false));
 
     let (payment, _) = after_one_decline("invalid_request");
-    assert!(!is_dunned(&payment));
+    assert!(!is_dunned(&payment, false));
 
     let mut by_hand = self::payment();
     decline(&mut by_hand, "request:1", "do_not_honor");
-    assert!(!is_dunned(&by_hand));
+    assert!(!is_dunned(&by_hand, false));
+    assert!(is_dunned(&by_hand, true), "we had found nothing to charge before");
 
     let (mut both, _) = after_one_decline("insufficient_funds");
     decline(&mut both, "request:1", "invalid_request");
-    assert!(is_dunned(&both), "what somebody does by hand does not undo the first failure");
+    assert!(is_dunned(&both, false), "what somebody does by hand does not undo the first failure");
 }
 
 #[test]
