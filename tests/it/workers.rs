@@ -17,6 +17,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Engine, Engine::*, Reply, Shop, World, text};
 
+/// What must happen happens long before that.
+const PATIENCE: Duration = Duration::from_secs(20);
 const LEASE: Duration = Duration::from_secs(30);
 
 #[rstest]
@@ -100,7 +102,10 @@ async fn a_worker_that_lost_its_lease_changes_nothing(#[values(Sqlite, Postgres)
     sell(&world, "tok_slow").await;
     let app = world.app.clone();
     let paused = tokio::spawn(async move { work_until_idle(&app).await });
-    while attempts(&world).await != ["started"] {}
+    let started = Instant::now();
+    while attempts(&world).await != ["started"] {
+        assert!(started.elapsed() < PATIENCE, "the moment was missed");
+    }
 
     world.clock.advance(TimeDelta::seconds(31));
     let claim = Claim { due: Due::ByWallClock, except: &[], limit: 10, lease: LEASE };
@@ -134,7 +139,7 @@ async fn another_process_leads_once_the_leaders_lease_has_ended(#[values(Sqlite,
     world.clock.advance(TimeDelta::seconds(16));
     let started = Instant::now();
     while world.list("/v1/invoices").await.len() < 2 {
-        assert!(started.elapsed() < Duration::from_secs(20), "nobody took over");
+        assert!(started.elapsed() < PATIENCE, "nobody took over");
     }
 
     let tx = world.app.db.begin().await.unwrap();
@@ -157,7 +162,10 @@ async fn an_invoice_is_collected_although_every_endpoint_hangs(#[values(Sqlite, 
         world.create("/v1/customers", json!({"name": format!("Customer {number}")})).await;
     }
     let workers = start_workers(&world.app);
-    while world.list("/v1/jobs?state=running").await.is_empty() {}
+    let started = Instant::now();
+    while world.list("/v1/jobs?state=running").await.is_empty() {
+        assert!(started.elapsed() < PATIENCE, "nothing is delivered");
+    }
 
     sell(&world, "tok_visa").await;
 
@@ -195,7 +203,10 @@ async fn who_lost_the_lease_of_a_test_clock_does_not_move_its_hands(#[values(Sql
         world.sql(&format!("{steal} where name = '{name}'")).await;
         assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.unwrap();
-        while world.list("/v1/webhook_deliveries").await[0]["status"] != "succeeded" {}
+        let started = Instant::now();
+        while world.list("/v1/webhook_deliveries").await[0]["status"] != "succeeded" {
+            assert!(started.elapsed() < PATIENCE, "it was not delivered");
+        }
         for _ in 0..100 {
             assert_eq!(world.get(&address).await["now"], "2026-02-01T00:00:00Z");
         }
