@@ -18,7 +18,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-const TABLES: &[&str] = &["usage_events", "usage_event_identities", "usage_rollups", "usage_rollup_builds"];
+const TABLES: &[&str] = &["usage_events", "usage_event_identities", "usage_rollups", "usage_rollup_builds", "usage_closings"];
 
 // Events refer to their customer without a foreign key: checking it row by row costs more than everything else
 // about taking an event. They are written only by the intake, which finds the customer in the same transaction.
@@ -65,6 +65,25 @@ create table usage_rollups (
 );
 
 create index usage_rollups_by_hour on usage_rollups (tenant_id, customer_id, metric_id, build, hour);
+
+create table usage_closings (
+    tenant_id uuid not null,
+    id uuid not null,
+    subscription_id uuid not null,
+    customer_id uuid not null,
+    test_clock_id uuid,
+    metric_id uuid not null,
+    start_at timestamptz not null,
+    end_at timestamptz not null,
+    check_at timestamptz,
+    primary key (tenant_id, id),
+    foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, metric_id) references metrics (tenant_id, id)
+);
+
+create index usage_closings_by_end on usage_closings (tenant_id, end_at);
+create index usage_closings_by_subscription on usage_closings (tenant_id, subscription_id);
+create index usage_closings_to_check on usage_closings (check_at) where check_at is not null;
 
 create table usage_rollup_builds (
     tenant_id uuid not null,

@@ -11,4 +11,4 @@ mod store;
 pub use http::routes;
 pub use intake::Intake;
 pub use jobs::JOBS;
-pub use model::UsageEvent;
+pub use model::{Closing, UsageEvent};

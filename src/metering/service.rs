@@ -6,10 +6,11 @@ use accrue_core::{
     arithmetic::Overflow,
     calendar::{Alignment, CalendarError, Grid, Interval, Period, Unit},
     clock::Clock,
-    id::{CustomerId, MetricId, TenantId},
+    id::{CustomerId, MetricId, SubscriptionId, TenantId, TestClockId},
     usage::{Fold, Properties, Sample, Scope, UsageError},
 };
 use accrue_platform::{
+    db::Db,
     gate::Gate,
     page::{PageError, PageQuery},
     problem::FieldError,
@@ -24,15 +25,16 @@ use uuid::Uuid;
 use super::{
     jobs,
     model::{
-        Additions, Build, Candidate, Ingested, Known, Rejection, Remembered, RollupKey, Sender, SentEvent,
+        Additions, Build, Candidate, Closing, Ingested, Known, Rejection, Remembered, RollupKey, Sender, SentEvent,
         Stretch, Usage, UsageEvent, end_of_hour, first_of_each, start_of_hour,
     },
     store::{
-        builds, events,
+        builds, closings, events,
         rollups::{self, RollupError},
     },
 };
 use crate::{
+    app,
     auth::Tenant,
     catalog::{self, Metric, service::CatalogError},
     clocks,
@@ -41,6 +43,8 @@ use crate::{
 
 /// Events read at a time when a quantity is made: a customer may have millions.
 const READ_AT_ONCE: usize = 5000;
+/// Subscriptions whose closed periods are looked for at a time.
+const CHECKS_AT_ONCE: u64 = 500;
 
 /// Why usage cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -220,7 +224,7 @@ async fn store(
     let new: Vec<&Candidate> = fresh.into_iter().filter(is_new).collect();
     events::insert(tx, &new).await?;
     let mut added = Additions::default();
-    for candidate in new {
+    for candidate in &new {
         let tracked = &tracked[&candidate.event.tenant_id];
         for metric in tracked.metrics.iter().filter(|metric| metric.event_name == candidate.event.event_name) {
             let build = tracked.builds[&metric.id];
@@ -228,7 +232,73 @@ async fn store(
         }
     }
     rollups::add(tx, &added).await?;
+    note_late(tx, tracked, &new).await?;
     Ok(known)
+}
+
+/// Has the closed periods looked at again to which events of these belong.
+async fn note_late(
+    tx: &DatabaseTransaction,
+    tracked: &BTreeMap<TenantId, Tracked>,
+    new: &[&Candidate],
+) -> Result<(), DbErr> {
+    for (tenant, tracked) in tracked {
+        let of_tenant = new.iter().map(|new| &new.event).filter(|event| event.tenant_id == *tenant);
+        let Some(earliest) = of_tenant.clone().map(|event| event.timestamp).min() else { continue };
+        let closings = closings::ending_after(tx, *tenant, earliest).await?;
+        let mut late = BTreeMap::<DateTime<Utc>, Vec<Uuid>>::new();
+        for closing in closings {
+            let Some(metric) = tracked.metrics.iter().find(|metric| metric.id == closing.metric_id) else { continue };
+            let mut of_metric = of_tenant.clone().filter(|event| event.event_name == metric.event_name);
+            if let Some(event) = of_metric.find(|event| closing.holds(event)) {
+                late.entry(event.received_at).or_default().push(closing.id());
+            }
+        }
+        for (received_at, ids) in late {
+            closings::set_check(tx, *tenant, ids, Some(received_at)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// From now on, what belongs to this period is late.
+pub async fn close(tx: &DatabaseTransaction, now: DateTime<Utc>, closing: Closing) -> Result<(), MeteringError> {
+    Ok(closings::insert(tx, &closing, Closing::first_check_at(now)).await?)
+}
+
+/// The closed periods of a subscription that may have been billed too early, locked.
+pub async fn to_check(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    subscription: SubscriptionId,
+) -> Result<Vec<Closing>, MeteringError> {
+    Ok(closings::to_check(tx, tenant, subscription).await?)
+}
+
+/// Has closed periods looked at at another time; `None` for when something comes for them.
+pub async fn check_again(
+    tx: &DatabaseTransaction,
+    closings: &[Closing],
+    at: Option<DateTime<Utc>>,
+) -> Result<(), MeteringError> {
+    let Some(first) = closings.first() else { return Ok(()) };
+    let ids = closings.iter().map(Closing::id).collect();
+    Ok(closings::set_check(tx, first.tenant_id, ids, at).await?)
+}
+
+/// Subscriptions whose closed periods are to be looked at, a page of them after the last of the page before.
+pub async fn due_checks(
+    db: &Db,
+    scope: app::Scope,
+    now: DateTime<Utc>,
+    after: Option<SubscriptionId>,
+) -> Result<Vec<(TenantId, SubscriptionId)>, DbErr> {
+    closings::due(db.reader(), scope, now, after, CHECKS_AT_ONCE).await
+}
+
+/// When the closed periods of a test clock's subscriptions are next to be looked at.
+pub async fn next_check(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Option<DateTime<Utc>>, DbErr> {
+    closings::next_check(db.reader(), tenant, clock).await
 }
 
 /// Adds an event to the hour of a metric, if the metric counts it and can be counted by the hour.

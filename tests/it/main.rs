@@ -11,6 +11,7 @@ mod customers;
 mod dunning;
 mod entitlements;
 mod invoices;
+mod late_usage;
 mod ledger;
 mod metering;
 mod notifications;

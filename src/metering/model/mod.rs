@@ -1,5 +1,6 @@
 //! What a usage event is, whether it may be taken, and what happened to it.
 
+mod closing;
 mod rollup;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -16,6 +17,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+pub use self::closing::Closing;
 pub(super) use self::rollup::*;
 use crate::catalog::Metric;
 
