@@ -168,6 +168,17 @@ impl Db {
             .await
     }
 
+    /// Begins a writing transaction of which all processes together have one at a time: for a decision about
+    /// what is not there yet, so that no row of it can be locked.
+    pub async fn begin_alone(&self) -> Result<DatabaseTransaction, DbErr> {
+        const LOCK: &str = "select pg_advisory_xact_lock(4702394921427289929)";
+        let tx = self.begin().await?;
+        if !self.is_sqlite() {
+            tx.execute_unprepared(LOCK).await?;
+        }
+        Ok(tx)
+    }
+
     /// For reading. Never ask it inside a writing transaction: it does not see that transaction's changes.
     pub fn reader(&self) -> &DatabaseConnection {
         &self.reader
