@@ -289,7 +289,14 @@ impl PartyCopy {
     /// Who is billed. `zone` is the one in which the periods begin and end.
     pub(super) fn customer(customer: &Customer, zone: Tz) -> Self {
         let Address { line1, line2, postal_code, city, region, country } = customer.address.clone();
-        let town = [postal_code, city].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        // As envelopes have it there: `New York, NY 10118`.
+        let region_first = matches!(country.as_deref(), Some("US" | "CA" | "AU"));
+        let (town, region) = if region_first {
+            let state = join([region, postal_code], " ");
+            (join([city, Some(state).filter(|state| !state.is_empty())], ", "), None)
+        } else {
+            (join([postal_code, city], " "), region)
+        };
         let lines = [line1, line2, Some(town), region, country].into_iter().flatten();
         Self {
             name: customer.name.clone(),
@@ -300,6 +307,10 @@ impl PartyCopy {
             locale: customer.locale.clone(),
         }
     }
+}
+
+fn join(parts: [Option<String>; 2], between: &str) -> String {
+    parts.into_iter().flatten().collect::<Vec<_>>().join(between)
 }
 
 #[cfg(test)]

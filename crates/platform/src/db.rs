@@ -100,6 +100,27 @@ impl Db {
         Ok(Self { writer, reader, _lock: Some(Arc::new(lock)) })
     }
 
+    /// Opens what is there and changes nothing: no file is made, none is locked, so that it may be in use.
+    /// `None` if there is no SQLite file yet.
+    pub async fn open_to_look(config: &DbConfig) -> Result<Option<Self>, OpenError> {
+        if !config.url.starts_with("sqlite://") {
+            return Self::open(config).await.map(Some);
+        }
+        let path = sqlite_path(&config.url);
+        if !Path::new(path).exists() {
+            return Ok(None);
+        }
+        // Nobody has the file open if there is no log beside it: it can be read without making one.
+        let at_rest = !Path::new(&format!("{path}-wal")).exists();
+        let mut options = ConnectOptions::new(format!("sqlite://{path}?mode=ro"));
+        options
+            .max_connections(1)
+            .sqlx_logging(false)
+            .map_sqlx_sqlite_opts(move |options| options.immutable(at_rest));
+        let reader = Database::connect(options).await?;
+        Ok(Some(Self { writer: reader.clone(), reader, _lock: None }))
+    }
+
     async fn open_postgres(config: &DbConfig) -> Result<Self, OpenError> {
         let mut options = ConnectOptions::new(config.url.clone());
         let timeout = config.statement_timeout.as_millis().to_string();

@@ -74,7 +74,8 @@ impl CreateRefund {
 )]
 #[post("/v1/refunds")]
 pub(super) async fn create_refund(mut write: Write<resource::Payments>, body: Body<CreateRefund>) -> Answer {
-    let payment = service::get(write.db(), write.tenant_id(), body.0.payment()?).await?;
+    let payment = service::get(write.db(), write.tenant_id(), body.0.payment()?).await;
+    let payment = payment.map_err(|error| Problem::from(error).named_at("/payment"))?;
     let clock = &*write.app.clock;
     let now = clocks::service::now_of(write.db(), clock, write.tenant_id(), payment.test_clock_id).await?;
     let new = body.0.check(&payment, write.idempotency_key().map(str::to_owned))?;

@@ -4,7 +4,7 @@ use accrue_core::id::{EventId, WebhookEndpointId};
 use accrue_platform::{
     body::{Body, Query},
     check::{Check, Metadata},
-    egress::Egress,
+    egress::{Egress, EgressError},
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
     signature::Secret,
@@ -95,7 +95,11 @@ impl UpdateWebhookEndpoint {
 
 fn check_url(check: &mut Check, egress: &Egress, url: &str) {
     if let Err(error) = egress.check_url(url) {
-        check.refuse("/url", "unreachable", error.to_string());
+        let hint = match error {
+            EgressError::Forbidden(_) => "; addresses of your own are allowed by the setting ACCRUE_WEBHOOK_ALLOW",
+            _ => "",
+        };
+        check.refuse("/url", "unreachable", format!("{error}{hint}"));
     }
 }
 

@@ -44,6 +44,14 @@ async fn admin() -> DatabaseConnection {
     Database::connect(format!("{}/postgres", server())).await.unwrap()
 }
 
+/// Drops a PostgreSQL database, with whatever connections it has.
+pub async fn drop(url: &str) {
+    let name = url.rsplit('/').next().unwrap();
+    let admin = admin().await;
+    admin.execute_unprepared(&format!("drop database {name} with (force)")).await.unwrap();
+    admin.close().await.unwrap();
+}
+
 async fn clone_of_template() -> String {
     static TEMPLATE: OnceCell<String> = OnceCell::const_new();
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -55,7 +63,7 @@ async fn clone_of_template() -> String {
     let admin = admin().await;
     let turn = TURN.lock().await;
     admin.execute_unprepared(&format!("create database {name} template {template}")).await.unwrap();
-    drop(turn);
+    std::mem::drop(turn);
     admin.close().await.unwrap();
     format!("{}/{name}", server())
 }
