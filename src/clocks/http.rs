@@ -130,7 +130,11 @@ async fn get_one(read: Read<resource::Clocks>, id: Path<String>) -> Answer {
     ),
 )]
 #[post("/v1/test_clocks/{id}/advance")]
-async fn advance(mut write: Write<resource::Clocks>, id: Path<String>, body: Body<AdvanceTestClock>) -> Answer {
+async fn advance(
+    mut write: Write<resource::Clocks>,
+    id: Path<String>,
+    body: Body<AdvanceTestClock>,
+) -> Answer {
     let id: TestClockId = id.parse()?;
     let mut check = Check::new();
     check_instant(&mut check, "/to", body.0.to);

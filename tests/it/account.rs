@@ -80,7 +80,8 @@ async fn two_keys_that_revoke_each_other_leave_one(#[values(Sqlite, Postgres)] o
     let Some(world) = World::new(on).await else { return };
     let other = world.create("/v1/api_keys", json!({"kind": "secret", "name": "other"})).await;
     let first = world.list("/v1/api_keys").await.pop().unwrap();
-    let (key, path) = (text(&other["key"]), |key: &Value| format!("/v1/api_keys/{}/revoke", text(&key["id"])));
+    let (key, path) =
+        (text(&other["key"]), |key: &Value| format!("/v1/api_keys/{}/revoke", text(&key["id"])));
     let (one, two) = tokio::join!(
         Reply::of(world.request("POST", &path(&other))),
         Reply::of(world.request_as(&key, "POST", &path(&first))),
@@ -96,7 +97,8 @@ async fn a_new_key_is_checked(#[values(Sqlite, Postgres)] on: Engine) {
     let errors = async |body: Value| world.send("POST", "/v1/api_keys", &body).await.errors();
     assert_eq!(errors(json!({"kind": "restricted"})).await, ["/scopes required"]);
     assert_eq!(
-        errors(json!({"kind": "secret", "scopes": ["usage:read"], "expires_at": "2020-01-01T00:00:00Z"})).await,
+        errors(json!({"kind": "secret", "scopes": ["usage:read"], "expires_at": "2020-01-01T00:00:00Z"}))
+            .await,
         ["/scopes conflict", "/expires_at out_of_range"]
     );
     let scopes = ["usage:read", "invoice:read"];
@@ -141,12 +143,18 @@ async fn a_refused_body_is_explained_without_a_word_of_rust(#[values(Sqlite, Pos
     let told = async |path: &str, body: Value| {
         let reply = world.send("POST", path, &body).await;
         assert_eq!(reply.status, 422, "{path}: {}", reply.text);
-        let lines = reply.json()["errors"].as_array().unwrap().iter().map(|error| {
-            format!("{}: {}", text(&error["pointer"]), text(&error["detail"]))
-        }).collect::<Vec<_>>();
+        let lines = reply.json()["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|error| format!("{}: {}", text(&error["pointer"]), text(&error["detail"])))
+            .collect::<Vec<_>>();
         lines.join("; ")
     };
-    assert_eq!(told("/v1/plans", json!({"code": "p"})).await, "/currency: is required; /interval: is required; /name: is required");
+    assert_eq!(
+        told("/v1/plans", json!({"code": "p"})).await,
+        "/currency: is required; /interval: is required"
+    );
     assert_eq!(told("/v1/customers", json!({"name": {}})).await, "/name: is an object, but should be text");
     assert_eq!(told("/v1/customers", json!([])).await, ": is a list, but should be an object");
     assert_eq!(
@@ -164,10 +172,8 @@ async fn the_keys_of_the_shell_stand_in_the_audit_log(#[values(Sqlite, Postgres)
     home.run(&["keys", "revoke", &text(&made["id"])]);
     let process = home.serve().await;
     let log = home.all(&process, "/v1/audit_log").await;
-    let lines: Vec<_> = log
-        .iter()
-        .map(|entry| format!("{} {}", text(&entry["actor"]), text(&entry["action"])))
-        .collect();
+    let lines: Vec<_> =
+        log.iter().map(|entry| format!("{} {}", text(&entry["actor"]), text(&entry["action"]))).collect();
     assert_eq!(lines, ["command line keys revoke", "command line keys create", "command line keys create"]);
     assert_eq!(log[0]["object_id"], made["id"]);
 }
@@ -178,4 +184,32 @@ async fn a_stranger_cannot_read_the_account(#[values(Sqlite, Postgres)] on: Engi
     let Some(world) = World::new(on).await else { return };
     let ingest = world.new_key(Mode::Test, KeyKind::Ingest, &[]).await;
     assert_eq!(Reply::of(world.request_as(&ingest, "GET", "/v1/account")).await.status, 403);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_comes_with_what_would_be_right(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    let told = async |path: &str, body: Value| {
+        let reply = world.send("POST", path, &body).await;
+        let error = reply.json()["errors"][0].clone();
+        format!("{} {}: {}", reply.status, text(&error["pointer"]), text(&error["detail"]))
+    };
+    assert_eq!(
+        told("/v1/customers", json!({"name": "A", "currency": "usd"})).await,
+        "422 /currency: is not the code of a currency: did you mean USD?"
+    );
+    let inside = told("/v1/webhook_endpoints", json!({"url": "http://10.0.0.1/x", "events": ["*"]})).await;
+    assert!(inside.starts_with("422 /url") && inside.contains("ACCRUE_WEBHOOK_ALLOW"), "{inside}");
+    let subscription = json!({"customer": "nobody", "plan": "none"});
+    assert_eq!(told("/v1/subscriptions", subscription).await, "404 /customer: there is no such customer");
+    world.create("/v1/customers", json!({"name": "A", "external_id": "acme"})).await;
+    let subscription = json!({"customer": "acme", "plan": "none"});
+    assert_eq!(told("/v1/subscriptions", subscription).await, "404 /plan: there is no such plan");
+    let method = json!({"customer": "nobody", "token": "tok_visa"});
+    assert_eq!(told("/v1/payment_methods", method).await, "404 /customer: there is no such customer");
+    let refund = json!({"payment": "pay_01979f0c6a5e7c1f8f6d2b1a9e3c4d5f"});
+    assert_eq!(told("/v1/refunds", refund).await, "404 /payment: there is no such payment");
+    let customer = json!({"name": "B", "test_clock": "clk_01979f0c6a5e7c1f8f6d2b1a9e3c4d5f"});
+    assert_eq!(told("/v1/customers", customer).await, "404 /test_clock: there is no such test clock");
 }

@@ -30,6 +30,7 @@ fn writes() -> BTreeSet<String> {
 struct Walk {
     world: World,
     done: BTreeSet<String>,
+    requests: u32,
 }
 
 impl Walk {
@@ -37,9 +38,11 @@ impl Walk {
     async fn does(&mut self, operation: &str, ids: &[&str], body: Value) -> Value {
         let (method, template) = operation.split_once(' ').unwrap();
         let mut ids = ids.iter();
-        let parts = template.split('/').map(|part| if part.starts_with('{') { *ids.next().unwrap() } else { part });
+        let parts =
+            template.split('/').map(|part| if part.starts_with('{') { *ids.next().unwrap() } else { part });
         let path = parts.collect::<Vec<_>>().join("/");
-        let request = format!("req-{}-{}", self.done.len(), self.world.list("/v1/customers").await.len());
+        self.requests += 1;
+        let request = format!("walk-{}", self.requests);
         let sent = self.world.request(method, &path).header("x-request-id", &request).json(&body);
         let reply = crate::support::Reply::of(sent).await;
         assert!(reply.status < 300, "{operation}: {} {}", reply.status, reply.text);
@@ -58,14 +61,16 @@ impl Walk {
 async fn every_operation_that_writes_leaves_one_audit_entry(#[values(Sqlite, Postgres)] on: Engine) {
     let Some(world) = World::new(on).await else { return };
     let shop = Shop::open(world, Some("tok_decline_then_ok")).await;
-    let (clock, subscription, invoice) = (shop.clock.clone(), shop.subscription.clone(), shop.invoice.clone());
+    let (clock, subscription, invoice) =
+        (shop.clock.clone(), shop.subscription.clone(), shop.invoice.clone());
     let receiver = Receiver::start();
-    let mut walk = Walk { world: shop.world, done: BTreeSet::new() };
+    let mut walk = Walk { world: shop.world, done: BTreeSet::new(), requests: 0 };
 
     account(&mut walk).await;
     catalogue(&mut walk).await;
     webhooks(&mut walk, &receiver).await;
-    let customer = walk.does("POST /v1/customers", &[], json!({"name": "Other", "external_id": "other"})).await;
+    let customer =
+        walk.does("POST /v1/customers", &[], json!({"name": "Other", "external_id": "other"})).await;
     walk.does("PATCH /v1/customers/{id}", &[&text(&customer["id"])], json!({"name": "Else"})).await;
     let event = json!({"event_id": "e1", "customer_id": "acme", "event_name": "call", "timestamp": "2026-02-01T09:30:00Z"});
     walk.does("POST /v1/usage_events", &[], event).await;
@@ -77,7 +82,12 @@ async fn every_operation_that_writes_leaves_one_audit_entry(#[values(Sqlite, Pos
     walk.does("POST /v1/test_clocks", &[], json!({"now": "2026-01-01T00:00:00Z"})).await;
     walk.does("POST /v1/test_clocks/{id}/advance", &[&clock], json!({"to": "2026-02-02T00:00:00Z"})).await;
     walk.does("POST /v1/subscriptions", &[], json!({"customer": "other", "plan": "pro"})).await;
-    walk.does("POST /v1/subscriptions", &[], json!({"customer": "other", "plan": "pro", "external_id": "second"})).await;
+    walk.does(
+        "POST /v1/subscriptions",
+        &[],
+        json!({"customer": "other", "plan": "pro", "external_id": "second"}),
+    )
+    .await;
     walk.does("POST /v1/subscriptions/{id}/cancel", &[&subscription], json!({"when": "now"})).await;
     walk.world.work().await;
     let open = walk.world.list("/v1/invoices?customer=other").await;
@@ -102,9 +112,11 @@ async fn catalogue(walk: &mut Walk) {
     walk.does("POST /v1/features", &[], json!({"code": "sso", "name": "SSO", "kind": "switch"})).await;
     walk.does("POST /v1/taxes", &[], json!({"code": "vat", "name": "VAT", "rate": "20"})).await;
     walk.does("PATCH /v1/taxes/{id}", &["vat"], json!({"name": "Tax"})).await;
-    let price = json!({"code": "base", "name": "Base", "kind": "fixed", "model": {"type": "flat", "amount": "5"}});
+    let price =
+        json!({"code": "base", "name": "Base", "kind": "fixed", "model": {"type": "flat", "amount": "5"}});
     let interval = json!({"unit": "month", "count": 1});
-    let plan = json!({"code": "small", "name": "Small", "currency": "USD", "interval": interval, "prices": [price]});
+    let plan =
+        json!({"code": "small", "name": "Small", "currency": "USD", "interval": interval, "prices": [price]});
     walk.does("POST /v1/plans", &[], plan).await;
     walk.does("PATCH /v1/plans/{id}", &["small"], json!({"name": "Smaller"})).await;
     let version = json!({"prices": [price]});
@@ -161,5 +173,8 @@ async fn a_payment_that_the_gateway_did_not_take_up_is_in_the_log(#[values(Sqlit
     let reply = shop.world.send("POST", &path, &json!({})).await;
     assert_eq!(reply.status, 503, "{}", reply.text);
     let log = shop.world.list("/v1/audit_log").await;
-    assert_eq!((&log[0]["action"], &log[0]["object_id"]), (&json!("POST /v1/invoices/{id}/pay"), &json!(shop.invoice)));
+    assert_eq!(
+        (&log[0]["action"], &log[0]["object_id"]),
+        (&json!("POST /v1/invoices/{id}/pay"), &json!(shop.invoice))
+    );
 }

@@ -77,7 +77,7 @@ async fn a_new_version_changes_what_is_named_and_the_old_one_stays_readable(
     assert_eq!(second["version"], 2);
     assert_eq!(second["id"], first["id"]);
     assert_eq!(second["features"], first["features"]);
-    assert_eq!(second["prices"][0]["model"]["amount"], "20");
+    assert_eq!(second["prices"][0]["model"]["amount"], "20.00");
     assert_eq!(world.get("/v1/plans/pro").await, second);
     assert_eq!(world.get("/v1/plans/pro?version=1").await, first);
     assert_eq!(world.list("/v1/plans/pro/versions").await, [second.clone(), first.clone()]);

@@ -113,15 +113,18 @@ impl HalfSent {
 async fn a_process_that_is_asked_to_end_finishes_what_it_has_begun(#[values(Sqlite, Postgres)] on: Engine) {
     let Some(home) = Installation::new(on).await else { return };
     let mut process = home.serve().await;
-    let price = json!({"code": "base", "name": "Base", "kind": "fixed", "model": {"type": "flat", "amount": "5"}});
+    let price =
+        json!({"code": "base", "name": "Base", "kind": "fixed", "model": {"type": "flat", "amount": "5"}});
     let interval = json!({"unit": "month", "count": 1});
-    let plan = json!({"code": "pro", "name": "Pro", "currency": "USD", "interval": interval, "prices": [price]});
+    let plan =
+        json!({"code": "pro", "name": "Pro", "currency": "USD", "interval": interval, "prices": [price]});
     home.send(&process, "POST", "/v1/plans", &plan).await;
     home.send(&process, "POST", "/v1/customers", &json!({"external_id": "acme", "name": "Acme"})).await;
     let method = json!({"customer": "acme", "token": "tok_timeout_before_accept"});
     home.send(&process, "POST", "/v1/payment_methods", &method).await;
     home.send(&process, "POST", "/v1/subscriptions", &json!({"customer": "acme", "plan": "pro"})).await;
-    let request = HalfSent::begin(&home, &process, "/v1/customers", &json!({"external_id": "late", "name": "Late"}));
+    let request =
+        HalfSent::begin(&home, &process, "/v1/customers", &json!({"external_id": "late", "name": "Late"}));
     // A job is in the middle of a charge that takes a second.
     attempt_is(&home, &process, "started").await;
 
@@ -237,7 +240,9 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_and_the_verifier_find_a_running_installation_well(#[values(Sqlite, Postgres)] on: Engine) {
+async fn the_doctor_and_the_verifier_find_a_running_installation_well(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
     let Some(home) = Installation::new(on).await else { return };
     let process = home.serve().await;
     home.send(&process, "POST", "/v1/customers", &json!({"name": "Acme"})).await;
@@ -247,7 +252,8 @@ async fn the_doctor_and_the_verifier_find_a_running_installation_well(#[values(S
 
     let said: Value = serde_json::from_str(&home.run(&["verify", "--json"])).unwrap();
     assert_eq!(said["ok"], true);
-    let modes: Vec<_> = said["tenants"].as_array().unwrap().iter().map(|tenant| &tenant["livemode"]).collect();
+    let modes: Vec<_> =
+        said["tenants"].as_array().unwrap().iter().map(|tenant| &tenant["livemode"]).collect();
     assert_eq!(modes.len(), 2);
     assert!(home.run(&["verify"]).contains("books balance"));
 }

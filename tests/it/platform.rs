@@ -115,9 +115,11 @@ async fn the_timeline_has_what_happens_at_the_starting_instant_and_nothing_from_
     let Some(world) = World::new(on).await else { return };
     let start = "2026-02-01T09:30:00Z";
     let clock = world.test_clock(start).await;
-    let price = json!({"code": "base", "name": "Base", "kind": "fixed", "model": {"type": "flat", "amount": "5"}});
+    let price =
+        json!({"code": "base", "name": "Base", "kind": "fixed", "model": {"type": "flat", "amount": "5"}});
     let interval = json!({"unit": "month", "count": 1});
-    let plan = json!({"code": "pro", "name": "Pro", "currency": "USD", "interval": interval, "prices": [price]});
+    let plan =
+        json!({"code": "pro", "name": "Pro", "currency": "USD", "interval": interval, "prices": [price]});
     world.create("/v1/plans", plan).await;
     world.create("/v1/customers", json!({"external_id": "acme", "name": "Acme", "test_clock": clock})).await;
     world.create("/v1/subscriptions", json!({"customer": "acme", "plan": "pro"})).await;

@@ -144,4 +144,3 @@ pub(super) async fn revoke_key(write: Write<resource::Account>, id: Path<String>
     let key = service::revoke_key_unless_last(&tx, write.tenant_id(), id, write.app.now()).await?;
     write.commit(tx, StatusCode::OK, id, &KeyBody::from(key)).await
 }
-

@@ -85,7 +85,10 @@ pub(in crate::catalog) async fn find_default(
 }
 
 /// The counter is a lock: of two that make a default at once, the second one sees what the first one made.
-pub(in crate::catalog) async fn lock_default(tx: &DatabaseTransaction, tenant: TenantId) -> Result<(), DbErr> {
+pub(in crate::catalog) async fn lock_default(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+) -> Result<(), DbErr> {
     counter::take(tx, tenant, "default_tax", 0).await.map(drop)
 }
 

@@ -169,7 +169,8 @@ impl<'a> Story<'a> {
         self.say("sent twice", "1, counted once");
         let usage = self.client.get(&format!("/v1/subscriptions/{subscription}/usage")).await?;
         for row in usage["usage"].as_array().into_iter().flatten() {
-            let so_far = format!("{} {}, ${}", text(&row["quantity"]), text(&row["name"]), text(&row["amount"]));
+            let so_far =
+                format!("{} {}, ${}", text(&row["quantity"]), text(&row["name"]), text(&row["amount"]));
             self.say("so far", so_far);
         }
         Ok(())
@@ -236,8 +237,9 @@ impl<'a> Story<'a> {
             println!("    {:<44} ${:>10}", text(&line["description"]), text(&line["amount"]));
             let tiers = line["tiers"].as_array().map(Vec::as_slice).unwrap_or_default();
             for tier in tiers.iter().filter(|_| tiers.len() > 1) {
-                let up_to =
-                    tier["up_to"].as_str().map_or_else(|| "above".to_owned(), |bound| format!("up to {bound}"));
+                let up_to = tier["up_to"]
+                    .as_str()
+                    .map_or_else(|| "above".to_owned(), |bound| format!("up to {bound}"));
                 let (quantity, price) = (plain(&tier["quantity"]), plain(&tier["unit_price"]));
                 let amount = plain(&tier["amount"]);
                 println!("      {up_to:<12} {quantity:>6} × ${price:<8} {:>8} ${amount:>10}", "=");

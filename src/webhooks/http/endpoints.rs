@@ -96,7 +96,9 @@ impl UpdateWebhookEndpoint {
 fn check_url(check: &mut Check, egress: &Egress, url: &str) {
     if let Err(error) = egress.check_url(url) {
         let hint = match error {
-            EgressError::Forbidden(_) => "; addresses of your own are allowed by the setting ACCRUE_WEBHOOK_ALLOW",
+            EgressError::Forbidden(_) => {
+                "; addresses of your own are allowed by the setting ACCRUE_WEBHOOK_ALLOW"
+            }
             _ => "",
         };
         check.refuse("/url", "unreachable", format!("{error}{hint}"));

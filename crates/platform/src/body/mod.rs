@@ -140,6 +140,10 @@ fn check_text(text: &str) -> Result<(), Problem> {
 
 /// Reads a body. Of the fields that are missing all are named, not the first alone.
 fn read<T: DeserializeOwned + ToSchema>(text: &str) -> Result<T, Problem> {
+    if text.trim_start().starts_with('[') {
+        // It would be taken for the fields in their order.
+        return Err(Problem::field("", "malformed", "is a list, but should be an object"));
+    }
     parse(text).map_err(|problem| {
         let is_missing = problem.errors.iter().any(|error| error.code == "required");
         let all = if is_missing { missing::fields::<T>(text) } else { Vec::new() };

@@ -25,7 +25,8 @@ pub(super) fn of_query(message: &str) -> Said {
     if let Some(name) = quoted_after(message, "duplicate field ") {
         return ("malformed", Some(name), "is given twice".to_owned());
     }
-    let is_number = message.contains("digit found in string") || message.contains("integer from empty string");
+    let is_number =
+        message.contains("digit found in string") || message.contains("integer from empty string");
     if is_number || message.starts_with("number too") {
         return ("malformed", None, "is not a whole number from 0 on".to_owned());
     }
@@ -37,7 +38,10 @@ pub(super) fn of_query(message: &str) -> Said {
 
 fn value(message: &str) -> String {
     if quoted_after(message, "unknown variant ").is_some() {
-        return format!("is not one of {}", quoted(after(message, "expected").unwrap_or_default()).join(", "));
+        return format!(
+            "is not one of {}",
+            quoted(after(message, "expected").unwrap_or_default()).join(", ")
+        );
     }
     for kind in ["invalid type: ", "invalid value: "] {
         if let Some(rest) = message.strip_prefix(kind)
@@ -46,11 +50,15 @@ fn value(message: &str) -> String {
             return format!("is {}, but should be {}", found_word(found), expected_word(expected));
         }
     }
+    if message.starts_with("invalid length") && message.contains("expected struct") {
+        return "is a list, but should be an object".to_owned();
+    }
     if message.starts_with("data did not match any variant") {
         return "has none of the shapes that it may have: see the API's description".to_owned();
     }
     // The reader of times says what it stumbled over.
-    let times = ["premature end of input", "input contains invalid", "input is out of range", "trailing input"];
+    let times =
+        ["premature end of input", "input contains invalid", "input is out of range", "trailing input"];
     if times.iter().any(|time| message.starts_with(time)) {
         return "is not a time like 2026-01-31T12:00:00Z".to_owned();
     }
@@ -136,7 +144,10 @@ mod tests {
             said("invalid value: integer `-1`, expected u8"),
             "is the number -1, but should be a whole number from 0 to 255"
         );
-        assert_eq!(said("invalid type: boolean `true`, expected u64"), "is true, but should be a whole number from 0 on");
+        assert_eq!(
+            said("invalid type: boolean `true`, expected u64"),
+            "is true, but should be a whole number from 0 on"
+        );
         assert_eq!(said("unknown variant `x`, expected one of `a`, `b`, `c`"), "is not one of a, b, c");
         assert_eq!(said("unknown field `x`, expected `a` or `b`"), "`x` is not known here: there are a, b");
         assert_eq!(said("unknown field `x`, there are no fields"), "`x` is not known here");
