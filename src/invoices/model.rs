@@ -327,6 +327,44 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_written_as_envelopes_have_it_where_it_is() {
+        let now = at("2026-01-01T00:00:00Z");
+        let lines = |city: &str, region: Option<&str>, code: &str, country: &str| {
+            let address = Address {
+                line1: Some("1 Street".into()),
+                line2: None,
+                postal_code: Some(code.into()),
+                city: Some(city.into()),
+                region: region.map(Into::into),
+                country: Some(country.into()),
+            };
+            PartyCopy::customer(&customer_at(address, now), Tz::UTC).address.join(" / ")
+        };
+        assert_eq!(lines("New York", Some("NY"), "10118", "US"), "1 Street / New York, NY 10118 / US");
+        assert_eq!(lines("Boston", None, "02110", "US"), "1 Street / Boston, 02110 / US");
+        assert_eq!(lines("Berlin", None, "10115", "DE"), "1 Street / 10115 Berlin / DE");
+    }
+
+    fn customer_at(address: Address, now: DateTime<Utc>) -> Customer {
+        Customer {
+            tenant_id: TenantId::new(now),
+            id: CustomerId::new(now),
+            external_id: None,
+            name: "Acme".into(),
+            email: None,
+            currency: None,
+            timezone: None,
+            locale: None,
+            address,
+            tax_number: None,
+            test_clock_id: None,
+            default_payment_method_id: None,
+            metadata: accrue_platform::check::Metadata::new(),
+            created_at: now,
+        }
+    }
+
+    #[test]
     fn these_moves_are_allowed_and_no_others() {
         let mut table = String::new();
         for status in InvoiceStatus::iter() {

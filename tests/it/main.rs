@@ -24,4 +24,5 @@ mod replicas;
 mod schema;
 mod story;
 mod subscriptions;
+mod tls;
 mod webhooks;

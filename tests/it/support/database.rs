@@ -40,7 +40,13 @@ fn server() -> String {
         .expect("run the tests by `cargo xtask test`, which starts PostgreSQL")
 }
 
-async fn admin() -> DatabaseConnection {
+/// Where PostgreSQL is, without a database; `None` if this run leaves it out.
+pub fn postgres() -> Option<String> {
+    (only() != Some("sqlite")).then(server)
+}
+
+/// A connection that may do everything to the PostgreSQL server.
+pub async fn admin() -> DatabaseConnection {
     Database::connect(format!("{}/postgres", server())).await.unwrap()
 }
 

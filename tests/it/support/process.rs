@@ -44,8 +44,7 @@ impl Installation {
         install_tls();
         let folder = TempDir::new().unwrap();
         let database_url = database::create(engine, folder.path()).await?;
-        // No connection outlives its request: a process that ends waits for none.
-        let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        let client = reqwest::Client::new();
         Some(Self { folder, database_url, key: String::new(), client })
     }
 
@@ -80,6 +79,11 @@ impl Installation {
             String::from_utf8_lossy(&output.stderr)
         );
         printed
+    }
+
+    /// Lets go of the connections that wait for another request: a server that ends waits for them.
+    pub fn hang_up(&mut self) {
+        self.client = reqwest::Client::new();
     }
 
     /// Takes the PostgreSQL database away from whoever uses it.
