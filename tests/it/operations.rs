@@ -111,7 +111,7 @@ impl HalfSent {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_asked_to_end_finishes_what_it_has_begun(#[values(Sqlite, Postgres)] on: Engine) {
     let Some(mut home) = Installation::new(on).await else { return };
-    let mut process = home.serve().await;
+    let mut process = home.serve_with(&["--set", "gateway_timeout_ms=5000"]).await;
     let price =
         json!({"code": "base", "name": "Base", "kind": "fixed", "model": {"type": "flat", "amount": "5"}});
     let interval = json!({"unit": "month", "count": 1});
@@ -121,10 +121,10 @@ async fn a_process_that_is_asked_to_end_finishes_what_it_has_begun(#[values(Sqli
     home.send(&process, "POST", "/v1/customers", &json!({"external_id": "acme", "name": "Acme"})).await;
     let method = json!({"customer": "acme", "token": "tok_timeout_before_accept"});
     home.send(&process, "POST", "/v1/payment_methods", &method).await;
-    home.send(&process, "POST", "/v1/subscriptions", &json!({"customer": "acme", "plan": "pro"})).await;
     let request =
         HalfSent::begin(&home, &process, "/v1/customers", &json!({"external_id": "late", "name": "Late"}));
-    // A job is in the middle of a charge that takes a second.
+    home.send(&process, "POST", "/v1/subscriptions", &json!({"customer": "acme", "plan": "pro"})).await;
+    // A job is in the middle of a charge that takes five seconds.
     until_attempt(&home, &process, |status| status == "started").await;
 
     let asked_at = Instant::now();
@@ -137,7 +137,7 @@ async fn a_process_that_is_asked_to_end_finishes_what_it_has_begun(#[values(Sqli
     assert_eq!(code, Some(0));
     assert!(asked_at.elapsed() < END_WITHIN, "{:?}", asked_at.elapsed());
     // Somebody who only looks: no worker runs that could settle the attempt now.
-    let reader = home.serve_as("api").await;
+    let reader = home.serve_with(&["--role", "api"]).await;
     until_attempt(&home, &reader, |status| status != "started").await;
     home.send(&reader, "GET", "/v1/customers/late", &Value::Null).await;
 }

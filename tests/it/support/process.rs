@@ -93,11 +93,11 @@ impl Installation {
 
     /// Starts the server and waits until it answers.
     pub async fn serve(&self) -> Process {
-        self.serve_as("all").await
+        self.serve_with(&[]).await
     }
 
-    /// The same with a role.
-    pub async fn serve_as(&self, role: &str) -> Process {
+    /// The same with flags.
+    pub async fn serve_with(&self, flags: &[&str]) -> Process {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let listen = format!("127.0.0.1:{port}");
         let log = std::fs::File::options()
@@ -106,7 +106,8 @@ impl Installation {
             .open(self.folder.path().join("serve.log"))
             .unwrap();
         let child = self
-            .command(&["serve", "--role", role, "--listen", &listen])
+            .command(&["serve", "--listen", &listen])
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::from(log))
             .spawn()
