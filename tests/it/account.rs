@@ -201,6 +201,9 @@ async fn a_mistake_comes_with_what_would_be_right(#[values(Sqlite, Postgres)] on
     );
     let inside = told("/v1/webhook_endpoints", json!({"url": "http://10.0.0.1/x", "events": ["*"]})).await;
     assert!(inside.starts_with("422 /url") && inside.contains("ACCRUE_WEBHOOK_ALLOW"), "{inside}");
+    let deaf = json!({"url": "http://127.0.0.1:1/x", "events": ["*", "invoice.payed"]});
+    let deaf = told("/v1/webhook_endpoints", deaf).await;
+    assert!(deaf.starts_with("422 /events/1: is told by nobody") && deaf.contains("invoice.paid"), "{deaf}");
     let subscription = json!({"customer": "nobody", "plan": "none"});
     assert_eq!(told("/v1/subscriptions", subscription).await, "404 /customer: there is no such customer");
     world.create("/v1/customers", json!({"name": "A", "external_id": "acme"})).await;

@@ -28,7 +28,8 @@ pub(super) fn document(invoice: &Invoice, margin: Margin, sort: Sort) -> printed
         digits: invoice.currency.digits(),
     };
     let issued_on = on(invoice.issued_at.unwrap_or(invoice.created_at));
-    let due_on = invoice.due_at.map(on);
+    // What is paid is not due.
+    let due_on = invoice.due_at.filter(|_| sort == Sort::Invoice).map(on);
     printed::Invoice {
         kind: match sort {
             Sort::Receipt => Kind::Receipt,

@@ -18,6 +18,7 @@ use crate::{
     auth::{Answer, Read, Write, resource},
     webhooks::{
         body::{AttemptBody, EndpointBody, EventBody},
+        known,
         model::{Filter, Verdict},
         send,
         service::{self, EndpointChange, NewEndpoint},
@@ -112,7 +113,10 @@ fn read_filters(check: &mut Check, events: &[String]) -> Vec<Filter> {
     let mut filters = Vec::new();
     for (index, text) in events.iter().enumerate().take(FILTERS_MAX) {
         match text.parse::<Filter>() {
-            Ok(filter) => filters.push(filter),
+            Ok(filter) => match known::never_told(text) {
+                None => filters.push(filter),
+                Some(nearest) => check.refuse(format!("/events/{index}"), "unknown", nearest),
+            },
             Err(error) => check.refuse(format!("/events/{index}"), "malformed", error.to_string()),
         }
     }
