@@ -25,6 +25,7 @@ const TYPES: &[&str] = &[
     "payment.pending",
     "payment.canceled",
     "payment.refunded",
+    "refund.failed",
     "dunning.started",
     "dunning.step",
     "dunning.recovered",
