@@ -119,12 +119,12 @@ async fn a_process_that_is_asked_to_end_finishes_what_it_has_begun(#[values(Sqli
         json!({"code": "pro", "name": "Pro", "currency": "USD", "interval": interval, "prices": [price]});
     home.send(&process, "POST", "/v1/plans", &plan).await;
     home.send(&process, "POST", "/v1/customers", &json!({"external_id": "acme", "name": "Acme"})).await;
-    let method = json!({"customer": "acme", "token": "tok_timeout_before_accept"});
+    let method = json!({"customer": "acme", "token": "tok_slow"});
     home.send(&process, "POST", "/v1/payment_methods", &method).await;
     let request =
         HalfSent::begin(&home, &process, "/v1/customers", &json!({"external_id": "late", "name": "Late"}));
     home.send(&process, "POST", "/v1/subscriptions", &json!({"customer": "acme", "plan": "pro"})).await;
-    // A job is in the middle of a charge that takes five seconds.
+    // A job is in the middle of a charge that takes two seconds.
     until_attempt(&home, &process, |status| status == "started").await;
 
     let asked_at = Instant::now();
@@ -138,7 +138,7 @@ async fn a_process_that_is_asked_to_end_finishes_what_it_has_begun(#[values(Sqli
     assert!(asked_at.elapsed() < END_WITHIN, "{:?}", asked_at.elapsed());
     // Somebody who only looks: no worker runs that could settle the attempt now.
     let reader = home.serve_with(&["--role", "api"]).await;
-    until_attempt(&home, &reader, |status| status != "started").await;
+    until_attempt(&home, &reader, |status| status == "succeeded").await;
     home.send(&reader, "GET", "/v1/customers/late", &Value::Null).await;
 }
 
