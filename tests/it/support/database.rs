@@ -10,6 +10,8 @@ use accrue_platform::db::{Db, DbConfig};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection};
 use tokio::sync::OnceCell;
 
+const IN_THE_CLEAR: &str = "sslmode=disable";
+
 /// The two databases that everything runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -47,12 +49,13 @@ pub fn postgres() -> Option<String> {
 
 /// A connection that may do everything to the PostgreSQL server.
 pub async fn admin() -> DatabaseConnection {
-    Database::connect(format!("{}/postgres", server())).await.unwrap()
+    Database::connect(format!("{}/postgres?{IN_THE_CLEAR}", server())).await.unwrap()
 }
 
 /// Drops a PostgreSQL database, with whatever connections it has.
 pub async fn drop(url: &str) {
-    let name = url.rsplit('/').next().unwrap();
+    let (address, _) = url.split_once('?').unwrap_or((url, ""));
+    let name = address.rsplit('/').next().unwrap();
     let admin = admin().await;
     admin.execute_unprepared(&format!("drop database {name} with (force)")).await.unwrap();
     admin.close().await.unwrap();
@@ -71,7 +74,8 @@ async fn clone_of_template() -> String {
     admin.execute_unprepared(&format!("create database {name} template {template}")).await.unwrap();
     std::mem::drop(turn);
     admin.close().await.unwrap();
-    format!("{}/{name}", server())
+    // In the clear: a test turns the server's TLS on and off beside the others.
+    format!("{}/{name}?{IN_THE_CLEAR}", server())
 }
 
 async fn make_template() -> String {
