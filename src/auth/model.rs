@@ -164,14 +164,14 @@ pub(super) fn digest(text: &str) -> Vec<u8> {
     Sha256::digest(text.as_bytes()).to_vec()
 }
 
-/// The scopes among `wanted` that do not exist.
-pub(super) fn unknown_scopes(wanted: &[String]) -> Vec<&String> {
+/// The first of the scopes that does not exist, and its place.
+pub(super) fn unknown_scope(wanted: &[String]) -> Option<(usize, &str)> {
     let exists = |scope: &str| {
         scope
             .rsplit_once(':')
             .is_some_and(|(resource, verb)| SCOPES.contains(&resource) && ["read", "write"].contains(&verb))
     };
-    wanted.iter().filter(|scope| !exists(scope)).collect()
+    wanted.iter().map(String::as_str).enumerate().find(|(_, scope)| !exists(scope))
 }
 
 #[cfg(test)]

@@ -170,6 +170,10 @@ fn valid() -> Vec<(&'static str, Value)> {
     let interval = json!({"unit": "month", "count": 1});
     vec![
         (
+            "/v1/account",
+            json!({"name": "A", "timezone": "UTC", "invoice_prefix": "INV", "net_terms_days": 30, "invoice_footer": "f", "brand_color": "#1f4fd8", "issuer": {"name": "A", "address": ["a"], "tax_number": "1", "email": "a@example.com"}}),
+        ),
+        (
             "/v1/customers",
             json!({"external_id": "x", "name": "X", "email": "x@example.com", "currency": "USD", "timezone": "UTC", "locale": "en", "address": {"line1": "a", "country": "DE"}, "metadata": {"a": "b"}}),
         ),
@@ -223,6 +227,7 @@ async fn no_single_bad_field_gets_a_500(#[values(Sqlite, Postgres)] on: Engine) 
     let prices = json!([{"code": "seats", "name": "Seats", "kind": "seat", "model": {"type": "per_unit", "unit_price": "1"}}]);
     world.create("/v1/plans", json!({"code": "pro", "name": "Pro", "currency": "USD", "interval": {"unit": "month", "count": 1}, "prices": prices})).await;
     for (path, body) in valid() {
+        let method = if path == "/v1/account" { "PATCH" } else { "POST" };
         let mut found = Vec::new();
         places(&body, "", &mut found);
         for pointer in found {
@@ -232,10 +237,58 @@ async fn no_single_bad_field_gets_a_500(#[values(Sqlite, Postgres)] on: Engine) 
                 *spoiled.pointer_mut(&pointer).unwrap() = json!("@@");
                 let text = spoiled.to_string().replace("\"@@\"", value);
                 let request =
-                    world.request("POST", path).header("content-type", "application/json").body(text.clone());
-                check("POST", path, &text, &Reply::of(request).await);
+                    world.request(method, path).header("content-type", "application/json").body(text.clone());
+                check(method, path, &text, &Reply::of(request).await);
             }
         }
+    }
+}
+
+/// Every address that is read, with its query parameters.
+fn queries() -> Vec<(String, Vec<String>)> {
+    let document = serde_json::to_value(api::openapi()).unwrap();
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let parameters = item["get"]["parameters"].as_array().into_iter().flatten();
+        let query = parameters.filter(|parameter| parameter["in"] == "query");
+        let names: Vec<_> = query.map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect();
+        if !names.is_empty() {
+            found.push((path.replace("{id}", "acme").replace("{event_id}", "e"), names));
+        }
+    }
+    assert!(found.len() > 15, "{found:?}");
+    found
+}
+
+fn asked(path: &str, name: &str, value: &str) -> String {
+    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
+    format!("{path}?{query}")
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn no_query_parameter_gets_a_500_and_none_that_is_unknown_is_ignored(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = World::new(on).await else { return };
+    for (path, names) in queries() {
+        for name in &names {
+            for value in VALUES.iter().map(|value| value.trim_matches('"')).chain(["%00", "0", "101", "x"]) {
+                let request = world.request("GET", &asked(&path, name, value));
+                let reply = Reply::of(request).await;
+                check("GET", &path, &format!("{name}={value}"), &reply);
+                let is_bad_limit = name == "limit" && !(1..=100).contains(&value.parse().unwrap_or(0));
+                assert!(!is_bad_limit || reply.status >= 400, "{path} {name}={value}");
+            }
+        }
+        let unknown = Reply::of(world.request("GET", &asked(&path, "nonsense", "1"))).await;
+        let told = unknown.errors();
+        let is_named = told.contains(&"nonsense unknown_parameter".to_owned());
+        assert!(
+            unknown.status == 422 && (is_named || told[0].ends_with("required")),
+            "{path}: {}",
+            unknown.text
+        );
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod support;
 
+mod account;
 mod architecture;
+mod audit;
 mod bad_input;
 mod catalog;
 mod crash;
@@ -15,6 +17,7 @@ mod ledger;
 mod metering;
 mod notifications;
 mod openapi;
+mod operations;
 mod outages;
 mod payments;
 mod platform;
@@ -22,5 +25,6 @@ mod replicas;
 mod schema;
 mod story;
 mod subscriptions;
+mod tls;
 mod webhooks;
 mod workers;
