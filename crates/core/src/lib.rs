@@ -3,6 +3,7 @@
 //! Rules are numbered in `docs/billing-rules.md`; code cites them as `RULES 14`.
 
 pub mod arithmetic;
+pub mod bounded;
 pub mod calculate;
 pub mod calendar;
 pub mod clock;

@@ -57,7 +57,8 @@ pub fn periods(question: &PeriodsQuestion) -> Result<PeriodsAnswer, Vec<Invalid>
                 failed("/anchor", "out_of_range", error)
             }
         })?;
-    let out_of_range = |error: CalendarError| failed("", "out_of_range", error);
+    let wanted = if question.containing.is_some() { "/containing" } else { "/count" };
+    let out_of_range = |error: CalendarError| failed(wanted, "out_of_range", error);
     let cut = |period: Period| Period {
         start: period.start.max(start),
         end: question.ends_at.map_or(period.end, |end| period.end.min(end)),

@@ -106,7 +106,7 @@ fn mistakes_in_an_amount_are_reported_together_and_with_their_place() {
         "currency": "USD", "model": {"type": "per_unit", "unit_price": "9999999999999999999999999999"},
         "quantity": "9999999999999999999999999999",
     });
-    assert_eq!(mistakes(amount(&read(&huge))), [" too_large"]);
+    assert_eq!(mistakes(amount(&read(&huge))), ["/quantity too_large"]);
 }
 
 #[test]
@@ -139,7 +139,6 @@ fn usage_is_grouped_filtered_and_free_of_repetitions() {
                 {"key": {"region": null}, "quantity": "-2.5"},
                 {"key": {"region": "eu"}, "quantity": "11"},
             ],
-            "counted": 3,
         })
     );
 }
@@ -213,7 +212,7 @@ fn the_grid_runs_both_ways_from_its_anchor() {
         ["/ends_at before_start"]
     );
     let last = json!({"start": "9999-12-31T23:59:59Z", "count": 1});
-    assert_eq!(mistakes(ask(last)), [" out_of_range"]);
+    assert_eq!(mistakes(ask(last)), ["/count out_of_range"]);
 }
 
 #[test]
@@ -275,16 +274,15 @@ fn an_invoice_runs_from_its_lines_to_what_is_due() {
     assert_eq!(
         answered(invoice(&read(&question))),
         json!({
-            "currency": "EUR", "subtotal": "100.00", "discount_total": "6.00", "taxable": "94.00",
+            "subtotal": "100.00", "discount_total": "6.00", "taxable": "94.00",
             "tax_total": "10.80", "total": "104.80", "credit_notes_applied": "3.00", "balance_applied": "-10.00",
-            "wallets_applied": "5.50", "amount_due": "106.30", "credited_to_balance": "0.00",
+            "wallets_applied": "5.50", "amount_due": "106.30",
             "lines": [
                 {"id": "a", "amount": "60.00", "discount": "6.00", "taxable": "54.00", "tax": "10.80"},
                 {"id": "b", "amount": "20.00", "discount": "0.00", "taxable": "20.00", "tax": "0.00"},
                 {"id": "minimum_commitment", "amount": "20.00", "discount": "0.00", "taxable": "20.00",
                     "tax": "0.00"},
             ],
-            "taxes": [{"rate": "20", "taxable": "54.00", "tax": "10.80"}],
         })
     );
 }
