@@ -5,6 +5,7 @@ mod support;
 
 mod architecture;
 mod bad_input;
+mod calculate;
 mod catalog;
 mod crash;
 mod customers;

@@ -12,6 +12,8 @@ pub mod decimal;
 pub mod id;
 pub mod invalid;
 pub mod invoice;
+#[cfg(test)]
+mod long;
 pub mod money;
 pub mod price;
 pub mod proration;

@@ -149,9 +149,10 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
         }
         let text = cause.to_string();
         let detail = text.split(" at line ").next().unwrap_or(&text).to_owned();
-        let code = if detail.starts_with("missing field") {
-            "required"
-        } else if detail.starts_with("unknown field") {
+        if let Some(field) = detail.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+            return Problem::field(format!("{pointer}/{field}"), "required", "is needed");
+        }
+        let code = if detail.starts_with("unknown field") {
             "unknown_field"
         } else {
             "malformed"
@@ -167,7 +168,9 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     let segments = path.iter().map(|segment| match segment {
         Segment::Seq { index } => format!("/{index}"),
         Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
-        Segment::Enum { .. } | Segment::Unknown => String::new(),
+        // Written as an object with one field: `{"day_of_month": 17}`.
+        Segment::Enum { variant } => format!("/{variant}"),
+        Segment::Unknown => String::new(),
     });
     segments.collect()
 }
@@ -199,6 +202,11 @@ mod tests {
         assert_eq!(
             (problem.errors[0].pointer.as_str(), problem.errors[0].code.as_str()),
             ("/outer", "unknown_field")
+        );
+        let problem = parse::<Outer>(r#"{"inner":[{}]}"#).unwrap_err();
+        assert_eq!(
+            (problem.errors[0].pointer.as_str(), problem.errors[0].code.as_str()),
+            ("/inner/0/count", "required")
         );
         assert_eq!(parse::<Outer>(r#"{"inner":[]}"#).unwrap().inner.len(), 0);
     }

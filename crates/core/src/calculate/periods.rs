@@ -83,7 +83,7 @@ pub fn periods(question: &PeriodsQuestion) -> Result<PeriodsAnswer, Vec<Invalid>
 fn check(question: &PeriodsQuestion, start: DateTime<Utc>) -> Result<(), Vec<Invalid>> {
     let mut check = Check::default();
     check.instant("/anchor", question.anchor);
-    check.instant("/start", start);
+    check.optional_instant("/start", question.start);
     if let Some(end) = question.ends_at {
         check.instant("/ends_at", end);
         if end <= start {

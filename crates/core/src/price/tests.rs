@@ -335,6 +335,8 @@ fn rising_models() -> impl Strategy<Value = Model> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(crate::long::cases(256)))]
+
     #[test]
     fn more_usage_never_costs_less(model in rising_models(), one in quantities(), more in quantities()) {
         let less = rate(&model, one).unwrap().exact_amount;

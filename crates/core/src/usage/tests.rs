@@ -225,6 +225,8 @@ fn scopes() -> impl Strategy<Value = Scope> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(crate::long::cases(256)))]
+
     #[test]
     fn merged_parts_equal_the_whole_in_any_order(
         scope in scopes(),
