@@ -8,8 +8,8 @@ use utoipa::openapi::{
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
 use crate::{
-    auth, calculate, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering, notifications,
-    payments, subscriptions, system, webhooks,
+    auth, calculate, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering,
+    notifications, payments, subscriptions, system, webhooks,
 };
 
 /// Everything that is answered.

@@ -26,9 +26,7 @@ pub(super) fn amount() -> (Value, Value) {
 
 /// Tokens by region. The second event is repeated, and the last belongs to the next period.
 pub(super) fn usage() -> (Value, Value) {
-    let event = |id: &str, timestamp: &str, properties: Value| {
-        json!({"id": id, "timestamp": timestamp, "properties": properties})
-    };
+    let event = |id: &str, timestamp: &str, properties: Value| json!({"id": id, "timestamp": timestamp, "properties": properties});
     let question = json!({
         "metric": {"code": "tokens", "aggregation": "sum", "property": "tokens"},
         "period": {"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"},

@@ -237,8 +237,10 @@ async fn no_single_bad_field_gets_a_500(#[values(Sqlite, Postgres)] on: Engine) 
                 let mut spoiled = body.clone();
                 *spoiled.pointer_mut(&pointer).unwrap() = json!("@@");
                 let text = spoiled.to_string().replace("\"@@\"", value);
-                let request =
-                    world.request("POST", &path).header("content-type", "application/json").body(text.clone());
+                let request = world
+                    .request("POST", &path)
+                    .header("content-type", "application/json")
+                    .body(text.clone());
                 check("POST", &path, &text, &Reply::of(request).await);
             }
         }

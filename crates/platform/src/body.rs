@@ -152,11 +152,7 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
         if let Some(field) = detail.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
             return Problem::field(format!("{pointer}/{field}"), "required", "is needed");
         }
-        let code = if detail.starts_with("unknown field") {
-            "unknown_field"
-        } else {
-            "malformed"
-        };
+        let code = if detail.starts_with("unknown field") { "unknown_field" } else { "malformed" };
         Problem::invalid(vec![FieldError::new(pointer, code, detail)])
     })?;
     json.end()
