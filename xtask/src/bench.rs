@@ -104,3 +104,35 @@ fn rate(text: &str) -> Option<u64> {
     let digits: u64 = format!("{whole}{part}").parse().ok()?;
     Some(digits * factor / 10_u64.pow(u32::try_from(part.len()).ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRINTED: &str = "\
+rules                     fastest       │ slowest       │ median        │ mean          │ samples │ iters
+├─ fold_a_million_events                │               │               │               │         │
+│  ├─ Count               8.878 ms      │ 10.21 ms      │ 9.004 ms      │ 9.12 ms       │ 20      │ 20
+│  │                      112.6 Mitem/s │ 97.88 Mitem/s │ 111 Mitem/s   │ 109.6 Mitem/s │         │
+│  ╰─ Sum                 18.87 ms      │ 23.19 ms      │ 19.08 ms      │ 19.85 ms      │ 20      │ 20
+│                         52.98 Mitem/s │ 43.1 Mitem/s  │ 52.4 Mitem/s  │ 50.37 Mitem/s │         │
+├─ graduated_five_tiers   629.6 µs      │ 893.2 µs      │ 642.4 µs      │ 651.5 µs      │ 100     │ 100
+│                         1.626 Mitem/s │ 1.146 Mitem/s │ 1.593 Mitem/s │ 1.571 Mitem/s │         │
+╰─ month_of_an_instant                  │               │               │               │         │
+   ╰─ UTC                 231.7 µs      │ 263 µs        │ 233.3 µs      │ 235.4 µs      │ 100     │ 100
+                          4.418 Mitem/s │ 3.892 Kitem/s │ 438.8 Kitem/s │ 4.349 Mitem/s │         │
+";
+
+    #[test]
+    fn the_medians_are_read_with_their_names() {
+        let found: Vec<_> =
+            read(PRINTED).into_iter().map(|figure| (figure.name, figure.per_second)).collect();
+        let expected = [
+            ("fold_a_million_events/Count", 111_000_000),
+            ("fold_a_million_events/Sum", 52_400_000),
+            ("graduated_five_tiers", 1_593_000),
+            ("month_of_an_instant/UTC", 438_800),
+        ];
+        assert_eq!(found, expected.map(|(name, per_second)| (name.to_owned(), per_second)));
+    }
+}

@@ -13,9 +13,11 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod budgets;
 mod check;
+mod debian;
 mod licences;
 mod postgres;
 mod process;
+mod python;
 mod test;
 
 /// Checks and tests Accrue.

@@ -12,9 +12,11 @@ pub mod decimal;
 pub mod id;
 pub mod invalid;
 pub mod invoice;
-#[cfg(test)]
-mod long;
 pub mod money;
 pub mod price;
 pub mod proration;
 pub mod usage;
+
+#[cfg(test)]
+#[path = "../tests/support/long.rs"]
+mod long;

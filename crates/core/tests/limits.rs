@@ -176,7 +176,7 @@ fn too_many(before: &str, list: &str, entry: &str, after: &str) -> String {
 const MONTH: &str = r#""period":{"start":"2026-01-01T00:00:00Z","end":"2026-02-01T00:00:00Z"}"#;
 
 fn grouped_usage() -> String {
-    let keys = listed(10, |i| if i == 0 { "\"u\"".to_owned() } else { format!("\"{}{i}\"", "k".repeat(98)) });
+    let keys = listed(5, |i| if i == 0 { "\"u\"".to_owned() } else { format!("\"{}{i}\"", "k".repeat(98)) });
     let events = listed(10_000, |i| {
         format!(
             r#"{{"id":"{i}","timestamp":"2026-01-{:02}T00:00:00Z","properties":{{"u":"{i}","operation":"add"}}}}"#,

@@ -3,7 +3,7 @@
 //! The seed is new each time and printed; `ACCRUE_TEST_SEED` sets it. `ACCRUE_TEST_LONG` makes it 100,000 cases for
 //! each calculator.
 
-#[path = "../src/long.rs"]
+#[path = "support/long.rs"]
 mod long;
 
 use std::{

@@ -18,7 +18,7 @@ use crate::{
 };
 
 const EVENTS_MAX: usize = 10_000;
-const GROUP_KEYS_MAX: usize = 10;
+const GROUP_KEYS_MAX: usize = 5;
 /// The answer repeats each key for every group.
 const GROUP_KEY_LENGTH_MAX: usize = 100;
 const EXCLUDES_MAX: usize = 20;
@@ -41,7 +41,7 @@ pub struct UsageQuestion {
     pub initial_value: Option<Number>,
     /// Properties by whose values the quantity is split.
     #[serde(default, deserialize_with = "bounded::list::<_, _, GROUP_KEYS_MAX>")]
-    #[schema(max_items = 10)]
+    #[schema(max_items = 5)]
     pub group_by: Vec<String>,
     /// Events that match one of these do not count: all its properties must be there, each with one of its values.
     #[serde(default, deserialize_with = "bounded::list::<_, _, EXCLUDES_MAX>")]
