@@ -83,7 +83,7 @@ fn read(text: &str) -> Vec<Figure> {
         } else if let Some(word) = first.split_whitespace().next() {
             name = if is_child { format!("{parent}/{word}") } else { word.to_owned() };
             if !is_child {
-                parent = word.to_owned();
+                word.clone_into(&mut parent);
             }
         }
     }

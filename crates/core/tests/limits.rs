@@ -2,6 +2,11 @@
 //! or 64 MB. The bodies are as large as the API lets them be.
 //!
 //! One test, in a process of its own, so that the peak of its memory is the calculators'.
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on shall fail, and what it measured is shown"
+)]
 
 use std::{
     fmt::Write,

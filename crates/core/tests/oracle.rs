@@ -2,6 +2,11 @@
 //!
 //! The seed is new each time and printed; `ACCRUE_TEST_SEED` sets it. `ACCRUE_TEST_LONG` makes it 100,000 cases for
 //! each calculator.
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on shall fail, and what it measured is shown"
+)]
 
 #[path = "support/long.rs"]
 mod long;
