@@ -3,7 +3,6 @@
 //! Rules are numbered in `docs/billing-rules.md`; code cites them as `RULES 14`.
 
 pub mod arithmetic;
-pub mod bounded;
 pub mod calculate;
 pub mod calendar;
 pub mod clock;
@@ -15,6 +14,7 @@ pub mod invoice;
 pub mod money;
 pub mod price;
 pub mod proration;
+pub mod read;
 pub mod usage;
 
 #[cfg(test)]

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::{Check, too_large};
 use crate::{
     arithmetic::{Overflow, add, sub, sum},
-    bounded,
     decimal::Number,
     invalid::Invalid,
     money::{Currency, Money},
     price::{self, Before, Bucket, Measured, Model, ProratedUnits, RatingError, RawModel, Terms, TierCharge},
+    read,
     usage::Conversion,
 };
 
@@ -25,11 +25,11 @@ pub struct AmountQuestion {
     /// Units on top of `already_rated_quantity`. Negative units price as 0.
     pub quantity: Option<Number>,
     /// The value of each event, in order: `percentage` prices each, the other models their sum.
-    #[serde(default, deserialize_with = "bounded::optional_list::<_, _, EVENTS_MAX>")]
+    #[serde(default, deserialize_with = "read::optional_list::<_, _, EVENTS_MAX>")]
     #[schema(max_items = 10_000)]
     pub events: Option<Vec<Number>>,
     /// Units of a stateful metric, with what proration leaves of each.
-    #[serde(default, deserialize_with = "bounded::optional_list::<_, _, EVENTS_MAX>")]
+    #[serde(default, deserialize_with = "read::optional_list::<_, _, EVENTS_MAX>")]
     #[schema(max_items = 10_000)]
     pub prorated_events: Option<Vec<ProratedUnits>>,
     /// The full units that decide the tier, if `quantity` is prorated.

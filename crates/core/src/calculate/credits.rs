@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Check, failed, too_large};
 use crate::{
-    bounded,
     calendar::Interval,
     credits::{Account, CreditError, Grant, Recurrence, Rollover, Usage},
     decimal::Number,
     invalid::Invalid,
+    read,
 };
 
 const GRANTS_MAX: usize = 200;
@@ -27,20 +27,20 @@ pub struct CreditsQuestion {
     pub start: DateTime<Utc>,
     /// The instant of the question; usage counts up to it.
     pub at: DateTime<Utc>,
-    #[serde(deserialize_with = "bounded::list::<_, _, GRANTS_MAX>")]
+    #[serde(deserialize_with = "read::list::<_, _, GRANTS_MAX>")]
     #[schema(max_items = 200)]
     pub grants: Vec<GrantQuestion>,
-    #[serde(default, deserialize_with = "bounded::list::<_, _, USAGE_MAX>")]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, USAGE_MAX>")]
     #[schema(max_items = 10_000)]
     pub usage: Vec<UsedQuestion>,
-    #[serde(default, deserialize_with = "bounded::list::<_, _, RESETS_MAX>")]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, RESETS_MAX>")]
     #[schema(max_items = 500)]
     pub resets: Vec<DateTime<Utc>>,
     /// Whether a debt outlives a reset.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub preserve_overage: bool,
     /// Whether there is access without a balance.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub soft_limit: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct GrantQuestion {
     pub id: String,
     pub amount: Number,
     /// A lower number burns first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub priority: i64,
     pub effective_at: DateTime<Utc>,
     pub expires_at: Option<DateTime<Utc>>,

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Check, too_large};
 use crate::{
-    bounded,
     decimal::Number,
     invalid::Invalid,
     invoice::{self, Commitment, Coupon, Input, LineInput, Reduction, Tax, TaxRounding, Totals},
     money::{Currency, Money},
+    read,
 };
 
 const LINES_MAX: usize = 5_000;
@@ -23,25 +23,25 @@ const SOURCES_MAX: usize = 1_000;
 #[serde(deny_unknown_fields)]
 pub struct InvoiceQuestion {
     pub currency: Currency,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub tax_rounding: TaxRounding,
     /// Whether the lines' amounts contain their taxes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub tax_inclusive: bool,
-    #[serde(deserialize_with = "bounded::list::<_, _, LINES_MAX>")]
+    #[serde(deserialize_with = "read::list::<_, _, LINES_MAX>")]
     #[schema(max_items = 5_000)]
     pub lines: Vec<LineQuestion>,
     /// In order of application; percentages apply to what the coupons before them left.
-    #[serde(default, deserialize_with = "bounded::list::<_, _, COUPONS_MAX>")]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, COUPONS_MAX>")]
     #[schema(max_items = 20)]
     pub coupons: Vec<CouponQuestion>,
     /// The oldest first.
-    #[serde(default, deserialize_with = "bounded::list::<_, _, SOURCES_MAX>")]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, SOURCES_MAX>")]
     #[schema(max_items = 1_000)]
     pub credit_notes: Vec<CreditNoteQuestion>,
     /// Negative for a debt.
     pub customer_balance: Option<Number>,
-    #[serde(default, deserialize_with = "bounded::list::<_, _, SOURCES_MAX>")]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, SOURCES_MAX>")]
     #[schema(max_items = 1_000)]
     pub wallets: Vec<WalletQuestion>,
     /// What the lines come to at least, before coupons.
@@ -56,7 +56,7 @@ pub struct LineQuestion {
     /// Rounded once, first.
     pub amount: Number,
     /// 20 for 20 %.
-    #[serde(default, deserialize_with = "bounded::list::<_, _, TAXES_PER_LINE_MAX>")]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, TAXES_PER_LINE_MAX>")]
     #[schema(max_items = 10)]
     pub tax_rates: Vec<Number>,
 }

@@ -12,7 +12,6 @@ mod usage;
 use std::fmt::Display;
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
 use crate::{
@@ -124,10 +123,6 @@ fn failed(pointer: &str, code: &'static str, error: impl Display) -> Vec<Invalid
 /// Numbers that are each sound, but whose result is not: the pointer says where to begin.
 fn too_large(pointer: &str, error: impl Display) -> Vec<Invalid> {
     failed(pointer, "too_large", error)
-}
-
-fn utc() -> Tz {
-    Tz::UTC
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::{Check, failed, too_large, utc};
+use super::{Check, failed, too_large};
 use crate::{
     arithmetic::mul,
     calendar::Period,
@@ -13,6 +13,7 @@ use crate::{
     invalid::Invalid,
     money::{Currency, Money},
     proration::{self, Basis, Fraction, ProrationError},
+    read,
 };
 
 /// A change of price or quantity within a period.
@@ -20,12 +21,11 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct ProrationQuestion {
     pub currency: Currency,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub basis: Basis,
-    /// An IANA name: where days begin.
-    #[serde(default = "utc")]
-    #[schema(value_type = String, example = "Asia/Tokyo")]
-    pub timezone: Tz,
+    /// An IANA name: where days begin (default: UTC).
+    #[schema(value_type = Option<String>, example = "Asia/Tokyo")]
+    pub timezone: Option<Tz>,
     pub period: Period,
     /// Within the period. By days, the local day of the change is unused.
     pub change_at: DateTime<Utc>,
@@ -84,7 +84,9 @@ pub fn proration(question: &ProrationQuestion) -> Result<ProrationAnswer, Vec<In
     check.finish()?;
 
     let full = question.full_period.unwrap_or(question.period);
-    let left = |at| proration::remaining(question.basis, question.period, full, at, question.timezone);
+    let left = |at| {
+        proration::remaining(question.basis, question.period, full, at, question.timezone.unwrap_or(Tz::UTC))
+    };
     let fraction = left(question.change_at).map_err(mistake(""))?;
     let credit = match old {
         Some((price, credited)) => {

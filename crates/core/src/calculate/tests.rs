@@ -159,6 +159,28 @@ fn usage_is_rounded_once_and_added_to_what_was_there() {
 }
 
 #[test]
+fn null_is_the_same_as_missing() {
+    let period = json!({"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"});
+    let question = json!({
+        "metric": {"aggregation": "count", "property": null, "recurring": null, "filters": null, "rounding": null},
+        "period": period, "full_period": null, "timezone": null, "initial_value": null, "group_by": null,
+        "exclude": null, "prorated": null,
+        "events": [{"id": "1", "timestamp": "2026-01-02T00:00:00Z", "properties": null}],
+    });
+    assert_eq!(answered(usage(&read(&question)))["quantity"], "1");
+    let question = json!({
+        "interval": {"unit": "month", "count": 1}, "alignment": null, "anchor": "2026-01-10T00:00:00Z",
+        "timezone": null, "start": null, "ends_at": null, "count": 1, "containing": null,
+    });
+    assert_eq!(answered(periods(&read(&question)))["anchor_day"], 10);
+    let question = json!({
+        "currency": "USD", "tax_rounding": null, "lines": [{"id": "a", "amount": 1, "tax_rates": null}],
+        "coupons": null, "credit_notes": null, "wallets": null, "customer_balance": null,
+    });
+    assert_eq!(answered(invoice(&read(&question)))["amount_due"], "1.00");
+}
+
+#[test]
 fn mistakes_in_a_metric_point_into_it() {
     let question = json!({
         "metric": {"aggregation": "max"}, "prorated": true, "events": [],

@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::{Check, failed, too_large, utc};
+use super::{Check, failed, too_large};
 use crate::{
-    bounded,
     calendar::Period,
     decimal::Number,
     invalid::Invalid,
+    read,
     usage::{
         BucketUsage, Buckets, Filter, Fold, Metric, Properties, RawMetric, Sample, Scope, Split, UsageError,
     },
@@ -33,24 +33,23 @@ pub struct UsageQuestion {
     pub period: Period,
     /// The nominal period, by whose length prorated and weighted quantities are divided (default: `period`).
     pub full_period: Option<Period>,
-    /// An IANA name: where days begin.
-    #[serde(default = "utc")]
-    #[schema(value_type = String, example = "Europe/Berlin")]
-    pub timezone: Tz,
+    /// An IANA name: where days begin (default: UTC).
+    #[schema(value_type = Option<String>, example = "Europe/Berlin")]
+    pub timezone: Option<Tz>,
     /// What was there before the first event.
     pub initial_value: Option<Number>,
     /// Properties by whose values the quantity is split.
-    #[serde(default, deserialize_with = "bounded::list::<_, _, GROUP_KEYS_MAX>")]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, GROUP_KEYS_MAX>")]
     #[schema(max_items = 5)]
     pub group_by: Vec<String>,
     /// Events that match one of these do not count: all its properties must be there, each with one of its values.
-    #[serde(default, deserialize_with = "bounded::list::<_, _, EXCLUDES_MAX>")]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, EXCLUDES_MAX>")]
     #[schema(max_items = 20)]
     pub exclude: Vec<Filter>,
     /// Whether the quantity is weighed by the local days it was there.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub prorated: bool,
-    #[serde(deserialize_with = "bounded::list::<_, _, EVENTS_MAX>")]
+    #[serde(deserialize_with = "read::list::<_, _, EVENTS_MAX>")]
     #[schema(max_items = 10_000)]
     pub events: Vec<EventQuestion>,
 }
@@ -62,7 +61,7 @@ pub struct EventQuestion {
     pub id: String,
     pub timestamp: DateTime<Utc>,
     /// Numbers are read exactly as written.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub properties: Properties,
 }
@@ -120,7 +119,7 @@ fn aggregate(question: &UsageQuestion, metric: &Metric) -> Result<UsageAnswer, V
         prorated: question.prorated,
         period: question.period,
         full: question.full_period.unwrap_or(question.period),
-        zone: question.timezone,
+        zone: question.timezone.unwrap_or(Tz::UTC),
     };
     let split = Split { filters: &[], group_by: &question.group_by, by_event: false };
     let mut whole = Fold::try_new(scope, question.initial_value.unwrap_or_default().0).map_err(mistake)?;

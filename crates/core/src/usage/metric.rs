@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::{Properties, Property, property::one_of};
 use crate::{
     arithmetic::{Overflow, add, div, mul, sub},
-    bounded,
     decimal::Number,
     invalid::Invalid,
+    read,
 };
 
 /// How the events of a metric become one quantity.
@@ -100,7 +100,7 @@ impl Metric {
 pub struct MetricFilter {
     pub property: String,
     /// None of them means any value.
-    #[serde(default, deserialize_with = "bounded::list::<_, _, VALUES_MAX>")]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, VALUES_MAX>")]
     pub values: Vec<String>,
 }
 
@@ -112,7 +112,7 @@ pub struct Conversion {
     /// Greater than zero.
     pub factor: Number,
     /// To whole units.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub rounding: ConversionRounding,
 }
 
@@ -175,7 +175,7 @@ pub enum ConversionRounding {
 pub struct Rounding {
     pub mode: RoundingMode,
     /// Digits after the point, −15 to 15; negative for tens, hundreds….
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     #[schema(minimum = -15, maximum = 15)]
     pub precision: i32,
 }
@@ -240,9 +240,9 @@ pub struct RawMetric {
     pub aggregation: Aggregation,
     /// Needed for everything but counts.
     pub property: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub recurring: bool,
-    #[serde(default, deserialize_with = "bounded::list::<_, _, FILTERS_MAX>")]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, FILTERS_MAX>")]
     pub filters: Vec<MetricFilter>,
     pub conversion: Option<Conversion>,
     pub rounding: Option<Rounding>,

@@ -1,4 +1,5 @@
-//! Lists that are read no further than they may be long, so that a body cannot make us hold what will be refused.
+//! How optional fields and lists are read: null is the same as missing, and a list is read no further than it may be
+//! long, so that a body cannot make us hold what will be refused.
 
 use std::{fmt, marker::PhantomData};
 
@@ -24,6 +25,24 @@ where
 {
     let kept = Option::<Kept<T, MAX>>::deserialize(from)?;
     Ok(kept.map(|kept| kept.0))
+}
+
+/// The same, where nothing is as good as an empty list.
+pub fn list_or_empty<'de, D, T, const MAX: usize>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    optional_list::<D, T, MAX>(from).map(Option::unwrap_or_default)
+}
+
+/// A value that may be null, which stands for its default.
+pub fn or_default<'de, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }
 
 struct Kept<T, const MAX: usize>(Vec<T>);
@@ -64,21 +83,24 @@ mod tests {
     struct Few {
         #[serde(default, deserialize_with = "optional_list::<_, _, 2>")]
         some: Option<Vec<u8>>,
-        #[serde(default, deserialize_with = "list::<_, _, 2>")]
+        #[serde(default, deserialize_with = "list_or_empty::<_, _, 2>")]
         all: Vec<u8>,
+        #[serde(default, deserialize_with = "or_default")]
+        number: u8,
     }
 
     #[test]
     fn a_list_is_kept_up_to_one_more_than_it_may_hold() {
         let read = |json: &str| serde_json::from_str::<Few>(json).map(|few| (few.some, few.all)).ok();
         assert_eq!(read("{}"), Some((None, vec![])));
-        assert_eq!(read(r#"{"some":null}"#), Some((None, vec![])));
+        assert_eq!(read(r#"{"some":null,"all":null,"number":null}"#), Some((None, vec![])));
         assert_eq!(read(r#"{"some":[1,2],"all":[3]}"#), Some((Some(vec![1, 2]), vec![3])));
         assert_eq!(
             read(r#"{"some":[1,2,3,"x"],"all":[1,2,3,4]}"#),
             Some((Some(vec![1, 2, 3]), vec![1, 2, 3]))
         );
-        assert_eq!(read(r#"{"all":null}"#), None);
+        assert_eq!(read(r#"{"number":"x"}"#), None);
         assert_eq!(read(r#"{"all":[1,"x"]}"#), None);
+        assert_eq!(serde_json::from_str::<Few>(r#"{"number":7}"#).unwrap().number, 7);
     }
 }
