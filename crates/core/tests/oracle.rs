@@ -19,7 +19,6 @@ use std::{
 
 use accrue_core::{
     calculate::{amount, credits, invoice, periods, proration, usage},
-    decimal,
     invalid::Invalid,
 };
 use rust_decimal::{Decimal, RoundingStrategy};
@@ -122,5 +121,6 @@ fn agree(expected: &Value, answered: &Value) -> bool {
 }
 
 fn rounded(text: &str) -> Decimal {
-    decimal::parse(text).unwrap().round_dp_with_strategy(DIGITS, RoundingStrategy::MidpointAwayFromZero)
+    let number: Decimal = text.parse().unwrap();
+    number.round_dp_with_strategy(DIGITS, RoundingStrategy::MidpointAwayFromZero)
 }
