@@ -131,6 +131,7 @@ create table jobs (
     state text not null check (state in ('queued', 'running', 'dead')),
     test_clock_id uuid,
     run_at timestamptz not null,
+    retry_at timestamptz,
     runs integer not null,
     failures integer not null,
     lease_token bigint not null,
@@ -144,6 +145,7 @@ create table jobs (
 
 create index jobs_due on jobs (run_at) where state = 'queued' and test_clock_id is null;
 create index jobs_due_by_test_clock on jobs (tenant_id, test_clock_id, run_at) where test_clock_id is not null;
+create index jobs_retried on jobs (retry_at) where retry_at is not null;
 create index jobs_leased on jobs (leased_until) where state = 'running';
 
 create table events (

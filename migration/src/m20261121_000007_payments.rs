@@ -120,6 +120,7 @@ create table dunnings (
     retries_stopped boolean not null,
     step integer not null,
     next_step_at timestamptz,
+    look_again_at timestamptz,
     invoice_number text,
     currency text not null,
     amount_minor bigint not null,
@@ -131,11 +132,16 @@ create table dunnings (
     primary key (tenant_id, id),
     unique (tenant_id, invoice_id),
     foreign key (tenant_id, customer_id) references customers (tenant_id, id),
-    foreign key (tenant_id, invoice_id) references invoices (tenant_id, id)
+    foreign key (tenant_id, invoice_id) references invoices (tenant_id, id),
+    check ((status = 'running') = (next_step_at is not null or look_again_at is not null)),
+    check (next_step_at is null or look_again_at is null)
 );
 
 create index dunnings_due on dunnings (next_step_at) where next_step_at is not null and test_clock_id is null;
 create index dunnings_due_by_test_clock on dunnings (tenant_id, test_clock_id, next_step_at)
     where next_step_at is not null and test_clock_id is not null;
+create index dunnings_awaiting on dunnings (look_again_at) where look_again_at is not null and test_clock_id is null;
+create index dunnings_awaiting_by_test_clock on dunnings (tenant_id, test_clock_id, look_again_at)
+    where look_again_at is not null and test_clock_id is not null;
 create index dunnings_by_customer on dunnings (tenant_id, customer_id, id);
 ";

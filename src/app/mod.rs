@@ -15,7 +15,9 @@ use tokio::sync::Notify;
 use crate::config::Config;
 
 pub use run::{WorkerHandle, drain_test_clock, start_workers, sweep_all, work_until_idle};
-pub use work::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, Work, enqueue, job_runner};
+pub use work::{
+    Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, Work, bury, enqueue, job_runner,
+};
 
 /// Everything that handlers and jobs need. Built once, cheap to clone.
 #[derive(Clone)]

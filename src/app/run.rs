@@ -6,10 +6,10 @@ use accrue_core::id::{TenantId, TestClockId};
 use accrue_platform::{
     lease::Lease,
     outbox,
-    queue::{self, ClaimedJob, Due},
+    queue::{self, Again, Claim, ClaimedJob, Due},
     request,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
 use sea_orm::DbErr;
 use tokio::{
@@ -110,11 +110,19 @@ async fn tell(app: &App, tenant: TenantId) -> Result<usize, DbErr> {
 
 async fn run_jobs(app: App, mut stopped: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(app.config.workers));
+    // Of the slots, those that jobs may have which wait for strangers.
+    let lent = Arc::new(Semaphore::new((app.config.workers / 2).max(1)));
+    let strangers = app.work.waiting_for_strangers();
     let mut running = JoinSet::new();
     while !*stopped.borrow() {
         while running.try_join_next().is_some() {}
-        let free = slots.available_permits() as u64;
-        let jobs = if free == 0 { Vec::new() } else { claim_any(&app, free).await };
+        // All that is claimed starts at once, so no more is claimed than may start, whatever it is.
+        let free = slots.available_permits();
+        let (limit, except) = match lent.available_permits() {
+            0 => (free, strangers.as_slice()),
+            lent => (free.min(lent), [].as_slice()),
+        };
+        let jobs = if limit == 0 { Vec::new() } else { claim_any(&app, limit as u64, except).await };
         if jobs.is_empty() {
             pause(&app, &mut stopped).await;
             continue;
@@ -122,9 +130,11 @@ async fn run_jobs(app: App, mut stopped: watch::Receiver<bool>) {
         for job in jobs {
             let app = app.clone();
             let slot = slots.clone().acquire_owned().await.expect("never closed");
+            let is_lent = strangers.contains(&job.name.as_str());
+            let loan = if is_lent { lent.clone().try_acquire_owned().ok() } else { None };
             running.spawn(async move {
                 run_job(&app, job).await;
-                drop(slot);
+                drop((slot, loan));
                 app.wake.notify_one();
             });
         }
@@ -132,10 +142,10 @@ async fn run_jobs(app: App, mut stopped: watch::Receiver<bool>) {
     while running.join_next().await.is_some() {}
 }
 
-async fn claim_any(app: &App, limit: u64) -> Vec<ClaimedJob> {
-    let (now, lease) = (app.now(), app.config.job_lease());
+async fn claim_any(app: &App, limit: u64, except: &[&'static str]) -> Vec<ClaimedJob> {
+    let lease = app.config.job_lease();
     for due in [Due::ByWallClock, Due::ByRestingTestClocks] {
-        match queue::claim(&app.db, due, now, now, limit, lease).await {
+        match queue::claim(&app.db, app.now(), Claim { due, except, limit, lease }).await {
             Ok(jobs) if jobs.is_empty() => {}
             Ok(jobs) => return jobs,
             Err(error) => {
@@ -162,7 +172,10 @@ async fn run_job(app: &App, job: ClaimedJob) {
     let written = match outcome {
         Ok(()) => queue::finish(&app.db, &job).await,
         Err(JobError::LeaseLost) => Ok(()),
-        Err(JobError::NotBefore(at)) => queue::put_back(&app.db, &job, Some(at), "").await,
+        Err(JobError::NotBefore(run_at)) => {
+            queue::put_back(&app.db, &job, Some(Again { run_at, retry_at: None }), "").await
+        }
+        Err(JobError::Outage(wait)) => wait_out(app, &job, wait).await,
         Err(error) => span.in_scope(|| put_back(app, &job, error)).await,
     };
     if let Err(error) = written {
@@ -183,6 +196,17 @@ async fn attempt(app: &App, job: &ClaimedJob) -> Result<(), JobError> {
     (runner.run)(&context, &job.payload).await
 }
 
+async fn wait_out(app: &App, job: &ClaimedJob, wait: TimeDelta) -> Result<(), DbErr> {
+    queue::put_back(&app.db, job, Some(again_after(app, job, wait).await?), "").await
+}
+
+/// What broke is tried again after real time. A test clock that is moved meanwhile comes first, so that
+/// advancing it does not have to wait.
+async fn again_after(app: &App, job: &ClaimedJob, wait: TimeDelta) -> Result<Again, DbErr> {
+    let retry_at = job.test_clock.map(|_| app.now() + wait);
+    Ok(Again { run_at: now_of(app, job).await? + wait, retry_at })
+}
+
 async fn put_back(app: &App, job: &ClaimedJob, error: JobError) -> Result<(), DbErr> {
     let text = chain(&error);
     let failures = job.failures + 1;
@@ -192,8 +216,8 @@ async fn put_back(app: &App, job: &ClaimedJob, error: JobError) -> Result<(), Db
         return queue::put_back(&app.db, job, None, &text).await;
     }
     tracing::warn!(error = %text, job.failures = failures, "the job will be tried again");
-    let again_at = now_of(app, job).await? + queue::backoff(failures);
-    queue::put_back(&app.db, job, Some(again_at), &text).await
+    let again = again_after(app, job, queue::backoff(failures)).await?;
+    queue::put_back(&app.db, job, Some(again), &text).await
 }
 
 /// An error and its sources in one line.
@@ -288,7 +312,7 @@ async fn sweep_once(app: &App, sweep: &Sweep, now: DateTime<Utc>) {
 pub async fn work_until_idle(app: &App) -> Result<(), DbErr> {
     loop {
         let told = tell_all_waiting(app).await?;
-        let jobs = claim_any(app, app.config.workers as u64).await;
+        let jobs = claim_any(app, app.config.workers as u64, &[]).await;
         if told == 0 && jobs.is_empty() {
             return Ok(());
         }
@@ -322,9 +346,9 @@ pub async fn drain_test_clock(
         for sweep in app.work.sweeps().filter(|sweep| sweep.next_due.is_some()) {
             (sweep.run)(&app.db, Scope::TestClock(tenant, clock), now).await?;
         }
-        let due = Due::ByTestClock(tenant, clock);
-        let limit = app.config.workers as u64;
-        let jobs = queue::claim(&app.db, due, app.now(), now, limit, app.config.job_lease()).await?;
+        let due = Due::ByTestClock { tenant, clock, now };
+        let (limit, lease) = (app.config.workers as u64, app.config.job_lease());
+        let jobs = queue::claim(&app.db, app.now(), Claim { due, except: &[], limit, lease }).await?;
         did += jobs.len() as u64;
         let mut running = JoinSet::new();
         for job in jobs {

@@ -10,7 +10,7 @@ use accrue_platform::{
     queue::{self, ClaimedJob, NewJob},
     schedule::Schedule,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -25,6 +25,10 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync {
     /// Stored in the queue: never change it, add a new one.
     const NAME: &'static str;
 
+    /// Does it wait for servers that we know nothing of? Such jobs take at most half of a process's workers:
+    /// billing goes on while all of them hang.
+    const WAITS_FOR_STRANGERS: bool = false;
+
     fn run(&self, context: &JobContext) -> impl Future<Output = Result<(), JobError>> + Send;
 }
 
@@ -35,9 +39,13 @@ pub enum JobError {
     Retry(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("no retry can help")]
     GiveUp(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// To be done later, which is no failure: the outcome it waits for is not there yet.
+    /// To be done later, which is no failure: the outcome it waits for is not there yet. By the customer's time.
     #[error("not before {0}")]
     NotBefore(DateTime<Utc>),
+    /// Somebody else is out of reach, which is no failure of ours, however long it lasts. By the wall clock, or
+    /// by the customer's test clock if that is moved first.
+    #[error("again after {0}")]
+    Outage(TimeDelta),
     /// Another worker has it now.
     #[error("the lease is lost")]
     LeaseLost,
@@ -102,14 +110,37 @@ pub async fn enqueue<J: Job>(
     key: impl std::fmt::Display,
     job: &J,
 ) -> Result<(), DbErr> {
+    queue::enqueue(tx, run_at, new_job(tenant, test_clock, run_at, key, job)).await
+}
+
+/// Puts a job among the dead, in its cause's transaction: its work is due, and waits for a person, who is told
+/// why. If a job with this key is there already, it stays as it is.
+pub async fn bury<J: Job>(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    test_clock: Option<TestClockId>,
+    run_at: DateTime<Utc>,
+    key: impl std::fmt::Display,
+    (job, error): (&J, &str),
+) -> Result<(), DbErr> {
+    queue::bury(tx, run_at, new_job(tenant, test_clock, run_at, key, job), error).await
+}
+
+fn new_job<J: Job>(
+    tenant: TenantId,
+    test_clock: Option<TestClockId>,
+    run_at: DateTime<Utc>,
+    key: impl std::fmt::Display,
+    job: &J,
+) -> NewJob {
     let payload = serde_json::to_string(job).expect("jobs are plain data");
-    let key = format!("{}:{key}", J::NAME);
-    queue::enqueue(tx, run_at, NewJob { tenant, name: J::NAME, key, payload, run_at, test_clock }).await
+    NewJob { tenant, name: J::NAME, key: format!("{}:{key}", J::NAME), payload, run_at, test_clock }
 }
 
 /// A job's name, and how to run it from its stored form.
 pub struct JobRunner {
     pub name: &'static str,
+    pub waits_for_strangers: bool,
     pub run: for<'a> fn(&'a JobContext, &'a str) -> Boxed<'a, Result<(), JobError>>,
 }
 
@@ -117,6 +148,7 @@ pub struct JobRunner {
 pub const fn job_runner<J: Job>() -> JobRunner {
     JobRunner {
         name: J::NAME,
+        waits_for_strangers: J::WAITS_FOR_STRANGERS,
         run: |context, payload| {
             Box::pin(async move {
                 let job: J = serde_json::from_str(payload).map_err(|error| JobError::GiveUp(error.into()))?;
@@ -168,6 +200,12 @@ pub struct Work {
 impl Work {
     pub(super) fn runner(&self, name: &str) -> Option<&'static JobRunner> {
         self.jobs.iter().copied().flatten().find(|runner| runner.name == name)
+    }
+
+    /// The names of the jobs that wait for strangers.
+    pub(super) fn waiting_for_strangers(&self) -> Vec<&'static str> {
+        let runners = self.jobs.iter().copied().flatten();
+        runners.filter(|runner| runner.waits_for_strangers).map(|runner| runner.name).collect()
     }
 
     pub fn sweeps(&self) -> impl Iterator<Item = &'static Sweep> + use<> {

@@ -5,7 +5,7 @@ use accrue_platform::{
     body::{Body, Query},
     page::{Page, PageQuery},
     problem::{self, FieldError, Problem, ProblemBody},
-    queue::{self, JobRow},
+    queue::{self, JobRow, JobState},
 };
 use actix_web::{delete, get, http::StatusCode, patch, post, web::Path};
 use chrono::{DateTime, Utc};
@@ -281,8 +281,8 @@ async fn list_audit(read: Read<resource::Account>, page: Query<PageQuery>) -> An
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct JobFilter {
-    /// `dead` (the default), `queued` or `running`.
-    state: Option<String>,
+    /// `dead` unless given.
+    state: Option<JobState>,
 }
 
 /// A durable piece of work.
@@ -292,7 +292,7 @@ struct JobBody {
     #[schema(example = "job")]
     object: &'static str,
     name: String,
-    state: String,
+    state: JobState,
     unique_key: String,
     run_at: DateTime<Utc>,
     runs: i32,
@@ -319,11 +319,9 @@ async fn list_jobs(
     filter: Query<JobFilter>,
     page: Query<PageQuery>,
 ) -> Answer {
-    let (page, state) = (page.0, filter.0.state);
-    let before = page.starting_after.as_deref().map(str::parse::<JobId>).transpose()?;
-    let state = state.unwrap_or_else(|| "dead".to_owned());
-    let jobs = queue::list(read.db(), read.tenant_id(), &state, before, page.limit()? + 1).await?;
-    read.answer(&Page::of(&page, "/v1/jobs", jobs, JobBody::from))
+    let state = filter.0.state.unwrap_or(JobState::Dead);
+    let jobs = queue::page(read.db(), read.tenant_id(), state, &page.0).await?;
+    read.answer(&Page::of(&page.0, "/v1/jobs", jobs, JobBody::from))
 }
 
 /// The job that was moved.

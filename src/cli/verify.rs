@@ -6,7 +6,10 @@ use accrue_core::{
     clock::{Clock, SystemClock},
     id::TenantId,
 };
-use accrue_platform::{db::Db, queue};
+use accrue_platform::{
+    db::Db,
+    queue::{self, JobState},
+};
 use chrono::TimeDelta;
 
 use crate::{
@@ -54,12 +57,12 @@ async fn findings_of(db: &Db, tenant: TenantId) -> anyhow::Result<Vec<String>> {
     let mut findings: Vec<String> =
         ledger::service::verify(reader, tenant).await?.iter().map(ToString::to_string).collect();
     findings.extend(invoices::service::verify(reader, tenant).await?);
-    for job in queue::list(reader, tenant, "dead", None, 1000).await? {
+    for job in queue::list(reader, tenant, JobState::Dead, 1000).await? {
         let error = job.last_error.unwrap_or_default();
         findings.push(format!("job {} ({}) is dead after {} runs: {error}", job.id, job.name, job.runs));
     }
     let stuck_before = SystemClock.now() - STUCK_AFTER;
-    for job in queue::list(reader, tenant, "queued", None, 1000).await? {
+    for job in queue::list(reader, tenant, JobState::Queued, 1000).await? {
         if job.test_clock_id.is_none() && job.run_at < stuck_before {
             findings.push(format!("job {} ({}) should have run at {}", job.id, job.name, job.run_at));
         }

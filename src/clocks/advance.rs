@@ -28,6 +28,10 @@ pub(super) enum DriveError {
 }
 
 /// Brings a clock to where it is going. Safe to be killed anywhere, and to be called again.
+///
+/// What falls due at one instant may take longer than the lease, and then another process drives too. Nothing
+/// is done twice: every job has a lease of its own. And nothing is left out: only who holds the clock's lease
+/// in that very transaction moves the hands, after having found by itself that nothing more is due.
 pub(super) async fn drive(app: &App, tenant: TenantId, id: TestClockId) -> Result<(), DriveError> {
     let name = format!("test_clock:{id}");
     let holder = RequestId::new(app.now()).to_string();
@@ -59,6 +63,9 @@ async fn drive_leased(app: &App, tenant: TenantId, id: TestClockId, lease: &Leas
         }
         let next = [job_due, next_of_sweeps(app, tenant, id).await?].into_iter().flatten().min();
         let tx = app.db.begin().await?;
+        if !lease.fence(&tx).await? {
+            return Err(DriveError::Elsewhere);
+        }
         match next {
             Some(at) if at <= clock.now_at => return Err(DriveError::Stuck(at)),
             Some(at) if at <= advance.to => service::set_now(&tx, tenant, id, at).await?,

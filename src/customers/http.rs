@@ -1,6 +1,6 @@
 //! Customers over HTTP.
 
-use accrue_core::id::TestClockId;
+use accrue_core::id::{PaymentMethodId, TestClockId};
 use accrue_platform::{
     body::{Body, Change, Query},
     check::{Check, Metadata},
@@ -135,6 +135,11 @@ struct UpdateCustomer {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     tax_number: Change<String>,
+    /// What invoices are collected by from now on: one of the customer's own. Invoices in dunning are tried with
+    /// it at once.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "pm_01979f0c6a5e7c1f8f6d2b1a9e3c4d5f")]
+    default_payment_method: Change<String>,
     metadata: Option<Metadata>,
 }
 
@@ -153,7 +158,13 @@ impl UpdateCustomer {
         check.optional_text("/tax_number", self.tax_number.value().map(String::as_str), 50);
         self.metadata.iter().for_each(|metadata| check.metadata("/metadata", metadata));
         let currency = self.currency.as_deref().and_then(|code| check.currency("/currency", code));
+        let method = self.default_payment_method.try_map(|id| {
+            id.parse::<PaymentMethodId>().map_err(|error| {
+                check.refuse("/default_payment_method", "malformed", error.to_string());
+            })
+        });
         check.finish()?;
+        let method = method.unwrap_or_default();
         Ok(move |customer: &mut Customer| {
             self.external_id.apply(&mut customer.external_id);
             customer.name = self.name.unwrap_or_else(|| customer.name.clone());
@@ -163,6 +174,7 @@ impl UpdateCustomer {
             self.locale.apply(&mut customer.locale);
             customer.address = self.address.unwrap_or_else(|| customer.address.clone());
             self.tax_number.apply(&mut customer.tax_number);
+            method.apply(&mut customer.default_payment_method_id);
             customer.metadata = self.metadata.unwrap_or_else(|| customer.metadata.clone());
         })
     }
@@ -260,6 +272,7 @@ impl From<CustomerError> for Problem {
     fn from(error: CustomerError) -> Self {
         match error {
             CustomerError::NotFound(_) => Self::not_found("customer"),
+            CustomerError::NoSuchMethod(_) => Self::not_found("payment method"),
             CustomerError::ExternalIdTaken(_) => Self::new(&problem::CONFLICT, error.to_string()),
             CustomerError::CurrencyFixed(_) => Self::field("/currency", "fixed", error.to_string()),
             CustomerError::Database(error) => error.into(),

@@ -26,6 +26,9 @@ pub enum CustomerError {
     NotFound(String),
     #[error("another customer has the external id {0}")]
     ExternalIdTaken(String),
+    /// None of this customer's, or detached.
+    #[error("payment method {0} does not exist")]
+    NoSuchMethod(PaymentMethodId),
     #[error("the customer is billed in {0} already")]
     CurrencyFixed(Currency),
     #[error("the database failed")]
@@ -113,7 +116,7 @@ pub async fn update(
     id: CustomerId,
     change: impl FnOnce(&mut Customer),
 ) -> Result<Customer, CustomerError> {
-    let before = find_for_update(tx, tenant.id, id).await?;
+    let before = get_for_update(tx, tenant.id, id).await?;
     let mut after = before.clone();
     change(&mut after);
     if after.currency != before.currency
@@ -121,23 +124,17 @@ pub async fn update(
     {
         return Err(CustomerError::CurrencyFixed(currency));
     }
+    if let Some(method) = after.default_payment_method_id
+        && after.default_payment_method_id != before.default_payment_method_id
+        && !store::can_be_charged(tx, &after, method).await?
+    {
+        return Err(CustomerError::NoSuchMethod(method));
+    }
     if after != before {
         store::save(tx, &after).await.map_err(|error| taken(error, &after))?;
         events::updated(tx, now, &before, &after, tenant.livemode).await?;
     }
     Ok(after)
-}
-
-/// Makes a payment method the one that is charged; `None` for none.
-pub async fn set_default_payment_method(
-    tx: &DatabaseTransaction,
-    tenant: TenantId,
-    id: CustomerId,
-    method: Option<PaymentMethodId>,
-) -> Result<(), CustomerError> {
-    let mut customer = find_for_update(tx, tenant, id).await?;
-    customer.default_payment_method_id = method;
-    Ok(store::save(tx, &customer).await?)
 }
 
 /// The customer is billed in this currency from now on; refuses another one than before.
@@ -147,7 +144,7 @@ pub async fn fix_currency(
     id: CustomerId,
     currency: Currency,
 ) -> Result<(), CustomerError> {
-    let mut customer = find_for_update(tx, tenant, id).await?;
+    let mut customer = get_for_update(tx, tenant, id).await?;
     match customer.currency {
         Some(fixed) if fixed == currency => Ok(()),
         Some(fixed) => Err(CustomerError::CurrencyFixed(fixed)),
@@ -158,7 +155,8 @@ pub async fn fix_currency(
     }
 }
 
-async fn find_for_update(
+/// Locks the customer for the rest of the transaction: before their payment methods, here and everywhere.
+pub async fn get_for_update(
     tx: &DatabaseTransaction,
     tenant: TenantId,
     id: CustomerId,

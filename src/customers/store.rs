@@ -8,7 +8,7 @@ use accrue_platform::{
 };
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QuerySelect, entity::prelude::*,
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QuerySelect, Statement, entity::prelude::*,
 };
 
 use super::model::{Address, Customer};
@@ -102,6 +102,21 @@ pub(super) async fn save(tx: &DatabaseTransaction, customer: &Customer) -> Resul
         .exec(tx)
         .await
         .map(drop)
+}
+
+/// Payments keep the methods; of them only this much is known here: whose one is, and that it was not detached.
+const CAN_BE_CHARGED: &str = "
+select 1 from payment_methods where tenant_id = $1 and customer_id = $2 and id = $3 and detached_at is null";
+
+/// Is it a payment method of this customer, whom the caller has locked?
+pub(super) async fn can_be_charged(
+    tx: &DatabaseTransaction,
+    customer: &Customer,
+    method: PaymentMethodId,
+) -> Result<bool, DbErr> {
+    let values = [customer.tenant_id.into(), customer.id.into(), method.into()];
+    let statement = Statement::from_sql_and_values(tx.get_database_backend(), CAN_BE_CHARGED, values);
+    Ok(tx.query_one_raw(statement).await?.is_some())
 }
 
 fn changeable(customer: &Customer) -> ActiveModel {

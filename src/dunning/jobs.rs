@@ -8,10 +8,11 @@ use sea_orm::{DatabaseTransaction, DbErr};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::instrument;
 
-use super::service::{self, DunningError};
+use super::service::{self, DueLook, DunningError};
 use crate::{
     app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
     auth::{self, Tenant},
+    payments::decline,
 };
 
 /// Every job of dunning.
@@ -20,6 +21,7 @@ pub const JOBS: &[JobRunner] = &[
     job_runner::<NoteDebtGone>(),
     job_runner::<NoteMethod>(),
     job_runner::<TakeStep>(),
+    job_runner::<LookAgain>(),
 ];
 
 /// Every sweep of dunning.
@@ -34,6 +36,10 @@ const SWEPT_MAX: u64 = 500;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NoteFailure {
     pub invoice: InvoiceId,
+    /// There was nothing to charge. That leaves no attempt, so the event says it: by now somebody may have tried
+    /// by hand, and that failure stands where this one stood.
+    #[serde(default)]
+    pub without_method: bool,
 }
 
 impl Job for NoteFailure {
@@ -43,7 +49,7 @@ impl Job for NoteFailure {
     async fn run(&self, context: &JobContext) -> Result<(), JobError> {
         let tenant = tenant_of(context).await?;
         let tx = context.begin().await?;
-        service::note_failure(&tx, &tenant, self.invoice, context.now).await?;
+        service::note_failure(&tx, &tenant, self, context.now).await?;
         context.commit(tx).await
     }
 }
@@ -104,6 +110,24 @@ impl Job for TakeStep {
     }
 }
 
+/// The outcome of a step's try was not told.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LookAgain {
+    pub dunning: DunningId,
+}
+
+impl Job for LookAgain {
+    const NAME: &'static str = "dunning.look_again";
+
+    #[instrument(name = "job.dunning.look_again", skip_all, fields(dunning.id = %self.dunning))]
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let tenant = tenant_of(context).await?;
+        let tx = context.begin().await?;
+        service::look_again(&tx, &tenant, self.dunning, context.now).await?;
+        context.commit(tx).await
+    }
+}
+
 async fn tenant_of(context: &JobContext) -> Result<Tenant, JobError> {
     let tenant = auth::service::get_tenant(context.app.db.reader(), context.tenant).await;
     tenant.map_err(|error| JobError::Retry(error.into()))
@@ -115,7 +139,7 @@ impl From<DunningError> for JobError {
     }
 }
 
-/// Finds steps whose time has come.
+/// Finds steps whose time has come, and outcomes that nobody has told.
 const SWEEP_DUE: Sweep = Sweep {
     schedule: Schedule { name: "dunning.due", cron: "0 * * * * *" },
     run: |db, scope, now| Box::pin(sweep(db, scope, now)),
@@ -130,8 +154,13 @@ async fn sweep(db: &Db, scope: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> 
         let key = format!("{}:{}", found.dunning, found.step);
         enqueue(&tx, found.tenant, found.test_clock, found.at, key, &job).await?;
     }
+    let untold = service::to_look_at(&tx, scope, now, SWEPT_MAX).await?;
+    for DueLook { tenant, test_clock, dunning } in &untold {
+        let job = LookAgain { dunning: *dunning };
+        enqueue(&tx, *tenant, *test_clock, now, dunning, &job).await?;
+    }
     tx.commit().await?;
-    Ok(due.len() as u64)
+    Ok((due.len() + untold.len()) as u64)
 }
 
 async fn next_due(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Option<DateTime<Utc>>, DbErr> {
@@ -150,14 +179,16 @@ struct Told<T> {
 #[derive(Deserialize)]
 struct ToldPayment {
     invoice: InvoiceId,
+    decline_code: Option<String>,
 }
 
 async fn hear_payment(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
     if !matches!(event.kind.as_str(), "payment.failed" | "payment.requires_action") {
         return Ok(());
     }
-    let ToldPayment { invoice } = told(event)?;
-    heard(tx, event, event.id, &NoteFailure { invoice }).await
+    let ToldPayment { invoice, decline_code } = told(event)?;
+    let without_method = decline_code.as_deref() == Some(decline::NO_PAYMENT_METHOD);
+    heard(tx, event, event.id, &NoteFailure { invoice, without_method }).await
 }
 
 /// Hears of debts that are gone.
@@ -177,33 +208,43 @@ async fn hear_invoice(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbE
     heard(tx, event, event.id, &NoteDebtGone { invoice }).await
 }
 
-/// Hears of payment methods that are charged from now on.
+/// Hears of payment methods that are charged from now on: attached, or chosen.
 const LISTENER_METHODS: Listener =
     Listener { name: "dunning.methods", hear: |tx, event| Box::pin(hear_method(tx, event)) };
 
 #[derive(Deserialize)]
-struct ToldMethod {
-    id: PaymentMethodId,
-    customer: CustomerId,
-    default: bool,
+struct ToldCustomer {
+    object: ToldDefault,
+    #[serde(default)]
+    previous: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct ToldDefault {
+    id: CustomerId,
+    default_payment_method: Option<PaymentMethodId>,
 }
 
 async fn hear_method(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
-    if event.kind != "customer.payment_method_attached" {
+    if event.kind != "customer.updated" {
         return Ok(());
     }
-    match told(event)? {
-        ToldMethod { default: false, .. } => Ok(()),
-        ToldMethod { id: method, customer, default: true } => {
-            heard(tx, event, method, &NoteMethod { customer, method }).await
+    let ToldCustomer { object: customer, previous } = data_of(event)?;
+    match customer.default_payment_method {
+        Some(method) if previous.contains_key("default_payment_method") => {
+            heard(tx, event, event.id, &NoteMethod { customer: customer.id, method }).await
         }
+        _ => Ok(()),
     }
 }
 
 fn told<T: DeserializeOwned>(event: &Event) -> Result<T, DbErr> {
-    let told: Told<T> = serde_json::from_str(&event.data)
-        .map_err(|error| DbErr::Json(format!("{} {}: {error}", event.kind, event.id)))?;
-    Ok(told.object)
+    data_of::<Told<T>>(event).map(|told| told.object)
+}
+
+fn data_of<T: DeserializeOwned>(event: &Event) -> Result<T, DbErr> {
+    serde_json::from_str(&event.data)
+        .map_err(|error| DbErr::Json(format!("{} {}: {error}", event.kind, event.id)))
 }
 
 async fn heard<J: Job>(

@@ -10,6 +10,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
     events,
+    jobs::NoteFailure,
     model::{self, DEFAULT, Dunning, DunningStatus, Failure, Next, is_dunned},
     store,
 };
@@ -20,7 +21,7 @@ use crate::{
     subscriptions::{self, Access, service::SubscriptionError},
 };
 
-pub(super) use store::{DueStep, DunningFilter};
+pub(super) use store::{DueLook, DueStep, DunningFilter};
 
 /// Why a dunning cannot be had or moved.
 #[derive(Debug, thiserror::Error)]
@@ -57,24 +58,39 @@ pub(super) async fn list(
 pub(super) async fn note_failure(
     tx: &DatabaseTransaction,
     tenant: &Tenant,
-    invoice: InvoiceId,
+    told: &NoteFailure,
     now: DateTime<Utc>,
 ) -> Result<(), DunningError> {
-    let invoice = invoices::service::get_for_update(tx, tenant.id, invoice).await?;
+    let invoice = invoices::service::get_for_update(tx, tenant.id, told.invoice).await?;
     let payment = payments::service::find_of_invoice(tx, tenant.id, invoice.id).await?;
-    let Some(payment) = payment.filter(is_dunned) else { return Ok(()) };
+    let Some(payment) = payment.filter(|payment| is_dunned(payment, told.without_method)) else {
+        return Ok(());
+    };
     if invoice.status != InvoiceStatus::Open {
         return Ok(());
     }
     match store::find_of_invoice_for_update(tx, tenant.id, invoice.id).await? {
         None => start(tx, tenant, &invoice, &payment, now).await,
         Some(mut dunning) if dunning.status == DunningStatus::Running => {
-            let next = dunning.fail(&DEFAULT, &payment, now);
-            store::save(tx, &dunning).await?;
-            follow(tx, tenant, &dunning, next, now).await
+            fail(tx, tenant, &mut dunning, &payment, now).await.map(drop)
         }
         Some(_) => Ok(()),
     }
+}
+
+/// Notes what became of the payment; `Next::Wait` if that does not move the ladder.
+async fn fail(
+    tx: &DatabaseTransaction,
+    tenant: &Tenant,
+    dunning: &mut Dunning,
+    payment: &Payment,
+    now: DateTime<Utc>,
+) -> Result<Next, DunningError> {
+    let charged = payments::service::default_method(tx, tenant.id, dunning.customer_id).await?;
+    let next = dunning.fail(&DEFAULT, payment, charged.map(|method| method.id), now);
+    store::save(tx, dunning).await?;
+    follow(tx, tenant, dunning, next, now).await?;
+    Ok(next)
 }
 
 async fn start(
@@ -84,6 +100,8 @@ async fn start(
     payment: &Payment,
     now: DateTime<Utc>,
 ) -> Result<(), DunningError> {
+    let charged = payments::service::default_method(tx, tenant.id, invoice.customer_id).await?;
+    let charged = charged.map(|method| method.id);
     let mut dunning = Dunning {
         tenant_id: tenant.id,
         id: DunningId::new(now),
@@ -96,6 +114,7 @@ async fn start(
         retries_stopped: false,
         step: 0,
         next_step_at: None,
+        look_again_at: None,
         invoice_number: invoice.number.clone(),
         amount: invoice.amount_due(),
         failure: Failure::of(payment),
@@ -104,28 +123,13 @@ async fn start(
         metadata: Metadata::new(),
         created_at: now,
     };
-    dunning.start(&DEFAULT);
+    dunning.start(&DEFAULT, payment, charged);
     store::insert(tx, &dunning).await?;
     apply_access(tx, &dunning, now).await?;
     events::tell(tx, now, tenant, events::STARTED, &dunning).await?;
-    try_unknown_method(tx, tenant, &dunning, payment, now).await
-}
-
-/// A method that came while the payment failed was attached before there was anything to retry: it is
-/// tried now.
-async fn try_unknown_method(
-    tx: &DatabaseTransaction,
-    tenant: &Tenant,
-    dunning: &Dunning,
-    payment: &Payment,
-    now: DateTime<Utc>,
-) -> Result<(), DunningError> {
-    let tried = payment.attempts.last().map(|attempt| attempt.payment_method_id);
-    let present = payments::service::default_method(tx, tenant.id, dunning.customer_id).await?;
-    match present {
-        Some(method) if dunning.retries_stopped && tried != Some(method.id) => {
-            note_method(tx, tenant, dunning.customer_id, method.id, now).await
-        }
+    match charged {
+        // It became the default while the payment failed: there was nothing to retry when that was told.
+        Some(method) if !model::has_tried(payment, method) => try_method(tx, &dunning, method, now).await,
         _ => Ok(()),
     }
 }
@@ -158,8 +162,41 @@ pub(super) async fn take_step(
     }
     let next = dunning.take_step(&DEFAULT, now);
     store::save(tx, &dunning).await?;
-    apply_access(tx, &dunning, now).await?;
+    if next != Next::Exhausted {
+        // What is over gives nothing back: its subscription ends.
+        apply_access(tx, &dunning, now).await?;
+    }
     follow(tx, tenant, &dunning, next, now).await
+}
+
+/// Nobody has told what became of a step's try. If it is known by now, the ladder moves; if nobody tries, somebody
+/// shall: a job that lies dead stays what it is, one that was discarded is made again.
+pub(super) async fn look_again(
+    tx: &DatabaseTransaction,
+    tenant: &Tenant,
+    id: DunningId,
+    now: DateTime<Utc>,
+) -> Result<(), DunningError> {
+    let invoice = get(tx, tenant.id, id).await?.invoice_id;
+    let invoice = invoices::service::get_for_update(tx, tenant.id, invoice).await?;
+    let dunning = store::find_for_update(tx, tenant.id, id).await?;
+    let mut dunning = dunning.ok_or(DunningError::NotFound(id))?;
+    if dunning.look_again_at.is_none_or(|at| at > now) {
+        return Ok(());
+    }
+    if invoice.status != InvoiceStatus::Open {
+        return recover(tx, tenant, dunning, now).await;
+    }
+    let payment = payments::service::find_of_invoice(tx, tenant.id, invoice.id).await?;
+    let in_flight = payment.as_ref().is_some_and(|payment| payment.in_flight().is_some());
+    if let Some(payment) = payment.filter(|payment| is_dunned(payment, false))
+        && fail(tx, tenant, &mut dunning, &payment, now).await? != Next::Wait
+    {
+        return Ok(());
+    }
+    dunning.wait_on(now);
+    store::save(tx, &dunning).await?;
+    if in_flight { Ok(()) } else { follow(tx, tenant, &dunning, Next::Retry, now).await }
 }
 
 /// Does what a move of the ladder asks for.
@@ -219,7 +256,7 @@ async fn recover(
     Ok(events::tell(tx, now, tenant, events::RECOVERED, &dunning).await?)
 }
 
-/// A customer who has a new default method is tried with it at once.
+/// A customer who has a new default method is tried with it at once, unless that was changed again.
 pub(super) async fn note_method(
     tx: &DatabaseTransaction,
     tenant: &Tenant,
@@ -227,14 +264,27 @@ pub(super) async fn note_method(
     method: PaymentMethodId,
     now: DateTime<Utc>,
 ) -> Result<(), DunningError> {
+    let present = payments::service::default_method(tx, tenant.id, customer).await?;
+    if present.is_none_or(|present| present.id != method) {
+        return Ok(());
+    }
     for mut dunning in store::running_of_customer_for_update(tx, tenant.id, customer).await? {
         dunning.retries_stopped = false;
         store::save(tx, &dunning).await?;
-        let Dunning { test_clock_id, invoice_id, .. } = dunning;
-        let key = format!("method:{method}");
-        payments::service::collect_later(tx, tenant.id, test_clock_id, invoice_id, &key, now).await?;
+        try_method(tx, &dunning, method, now).await?;
     }
     Ok(())
+}
+
+async fn try_method(
+    tx: &DatabaseTransaction,
+    dunning: &Dunning,
+    method: PaymentMethodId,
+    now: DateTime<Utc>,
+) -> Result<(), DunningError> {
+    let Dunning { tenant_id, test_clock_id, invoice_id, .. } = dunning;
+    let key = format!("method:{method}");
+    Ok(payments::service::collect_later(tx, *tenant_id, *test_clock_id, *invoice_id, &key, now).await?)
 }
 
 /// The worst of a subscription's debts decides what may be used.
@@ -257,6 +307,15 @@ pub(super) async fn due(
     limit: u64,
 ) -> Result<Vec<DueStep>, DbErr> {
     store::due(tx, scope, now, limit).await
+}
+
+pub(super) async fn to_look_at(
+    tx: &DatabaseTransaction,
+    scope: crate::app::Scope,
+    now: DateTime<Utc>,
+    limit: u64,
+) -> Result<Vec<DueLook>, DbErr> {
+    store::to_look_at(tx, scope, now, limit).await
 }
 
 pub(super) async fn next_due(

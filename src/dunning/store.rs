@@ -34,6 +34,7 @@ pub struct Model {
     pub retries_stopped: bool,
     pub step: i32,
     pub next_step_at: Option<DateTime<Utc>>,
+    pub look_again_at: Option<DateTime<Utc>>,
     pub invoice_number: Option<String>,
     pub currency: String,
     pub amount_minor: i64,
@@ -67,14 +68,22 @@ pub(super) struct DueStep {
     pub at: DateTime<Utc>,
 }
 
+/// A dunning whose awaited outcome nobody has told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DueLook {
+    pub tenant: TenantId,
+    pub test_clock: Option<TestClockId>,
+    pub dunning: DunningId,
+}
+
 /// Every query of a tenant starts here, so that none can forget it.
 fn of(tenant: TenantId) -> Select<Entity> {
     Entity::find().filter(Column::TenantId.eq(tenant))
 }
 
-/// Every query for due steps starts here: of everybody in the scope, the longest due first.
-fn waiting(scope: Scope) -> Select<Entity> {
-    let select = Entity::find().filter(Column::NextStepAt.is_not_null()).order_by_asc(Column::NextStepAt);
+/// Every query for what is due by `column` starts here: of everybody in the scope, the longest due first.
+fn waiting(scope: Scope, column: Column) -> Select<Entity> {
+    let select = Entity::find().filter(column.is_not_null()).order_by_asc(column);
     match scope {
         Scope::WallClock => select.filter(Column::TestClockId.is_null()),
         Scope::TestClock(tenant, clock) => {
@@ -174,7 +183,8 @@ pub(super) async fn due(
     now: DateTime<Utc>,
     limit: u64,
 ) -> Result<Vec<DueStep>, DbErr> {
-    let rows = waiting(scope).filter(Column::NextStepAt.lte(now)).limit(limit).all(tx).await?;
+    let rows =
+        waiting(scope, Column::NextStepAt).filter(Column::NextStepAt.lte(now)).limit(limit).all(tx).await?;
     let due = rows.into_iter().map(|row| DueStep {
         tenant: row.tenant_id,
         test_clock: row.test_clock_id,
@@ -185,12 +195,31 @@ pub(super) async fn due(
     Ok(due.collect())
 }
 
-/// When the first step of the scope is due.
+/// Those whose awaited outcome is to be looked for, at most `limit`.
+pub(super) async fn to_look_at(
+    tx: &DatabaseTransaction,
+    scope: Scope,
+    now: DateTime<Utc>,
+    limit: u64,
+) -> Result<Vec<DueLook>, DbErr> {
+    let select = waiting(scope, Column::LookAgainAt).filter(Column::LookAgainAt.lte(now)).limit(limit);
+    let due = select.all(tx).await?.into_iter().map(|row| DueLook {
+        tenant: row.tenant_id,
+        test_clock: row.test_clock_id,
+        dunning: row.id,
+    });
+    Ok(due.collect())
+}
+
+/// When something of the scope is next due.
 pub(super) async fn next_due(
     db: &impl ConnectionTrait,
     scope: Scope,
 ) -> Result<Option<DateTime<Utc>>, DbErr> {
-    Ok(waiting(scope).limit(1).one(db).await?.and_then(|row| row.next_step_at))
+    let step = waiting(scope, Column::NextStepAt).limit(1).one(db).await?;
+    let look = waiting(scope, Column::LookAgainAt).limit(1).one(db).await?;
+    let steps = step.and_then(|row| row.next_step_at);
+    Ok(steps.into_iter().chain(look.and_then(|row| row.look_again_at)).min())
 }
 
 fn row(dunning: &Dunning) -> ActiveModel {
@@ -206,6 +235,7 @@ fn row(dunning: &Dunning) -> ActiveModel {
         retries_stopped: Set(dunning.retries_stopped),
         step: Set(dunning.step),
         next_step_at: Set(dunning.next_step_at),
+        look_again_at: Set(dunning.look_again_at),
         invoice_number: Set(dunning.invoice_number.clone()),
         currency: Set(dunning.amount.currency().code().to_owned()),
         amount_minor: Set(dunning.amount.minor()),
@@ -235,6 +265,7 @@ impl TryFrom<Model> for Dunning {
             retries_stopped: row.retries_stopped,
             step: row.step,
             next_step_at: row.next_step_at,
+            look_again_at: row.look_again_at,
             invoice_number: row.invoice_number,
             amount: Money::from_minor(row.amount_minor, currency),
             failure: row.failure.0,

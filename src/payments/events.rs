@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::{
-    body::{PaymentBody, PaymentMethodBody},
-    model::Payment,
+    body::{PaymentBody, PaymentMethodBody, RefundBody},
+    model::{Payment, Refund},
 };
 use crate::auth::Tenant;
 
@@ -17,6 +17,7 @@ pub(super) const REQUIRES_ACTION: &str = "payment.requires_action";
 pub(super) const PENDING: &str = "payment.pending";
 pub(super) const CANCELED: &str = "payment.canceled";
 pub(super) const REFUNDED: &str = "payment.refunded";
+pub(super) const REFUND_FAILED: &str = "refund.failed";
 pub(super) const METHOD_ATTACHED: &str = "customer.payment_method_attached";
 pub(super) const METHOD_DETACHED: &str = "customer.payment_method_detached";
 
@@ -32,6 +33,19 @@ pub(super) async fn tell(
     let fact = Fact::new(kind, payment.id, &PaymentBody::new(payment, tenant.livemode))
         .of_customer(payment.customer_id, payment.test_clock_id)
         .changed_from(&PaymentBody::new(before, tenant.livemode));
+    outbox::append(tx, now, tenant.id, fact).await.map(drop)
+}
+
+/// Tells that money did not go back.
+pub(super) async fn tell_of_refund(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    refund: &Refund,
+    payment: &Payment,
+) -> Result<(), DbErr> {
+    let fact = Fact::new(REFUND_FAILED, refund.id, &RefundBody::new(refund, tenant.livemode))
+        .of_customer(payment.customer_id, payment.test_clock_id);
     outbox::append(tx, now, tenant.id, fact).await.map(drop)
 }
 

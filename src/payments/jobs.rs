@@ -63,13 +63,16 @@ impl Job for CollectPayment {
 
         match begun {
             Begun::Go(errand) => match carry_out(context, &tenant, &errand).await? {
-                // An outage is nobody's failure: it is waited for, however long it lasts.
-                Outcome::NotTaken => Err(JobError::NotBefore(context.now + queue::backoff(context.runs()))),
-                Outcome::Refused(why) => Err(JobError::GiveUp(GatewayError::Invalid(why).into())),
-                Outcome::Verdict(_) | Outcome::Unknown => Ok(()),
+                Outcome::NotTaken => Err(out_of_reach(context)),
+                outcome => match outcome.our_fault() {
+                    Some(why) => Err(JobError::GiveUp(GatewayError::Invalid(why.to_owned()).into())),
+                    None => Ok(()),
+                },
             },
             Begun::InFlight(until) => {
-                Err(JobError::NotBefore(until.max(context.now) + TimeDelta::seconds(1)))
+                // The one who asks comes first. If it is late, its lateness is not this one's to pass every second.
+                let asked_by = if until > context.now { TimeDelta::seconds(1) } else { PATIENCE };
+                Err(JobError::NotBefore(until.max(context.now) + asked_by))
             }
             Begun::TriedBefore(_) | Begun::NoMethod | Begun::NotOwed(..) => Ok(()),
         }
@@ -98,11 +101,7 @@ impl Job for ResolveAttempt {
         let errand = service::errand(db, context.tenant, &payment, self.attempt).await?;
         let Some(errand) = errand else { return Ok(()) };
         let tenant = tenant_of(context).await?;
-        match carry_out(context, &tenant, &errand).await? {
-            Outcome::NotTaken if errand.automatic => try_anew(context, &errand).await,
-            Outcome::Refused(why) => Err(JobError::GiveUp(GatewayError::Invalid(why).into())),
-            Outcome::Verdict(_) | Outcome::Unknown | Outcome::NotTaken => Ok(()),
-        }
+        carry_out(context, &tenant, &errand).await.map(drop)
     }
 }
 
@@ -115,12 +114,9 @@ async fn carry_out(context: &JobContext, tenant: &Tenant, errand: &Errand) -> Re
     Ok(outcome)
 }
 
-/// The attempt came to nothing and cannot be repeated (its method is gone): its reason gets another one.
-async fn try_anew(context: &JobContext, errand: &Errand) -> Result<(), JobError> {
-    let JobContext { tenant, test_clock, now, .. } = context;
-    let tx = context.begin().await?;
-    service::collect_later(&tx, *tenant, *test_clock, errand.invoice, &errand.reason, *now).await?;
-    context.commit(tx).await
+/// An outage is nobody's failure: it is waited for, however long it lasts.
+fn out_of_reach(context: &JobContext) -> JobError {
+    JobError::Outage(queue::backoff(context.runs()))
 }
 
 /// Gives money back. The gateway is called with the refund's own key until it has answered.
@@ -145,7 +141,7 @@ impl Job for SendRefund {
         let tx = context.begin().await?;
         let refund = service::settle_refund(&tx, &tenant, &parcel, &outcome, *now).await?;
         context.commit(tx).await?;
-        if refund.status.is_settled() { Ok(()) } else { Err(JobError::Retry(GatewayError::Unknown.into())) }
+        if refund.status.is_settled() { Ok(()) } else { Err(out_of_reach(context)) }
     }
 }
 

@@ -336,7 +336,9 @@ impl From<CustomerError> for SubscriptionError {
             CustomerError::NotFound(reference) => Self::NoSuchCustomer(reference),
             CustomerError::CurrencyFixed(currency) => Self::CurrencyFixed(currency),
             CustomerError::Database(error) => Self::Database(error),
-            error @ CustomerError::ExternalIdTaken(_) => Self::Broken(error.into()),
+            error @ (CustomerError::ExternalIdTaken(_) | CustomerError::NoSuchMethod(_)) => {
+                Self::Broken(error.into())
+            }
         }
     }
 }

@@ -76,6 +76,7 @@ impl Deliver {
 
 impl Job for Deliver {
     const NAME: &'static str = "webhooks.deliver";
+    const WAITS_FOR_STRANGERS: bool = true;
 
     #[instrument(name = "job.webhooks.deliver", skip_all, fields(webhook_delivery.id = %self.delivery))]
     async fn run(&self, context: &JobContext) -> Result<(), JobError> {

@@ -234,3 +234,72 @@ async fn who_comes_late_keeps_a_day_between_two_tries(#[values(Sqlite, Postgres)
     assert_eq!((&late["step"], &late["next_try_at"]), (&json!(1), &json!("2026-01-23T00:00:00Z")));
     assert_eq!(shop.payment().await["attempts"].as_array().unwrap().len(), 2);
 }
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_tries_by_hand_does_not_let_a_stolen_card_be_tried_again(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(shop) = shop(on, Some("tok_decline_stolen")).await else { return };
+    let other = json!({"customer": "acme", "token": "tok_decline_insufficient_funds"});
+    let other = shop.world.create("/v1/payment_methods", other).await;
+    let path = format!("/v1/invoices/{}/pay", shop.invoice);
+    shop.world.post(&path, json!({"payment_method": other["id"]})).await;
+    shop.world.work().await;
+
+    let running = dunning(&shop).await;
+    assert_eq!((&running["retries_stopped"], &running["next_try_at"]), (&json!(true), &Value::Null));
+    shop.advance("2026-02-10T00:00:00Z").await;
+
+    let tries = ["finalized declined stolen_card", "request declined insufficient_funds"];
+    assert_eq!(shop.attempts().await, tries);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hard_decline_of_another_card_by_hand_does_not_stop_the_retries(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(shop) = shop(on, Some("tok_decline_then_ok")).await else { return };
+    let stolen = json!({"customer": "acme", "token": "tok_decline_stolen"});
+    let stolen = shop.world.create("/v1/payment_methods", stolen).await;
+    let path = format!("/v1/invoices/{}/pay", shop.invoice);
+    shop.world.post(&path, json!({"payment_method": stolen["id"]})).await;
+    shop.world.work().await;
+
+    assert_eq!(dunning(&shop).await["next_try_at"], "2026-02-02T09:30:00Z");
+    shop.advance("2026-02-02T09:30:00Z").await;
+
+    assert_eq!(dunning(&shop).await["status"], "recovered");
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_that_is_chosen_as_the_default_is_tried_at_once(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(shop) = shop(on, Some("tok_decline_stolen")).await else { return };
+    let good =
+        shop.world.create("/v1/payment_methods", json!({"customer": "acme", "token": "tok_visa"})).await;
+    shop.world.work().await;
+    assert_eq!(dunning(&shop).await["status"], "running", "it is there, but nobody chose it");
+
+    let chosen = json!({"default_payment_method": good["id"]});
+    let customer = shop.world.send("PATCH", "/v1/customers/acme", &chosen).await.expect(200);
+    shop.world.work().await;
+
+    assert_eq!(customer["default_payment_method"], good["id"]);
+    let reason = format!("method:{} succeeded", text(&good["id"]));
+    assert_eq!(shop.attempts().await, ["finalized declined stolen_card".to_owned(), reason]);
+    assert_eq!(dunning(&shop).await["status"], "recovered");
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_unpaid_is_not_active_in_between(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(shop) = shop(on, Some("tok_decline_stolen")).await else { return };
+
+    shop.advance("2026-02-10T00:00:00Z").await;
+
+    assert_eq!(shop.subscription().await["status"], "canceled");
+    let changes = shop.events("subscription.canceled").await;
+    assert_eq!(changes[0]["previous"]["status"], "past_due", "{changes:#?}");
+}

@@ -1,6 +1,7 @@
 //! Money is taken once, whatever the network does. The gateway's own books are the witness.
 
 use rstest::rstest;
+use sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
 use serde_json::json;
 
 use crate::support::{Engine, Engine::*, Reply, Shop, World, text};
@@ -313,6 +314,7 @@ async fn a_disputed_payment_is_not_refunded_and_says_so(#[values(Sqlite, Postgre
 
     assert_eq!(refused["status"], "failed");
     assert!(text(&refused["failure"]).contains("disputed"), "{refused}");
+    assert_eq!(shop.events("refund.failed").await[0]["object"], refused);
     assert_eq!(shop.payment().await["status"], "captured");
     assert_eq!(shop.balances("gateway_cash").await, ["30.00"]);
 }
@@ -322,10 +324,7 @@ async fn a_disputed_payment_is_not_refunded_and_says_so(#[values(Sqlite, Postgre
 async fn an_attempt_that_was_left_behind_is_found_by_the_sweep(#[values(Sqlite, Postgres)] on: Engine) {
     let Some(shop) = shop(on, Some("tok_timeout_after_accept")).await else { return };
     // Whoever was to ask has died: the job that would have asked is gone.
-    let job = "delete from jobs where name = 'payments.resolve'";
-    let tx = shop.world.app.db.begin().await.unwrap();
-    sea_orm::ConnectionTrait::execute_unprepared(&tx, job).await.unwrap();
-    tx.commit().await.unwrap();
+    shop.world.sql("delete from jobs where name = 'payments.resolve'").await;
 
     let happened = shop.advance("2026-02-01T09:40:00Z").await;
 
@@ -341,4 +340,60 @@ async fn a_payment_event_says_what_changed(#[values(Sqlite, Postgres)] on: Engin
     let [event] = events.as_slice() else { panic!("{events:#?}") };
     assert_eq!(event["object"], shop.payment().await);
     assert_eq!(event["previous"]["status"], "initialized");
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_customers_own_method_can_be_the_default(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    for name in ["acme", "other"] {
+        world.create("/v1/customers", json!({"external_id": name, "name": name})).await;
+    }
+    let attach = async |customer: &str| {
+        let body = json!({"customer": customer, "token": "tok_visa"});
+        text(&world.create("/v1/payment_methods", body).await["id"])
+    };
+    let (first, second, others) = (attach("acme").await, attach("acme").await, attach("other").await);
+    let choose = async |method: serde_json::Value| {
+        world.send("PATCH", "/v1/customers/acme", &json!({"default_payment_method": method})).await
+    };
+
+    assert_eq!(choose(json!(others)).await.status, 404);
+    assert_eq!(choose(json!("pm_01979f0c6a5e7c1f8f6d2b1a9e3c4d5f")).await.status, 404);
+    assert_eq!(choose(json!("visa")).await.errors(), ["/default_payment_method malformed"]);
+    assert_eq!(world.get("/v1/customers/acme").await["default_payment_method"], json!(first));
+
+    assert_eq!(choose(json!(second)).await.expect(200)["default_payment_method"], json!(second));
+    assert_eq!(world.get(&format!("/v1/payment_methods/{second}")).await["default"], true);
+    assert_eq!(choose(json!(null)).await.expect(200)["default_payment_method"], json!(null));
+    world.send("DELETE", &format!("/v1/payment_methods/{second}"), &json!({})).await.expect(200);
+    assert_eq!(choose(json!(second)).await.status, 404, "it is never charged again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_is_locked_after_its_customer_here_and_everywhere() {
+    let Some(shop) = shop(Postgres, Some("tok_visa")).await else { return };
+    let method = text(&shop.world.list("/v1/payment_methods").await[0]["id"]);
+    let db = &shop.world.app.db;
+    let holder = db.begin().await.unwrap();
+    holder.execute_unprepared("select 1 from customers for update").await.unwrap();
+
+    let path = format!("/v1/payment_methods/{method}");
+    let nothing = json!({});
+    let detaching = shop.world.send("DELETE", &path, &nothing);
+    let looking = async {
+        let waits =
+            "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        while db.reader().query_one_raw(statement(waits)).await.unwrap().is_none() {}
+        // Whoever holds the customer, as collecting does, gets the method.
+        holder.execute_unprepared("select 1 from payment_methods for update nowait").await.unwrap();
+        holder.commit().await.unwrap();
+    };
+    let (detached, ()) = tokio::join!(detaching, looking);
+
+    detached.expect(200);
+}
+
+fn statement(sql: &str) -> Statement {
+    Statement::from_string(DatabaseBackend::Postgres, sql)
 }

@@ -75,6 +75,15 @@ impl<T> Change<T> {
         }
     }
 
+    /// The same change, with what it sets read as something else.
+    pub fn try_map<U, E>(self, read: impl FnOnce(T) -> Result<U, E>) -> Result<Change<U>, E> {
+        Ok(match self {
+            Self::Keep => Change::Keep,
+            Self::Clear => Change::Clear,
+            Self::Set(value) => Change::Set(read(value)?),
+        })
+    }
+
     /// Makes the change.
     pub fn apply(self, to: &mut Option<T>) {
         match self {

@@ -94,4 +94,7 @@ pub trait Gateway: Send + Sync {
         metadata: BTreeMap<String, String>,
         now: DateTime<Utc>,
     ) -> Answer<'a, String>;
+
+    /// The gateway's name for the refund that was made with this key; `None` if it never took it up.
+    fn look_up_refund<'a>(&'a self, idempotency_key: &'a str) -> Answer<'a, Option<String>>;
 }

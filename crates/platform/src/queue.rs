@@ -2,19 +2,20 @@
 //! lease whose token refuses a worker that lost it.
 //!
 //! A job of a customer on a test clock is due by that clock. While the clock is being advanced only the
-//! one who advances it takes its jobs.
+//! one who advances it takes its jobs. What waits because something broke, or was out of reach, comes back by
+//! the wall clock too: a clock that stands still does not keep an outage alive.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use accrue_core::id::{JobId, TenantId, TestClockId};
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{
-    ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, FromQueryResult, QueryResult, Statement,
-    Value,
-};
-use serde::Serialize;
+use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, QueryResult, Statement, Value};
 
 use crate::db::Db;
+
+mod row;
+
+pub use row::{JobRow, JobState, list, page};
 
 /// After so many failures a job is dead: listed, and retried or discarded by a person.
 pub const FAILURES_MAX: i32 = 20;
@@ -55,23 +56,28 @@ pub enum Due {
     ByWallClock,
     /// Due by a test clock that stands still.
     ByRestingTestClocks,
-    /// Due by this test clock, which the caller advances.
-    ByTestClock(TenantId, TestClockId),
+    /// Due by this test clock, which stands at `now` and is advanced by the caller.
+    ByTestClock { tenant: TenantId, clock: TestClockId, now: DateTime<Utc> },
 }
 
-/// What is known of a job, for people.
-#[derive(Clone, Debug, Serialize, FromQueryResult)]
-pub struct JobRow {
-    pub id: JobId,
-    pub name: String,
-    pub state: String,
-    pub unique_key: String,
-    pub payload: String,
-    pub test_clock_id: Option<TestClockId>,
+/// What to claim, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    pub due: Due,
+    /// Names of jobs that are left where they are.
+    pub except: &'a [&'static str],
+    /// At most so many.
+    pub limit: u64,
+    pub lease: Duration,
+}
+
+/// When a job that was put back runs again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again {
+    /// By the clock that it is due by.
     pub run_at: DateTime<Utc>,
-    pub runs: i32,
-    pub last_error: Option<String>,
-    pub created_at: DateTime<Utc>,
+    /// By the wall clock, if its own one is a test clock: whichever comes first.
+    pub retry_at: Option<DateTime<Utc>>,
 }
 
 const ENQUEUE: &str = "
@@ -94,53 +100,45 @@ pub async fn enqueue(tx: &DatabaseTransaction, now: DateTime<Utc>, job: NewJob) 
     tx.execute_raw(statement(tx, ENQUEUE, values)).await.map(drop)
 }
 
-/// Takes up to `limit` due jobs, the longest due first, each for `lease`.
-///
-/// `wall` is the time of leases; `now` is what makes a job due (the same, except for a test clock).
-pub async fn claim(
-    db: &Db,
-    due: Due,
-    wall: DateTime<Utc>,
-    now: DateTime<Utc>,
-    limit: u64,
-    lease: Duration,
-) -> Result<Vec<ClaimedJob>, DbErr> {
+/// Takes due jobs, the longest due first. `wall` is the time of leases and of retries.
+pub async fn claim(db: &Db, wall: DateTime<Utc>, claim: Claim<'_>) -> Result<Vec<ClaimedJob>, DbErr> {
     let tx = db.begin().await?;
     let skip_locked = match tx.get_database_backend() {
         DatabaseBackend::Postgres => "for update skip locked",
         _ => "",
     };
-    let (which, owner) = match due {
-        Due::ByWallClock => ("test_clock_id is null and run_at <= $3", None),
-        Due::ByRestingTestClocks => (
-            "test_clock_id is not null and run_at <= (
-                select c.now_at from test_clocks c
-                where c.tenant_id = jobs.tenant_id and c.id = jobs.test_clock_id and c.advancing_to is null)",
-            None,
-        ),
-        Due::ByTestClock(tenant, clock) => {
-            ("tenant_id = $5 and test_clock_id = $6 and run_at <= $3", Some((tenant, clock)))
-        }
+    let limit = i64::try_from(claim.limit).unwrap_or(i64::MAX);
+    let mut values: Vec<Value> = vec![(wall + claim.lease).into(), wall.into(), limit.into()];
+    let mut bind = |value: Value| {
+        values.push(value);
+        format!("${}", values.len())
     };
+    let which = match claim.due {
+        Due::ByWallClock => "test_clock_id is null and run_at <= $2".to_owned(),
+        Due::ByRestingTestClocks => "test_clock_id is not null and exists (
+                select 1 from test_clocks c
+                where c.tenant_id = jobs.tenant_id and c.id = jobs.test_clock_id and c.advancing_to is null
+                and (jobs.run_at <= c.now_at or jobs.retry_at <= $2))"
+            .to_owned(),
+        Due::ByTestClock { tenant, clock, now } => format!(
+            "tenant_id = {} and test_clock_id = {} and (run_at <= {} or retry_at <= $2)",
+            bind(tenant.into()),
+            bind(clock.into()),
+            bind(now.into())
+        ),
+    };
+    let mut others = String::new();
+    for name in claim.except {
+        write!(others, " and name <> {}", bind((*name).into())).expect("a string takes it");
+    }
     let sql = format!(
         "update jobs set state = 'running', runs = runs + 1, lease_token = lease_token + 1, leased_until = $1
         where (tenant_id, id) in (
             select tenant_id, id from jobs
-            where (state = 'queued' or (state = 'running' and leased_until <= $2)) and {which}
-            order by run_at, id limit $4 {skip_locked})
+            where (state = 'queued' or (state = 'running' and leased_until <= $2)) and {which}{others}
+            order by run_at, id limit $3 {skip_locked})
         returning tenant_id, id, name, payload, test_clock_id, runs, failures, run_at, lease_token"
     );
-    let mut values: Vec<Value> =
-        vec![(wall + lease).into(), wall.into(), now.into(), i64::try_from(limit).unwrap_or(i64::MAX).into()];
-    // PostgreSQL refuses a parameter that the statement does not mention.
-    if due == Due::ByRestingTestClocks {
-        values.remove(2);
-    }
-    let sql = if due == Due::ByRestingTestClocks { sql.replace("$4", "$3") } else { sql };
-    if let Some((tenant, clock)) = owner {
-        values.push(tenant.into());
-        values.push(clock.into());
-    }
     let rows = tx.query_all_raw(statement(&tx, &sql, values)).await?;
     let mut jobs = rows.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
     tx.commit().await?;
@@ -182,30 +180,53 @@ pub async fn finish(db: &Db, job: &ClaimedJob) -> Result<(), DbErr> {
 }
 
 const PUT_BACK: &str = "
-update jobs set state = $1, run_at = $2, last_error = $3, failures = $7, leased_until = null
+update jobs set state = $1, run_at = $2, last_error = $3, failures = $7, retry_at = $8, leased_until = null
 where tenant_id = $4 and id = $5 and lease_token = $6";
 
-/// Puts a job back: to be run again at `run_at`, or among the dead if `None`. Without an error it only waits.
-pub async fn put_back(
-    db: &Db,
-    job: &ClaimedJob,
-    run_at: Option<DateTime<Utc>>,
-    error: &str,
-) -> Result<(), DbErr> {
+/// Puts a job back: to be run again, or among the dead if `None`. Without an error it only waits.
+pub async fn put_back(db: &Db, job: &ClaimedJob, again: Option<Again>, error: &str) -> Result<(), DbErr> {
     let tx = db.begin().await?;
-    let state = if run_at.is_some() { "queued" } else { "dead" };
+    let state = if again.is_some() { JobState::Queued } else { JobState::Dead };
     let failures = job.failures + i32::from(!error.is_empty());
-    let values: [Value; 7] = [
+    let values: [Value; 8] = [
         state.into(),
-        run_at.unwrap_or(job.run_at).into(),
+        again.map_or(job.run_at, |again| again.run_at).into(),
         error.into(),
         job.tenant.into(),
         job.id.into(),
         job.token.into(),
         failures.into(),
+        again.and_then(|again| again.retry_at).into(),
     ];
     tx.execute_raw(statement(&tx, PUT_BACK, values)).await?;
     tx.commit().await
+}
+
+const BURY: &str = "
+insert into jobs (tenant_id, id, name, unique_key, payload, state, test_clock_id, run_at, runs, failures, lease_token, last_error, created_at)
+values ($1, $2, $3, $4, $5, 'dead', $6, $7, 0, 0, 0, $8, $9)
+on conflict (tenant_id, unique_key) do nothing";
+
+/// Stores a job among the dead: work that only a person may start, told in the transaction of its reason.
+/// One that is there already stays as it is.
+pub async fn bury(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    job: NewJob,
+    error: &str,
+) -> Result<(), DbErr> {
+    let values: [Value; 9] = [
+        job.tenant.into(),
+        JobId::new(now).into(),
+        job.name.into(),
+        job.key.into(),
+        job.payload.into(),
+        job.test_clock.into(),
+        job.run_at.into(),
+        error.into(),
+        now.into(),
+    ];
+    tx.execute_raw(statement(tx, BURY, values)).await.map(drop)
 }
 
 /// How long a job waits after its n-th failure, or its n-th look in vain: 5 s, doubling, at most an hour.
@@ -228,27 +249,8 @@ pub async fn next_due(
     db.query_one_raw(statement).await?.map_or(Ok(None), |row| row.try_get("", "at"))
 }
 
-const LIST: &str = "
-select id, name, state, unique_key, payload, test_clock_id, run_at, runs, last_error, created_at from jobs
-where tenant_id = $1 and state = $2 and id < $3 order by id desc limit $4";
-
-/// The tenant's jobs in a state, newest first.
-pub async fn list(
-    db: &impl ConnectionTrait,
-    tenant: TenantId,
-    state: &str,
-    before: Option<JobId>,
-    limit: u64,
-) -> Result<Vec<JobRow>, DbErr> {
-    let before = before.unwrap_or(JobId(uuid::Uuid::max()));
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let values: [Value; 4] = [tenant.into(), state.into(), before.into(), limit.into()];
-    let statement = Statement::from_sql_and_values(db.get_database_backend(), LIST, values);
-    db.query_all_raw(statement).await?.iter().map(|row| JobRow::from_query_result(row, "")).collect()
-}
-
 const REVIVE: &str = "
-update jobs set state = 'queued', runs = 0, failures = 0, run_at = coalesce((
+update jobs set state = 'queued', runs = 0, failures = 0, retry_at = null, run_at = coalesce((
     select c.now_at from test_clocks c where c.tenant_id = jobs.tenant_id and c.id = jobs.test_clock_id), $1)
 where tenant_id = $2 and id = $3 and state = 'dead'";
 

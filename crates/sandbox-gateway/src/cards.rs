@@ -51,6 +51,7 @@ const CARDS: &[Card] = &[
     visa("tok_decline_expired_card", "0069", Decline("expired_card")),
     visa("tok_decline_do_not_honor", "0002", Decline("do_not_honor")),
     visa("tok_decline_fraudulent", "0019", Decline("fraudulent")),
+    visa("tok_decline_merchant_blocked", "0020", Decline("merchant_blocked")),
     visa("tok_decline_then_ok", "0341", DeclineFirst { declines: 1 }),
     visa("tok_decline_twice_then_ok", "0342", DeclineFirst { declines: 2 }),
     visa("tok_requires_action", "3184", RequireAction),

@@ -1,7 +1,7 @@
 //! The ladder: which steps follow a failed payment, and when. Pure.
 
 use accrue_core::{
-    id::{CustomerId, DunningId, InvoiceId, SubscriptionId, TenantId, TestClockId},
+    id::{CustomerId, DunningId, InvoiceId, PaymentMethodId, SubscriptionId, TenantId, TestClockId},
     money::Money,
 };
 use accrue_platform::check::Metadata;
@@ -10,7 +10,7 @@ use sea_orm::{DeriveActiveEnum, EnumIter};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    payments::{DeclineClass, Payment, decline},
+    payments::{AttemptStatus, DeclineClass, Payment, PaymentAttempt, decline},
     subscriptions::Access,
 };
 
@@ -45,6 +45,10 @@ pub(super) const DEFAULT: Policy = Policy {
     distance: TimeDelta::days(1),
 };
 
+/// If nobody tells what became of a step's try, it is looked for after so long: whoever was to try or to tell
+/// may have died, or been discarded.
+const LOOKS_AGAIN_AFTER: TimeDelta = TimeDelta::hours(6);
+
 /// The chase of one unpaid invoice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dunning {
@@ -63,6 +67,8 @@ pub struct Dunning {
     pub step: i32,
     /// `None` while the outcome of a step's try is awaited, and when it is over.
     pub next_step_at: Option<DateTime<Utc>>,
+    /// When the outcome that is awaited is looked for; only while one is.
+    pub look_again_at: Option<DateTime<Utc>>,
     pub invoice_number: Option<String>,
     /// What was due when it began.
     pub amount: Money,
@@ -140,11 +146,33 @@ fn tried(payment: &Payment) -> i32 {
 }
 
 /// Does a failure of this payment start or move a dunning? Not while its outcome is open, not for what is
-/// our own fault, and not because somebody tried by hand.
-pub(super) fn is_dunned(payment: &Payment) -> bool {
-    let failed = payment.decline_class.is_some_and(|class| class != DeclineClass::OurFault);
-    let automatic = payment.attempts.iter().any(|attempt| attempt.automatic && attempt.counts());
-    failed && payment.in_flight().is_none() && (automatic || has_no_method(payment))
+/// our own fault, and not because somebody tried by hand: the last try of our own decides. `without_method`: it
+/// came to nothing because there was nothing to charge.
+pub(super) fn is_dunned(payment: &Payment, without_method: bool) -> bool {
+    let own = payment.attempts.iter().rfind(|attempt| attempt.automatic && attempt.counts());
+    let declined = own.is_some_and(|attempt| attempt.status == AttemptStatus::Declined);
+    let failed = declined || without_method || has_no_method(payment);
+    failed && payment.in_flight().is_none() && !payment.is_captured()
+}
+
+/// Does trying again wait for another method, or for the customer (RULES 45)? What is known of the method that
+/// would be charged decides: from tries of our own, or from a hard decline, whoever tried. What somebody tries
+/// by hand with another card says nothing about it.
+fn waits_for_the_customer(payment: &Payment, charged: Option<PaymentMethodId>) -> bool {
+    let Some(method) = charged else { return true };
+    let is_hard = |attempt: &PaymentAttempt| attempt.decline_class == Some(DeclineClass::Hard);
+    let tells = |attempt: &&PaymentAttempt| {
+        attempt.payment_method_id == method && attempt.counts() && (attempt.automatic || is_hard(attempt))
+    };
+    match payment.attempts.iter().rfind(tells).and_then(|attempt| attempt.decline_class) {
+        Some(DeclineClass::Hard | DeclineClass::NeedsAction) => true,
+        Some(DeclineClass::Soft | DeclineClass::OurFault) | None => false,
+    }
+}
+
+/// Was the method ever charged for this by ourselves?
+pub(super) fn has_tried(payment: &Payment, method: PaymentMethodId) -> bool {
+    payment.attempts.iter().any(|attempt| attempt.automatic && attempt.payment_method_id == method)
 }
 
 fn has_no_method(payment: &Payment) -> bool {
@@ -173,31 +201,34 @@ impl Failure {
             last4: card.map(|attempt| attempt.last4.clone()),
         }
     }
-
-    /// A hard decline waits for another method, one that needs action for the customer (RULES 45).
-    fn stops_retries(&self) -> bool {
-        match self.decline_class {
-            Some(DeclineClass::Hard | DeclineClass::NeedsAction) => true,
-            Some(DeclineClass::Soft | DeclineClass::OurFault) | None => false,
-        }
-    }
 }
 
 impl Dunning {
-    /// The first failure: `self` has everything but its course.
-    pub(super) fn start(&mut self, policy: &Policy) {
+    /// The first failure: `self` has everything but its course. `charged` is the method that a try would use.
+    pub(super) fn start(&mut self, policy: &Policy, payment: &Payment, charged: Option<PaymentMethodId>) {
         self.status = DunningStatus::Running;
         self.access = policy.access_at(0);
-        self.retries_stopped = self.failure.stops_retries();
+        self.retries_stopped = waits_for_the_customer(payment, charged);
         self.next_step_at = policy.due_after(0, self.started_at, self.started_at);
     }
 
     /// Another failure. The ladder moves only if it is the awaited outcome of the present step's try.
-    pub(super) fn fail(&mut self, policy: &Policy, payment: &Payment, now: DateTime<Utc>) -> Next {
+    pub(super) fn fail(
+        &mut self,
+        policy: &Policy,
+        payment: &Payment,
+        charged: Option<PaymentMethodId>,
+        now: DateTime<Utc>,
+    ) -> Next {
         self.failure = Failure::of(payment);
-        self.retries_stopped = self.failure.stops_retries();
-        let awaited = self.next_step_at.is_none() && (tried(payment) >= self.step || has_no_method(payment));
-        if awaited { self.end_step(policy, now) } else { Next::Wait }
+        self.retries_stopped = waits_for_the_customer(payment, charged);
+        let is_known = tried(payment) >= self.step || has_no_method(payment);
+        if self.look_again_at.is_some() && is_known { self.end_step(policy, now) } else { Next::Wait }
+    }
+
+    /// The awaited outcome is still not known.
+    pub(super) fn wait_on(&mut self, now: DateTime<Utc>) {
+        self.look_again_at = Some(now + LOOKS_AGAIN_AFTER);
     }
 
     /// The next step's time has come.
@@ -208,10 +239,12 @@ impl Dunning {
             return self.end_step(policy, now);
         }
         self.next_step_at = None;
+        self.wait_on(now);
         Next::Retry
     }
 
     fn end_step(&mut self, policy: &Policy, now: DateTime<Utc>) -> Next {
+        self.look_again_at = None;
         self.next_step_at = policy.due_after(self.step, self.started_at, now);
         if self.next_step_at.is_some() {
             return Next::Stepped;
@@ -233,6 +266,7 @@ impl Dunning {
     fn end(&mut self, status: DunningStatus, now: DateTime<Utc>) {
         self.status = status;
         self.next_step_at = None;
+        self.look_again_at = None;
         self.ended_at = Some(now);
     }
 

@@ -33,6 +33,9 @@ pub(super) struct Errand {
     /// Empty once it was detached.
     pub method_sealed: String,
     pub order: Order,
+    /// Was the gateway asked so often that "never heard of it" is the truth? Until then the first call may
+    /// still be on its way.
+    pub no_is_final: bool,
 }
 
 /// May money be taken, and what comes before that?
@@ -52,7 +55,7 @@ pub(super) enum Order {
 /// that was lost on its way and arrives late meets its own key.
 pub(super) async fn run(app: &App, tenant: TenantId, errand: &Errand, now: DateTime<Utc>) -> Outcome {
     let Some(gateway) = app.gateways.find(&errand.gateway) else {
-        return Outcome::Refused(format!("the gateway `{}` is not set up", errand.gateway));
+        return not_set_up(errand);
     };
     if errand.order == Order::Charge {
         return match charge(app, gateway, tenant, errand, now).await {
@@ -66,13 +69,21 @@ pub(super) async fn run(app: &App, tenant: TenantId, errand: &Errand, now: DateT
         (Ok(Some(verdict)), _) => Outcome::Verdict(verdict),
         (Ok(None), Order::AskThenCharge) => match charge(app, gateway, tenant, errand, now).await {
             Ok(verdict) => Outcome::Verdict(verdict),
+            Err(GatewayError::Invalid(why)) if errand.no_is_final => Outcome::Refused(why),
             // This call was not taken up; the one before may still be on its way.
-            Err(GatewayError::Unknown | GatewayError::Unavailable) => Outcome::Unknown,
-            Err(GatewayError::Invalid(why)) => Outcome::Refused(why),
+            Err(_) => Outcome::Unknown,
         },
-        (Ok(None), Order::Ask | Order::Charge) => Outcome::NotTaken,
+        (Ok(None), Order::Ask | Order::Charge) if errand.no_is_final => Outcome::NotTaken,
         // A question without an answer changes nothing, whatever the reason.
-        (Err(_), _) => Outcome::Unknown,
+        (Ok(None) | Err(_), _) => Outcome::Unknown,
+    }
+}
+
+/// Who has never been called has taken nothing; of an earlier call nobody can be asked now.
+fn not_set_up(errand: &Errand) -> Outcome {
+    match errand.order {
+        Order::Charge => Outcome::Refused(format!("the gateway `{}` is not set up", errand.gateway)),
+        Order::AskThenCharge | Order::Ask => Outcome::Unknown,
     }
 }
 
@@ -99,11 +110,20 @@ async fn charge(
 }
 
 /// Gives money back, once for each key; to be called again with the same key until it is settled.
+///
+/// The gateway is asked first, for an earlier call may have been taken up: keys do not live for ever, and a
+/// second refund of the same money must not be refused, or made.
 pub(super) async fn refund(app: &App, parcel: &Parcel, now: DateTime<Utc>) -> RefundOutcome {
     let Parcel { gateway, charge_reference, idempotency_key, amount, refund } = parcel;
     let Some(gateway) = app.gateways.find(gateway) else {
-        return RefundOutcome::Refused(format!("the gateway `{gateway}` is not set up"));
+        tracing::error!(%refund, gateway, "the gateway of a refund is not set up");
+        return RefundOutcome::Unanswered;
     };
+    match within(app, gateway.look_up_refund(idempotency_key)).await {
+        Ok(Some(reference)) => return RefundOutcome::Succeeded { reference },
+        Ok(None) => {}
+        Err(_) => return RefundOutcome::Unanswered,
+    }
     let metadata = BTreeMap::from([("refund".to_owned(), refund.to_string())]);
     match within(app, gateway.refund(idempotency_key, charge_reference, *amount, metadata, now)).await {
         Ok(reference) => RefundOutcome::Succeeded { reference },

@@ -83,6 +83,13 @@ impl Gateway for SandboxGateway {
             Ok(self.0.refund(&request, now).await.map_err(error)?.reference)
         })
     }
+
+    fn look_up_refund<'a>(&'a self, idempotency_key: &'a str) -> Answer<'a, Option<String>> {
+        Box::pin(async move {
+            let found = self.0.find_refund_by_idempotency_key(idempotency_key).await.map_err(error)?;
+            Ok(found.map(|refund| refund.reference))
+        })
+    }
 }
 
 fn verdict(charge: accrue_sandbox_gateway::Charge) -> Result<Verdict, GatewayError> {

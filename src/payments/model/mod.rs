@@ -1,5 +1,6 @@
 //! What payments are, and the life of a payment and its attempts.
 
+mod attempt;
 mod card;
 mod refund;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decline;
 
+pub use attempt::{AttemptStatus, PaymentAttempt};
 pub(super) use card::looks_like_a_card_number;
 pub use refund::{Refund, RefundStatus};
 pub(super) use refund::{RefundOutcome, refundable};
@@ -39,37 +41,6 @@ pub struct Payment {
     pub attempts: Vec<PaymentAttempt>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
-}
-
-/// One try at a gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PaymentAttempt {
-    pub id: PaymentAttemptId,
-    pub payment_id: PaymentId,
-    pub payment_method_id: PaymentMethodId,
-    /// 1 for the payment's first.
-    pub position: i32,
-    /// Why it was made: `finalized`, `dunning:3`, `method:pm_…`, `request:…`. One reason makes one attempt;
-    /// one in which nothing happened does not count.
-    pub reason: String,
-    /// Did the program try by itself? Only such attempts move the position in dunning (RULES 46).
-    pub automatic: bool,
-    pub gateway: String,
-    /// The card as it was then.
-    pub brand: String,
-    pub last4: String,
-    pub status: AttemptStatus,
-    pub amount: Money,
-    pub idempotency_key: String,
-    pub gateway_reference: Option<String>,
-    pub decline_code: Option<String>,
-    pub decline_class: Option<DeclineClass>,
-    /// How often the gateway was asked for the outcome.
-    pub look_ups: i32,
-    /// When the gateway is asked next; `None` once the outcome is known.
-    pub look_up_at: Option<DateTime<Utc>>,
-    pub created_at: DateTime<Utc>,
-    pub updated_at: DateTime<Utc>,
 }
 
 /// How a customer pays: a gateway's token, never a card number.
@@ -105,24 +76,6 @@ pub enum PaymentStatus {
     Canceled,
     PartiallyRefunded,
     Refunded,
-}
-
-/// What became of an attempt.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, Deserialize, utoipa::ToSchema,
-)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum AttemptStatus {
-    /// Committed before the gateway is called.
-    Started,
-    Succeeded,
-    Declined,
-    Pending,
-    /// The gateway did not answer in time: it is asked before anything else is tried (RULES 43).
-    Unknown,
-    /// The gateway refused our request, or was out of reach: nothing happened.
-    Error,
 }
 
 /// What a decline means for what comes next (RULES 45).
@@ -169,6 +122,19 @@ pub(super) enum Outcome {
     Refused(String),
 }
 
+impl Outcome {
+    /// Why nothing was taken, if the fault is ours: somebody has to mend it before anything is tried again.
+    pub(super) fn our_fault(&self) -> Option<&str> {
+        match self {
+            Self::Refused(why) => Some(why),
+            Self::Verdict(Verdict::Declined { code, .. }) => {
+                Some(code.as_str()).filter(|code| decline::classify(code) == DeclineClass::OurFault)
+            }
+            Self::Verdict(_) | Self::Unknown | Self::NotTaken => None,
+        }
+    }
+}
+
 /// What an outcome changed, for those who tell others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -184,41 +150,6 @@ pub(super) enum Change {
     Open,
     /// The attempt is over and the payment is where it was.
     NothingHappened,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter)]
-enum AttemptEvent {
-    Succeeded,
-    Declined,
-    Accepted,
-    Unanswered,
-    NotTaken,
-}
-
-impl AttemptStatus {
-    /// The whole life of an attempt. Once it is settled nothing moves it.
-    fn on(self, event: AttemptEvent) -> Result<Self, IllegalTransition> {
-        use AttemptStatus::*;
-
-        match (self, event) {
-            (Started | Unknown | Pending, AttemptEvent::Succeeded) => Ok(Succeeded),
-            (Started | Unknown | Pending, AttemptEvent::Declined) => Ok(Declined),
-            (Started | Unknown | Pending, AttemptEvent::Accepted) | (Pending, AttemptEvent::Unanswered) => {
-                Ok(Pending)
-            }
-            (Started | Unknown, AttemptEvent::Unanswered) => Ok(Unknown),
-            (Started | Unknown, AttemptEvent::NotTaken) => Ok(Error),
-            (from, by) => Err(IllegalTransition::new("payment attempt", from, by)),
-        }
-    }
-
-    /// Is the outcome known?
-    pub fn is_settled(self) -> bool {
-        match self {
-            Self::Started | Self::Pending | Self::Unknown => false,
-            Self::Succeeded | Self::Declined | Self::Error => true,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter)]
@@ -249,55 +180,6 @@ impl PaymentStatus {
             (Captured | PartiallyRefunded, PaymentEvent::Refunded) => Ok(Refunded),
             (from, by) => Err(IllegalTransition::new("payment", from, by)),
         }
-    }
-}
-
-impl PaymentAttempt {
-    /// Does it use up its reason? One in which nothing happened, or that failed by our fault, does not.
-    pub fn counts(&self) -> bool {
-        self.status != AttemptStatus::Error && self.decline_class != Some(DeclineClass::OurFault)
-    }
-
-    fn note(&mut self, outcome: &Outcome, now: DateTime<Utc>) -> Result<(), IllegalTransition> {
-        let (event, reference, code) = match outcome {
-            Outcome::Verdict(Verdict::Succeeded { reference }) => {
-                (AttemptEvent::Succeeded, Some(reference), None)
-            }
-            Outcome::Verdict(Verdict::Declined { reference, code }) => {
-                (AttemptEvent::Declined, Some(reference), Some(code.as_str()))
-            }
-            Outcome::Verdict(Verdict::NeedsAction { reference }) => {
-                (AttemptEvent::Accepted, Some(reference), Some(decline::AUTHENTICATION_REQUIRED))
-            }
-            Outcome::Verdict(Verdict::Pending { reference }) => {
-                (AttemptEvent::Accepted, Some(reference), None)
-            }
-            Outcome::Unknown => (AttemptEvent::Unanswered, None, None),
-            Outcome::NotTaken => (AttemptEvent::NotTaken, None, None),
-            Outcome::Refused(_) => (AttemptEvent::NotTaken, None, Some(decline::INVALID_REQUEST)),
-        };
-        if self.status != AttemptStatus::Started {
-            self.look_ups += 1;
-        }
-        self.status = self.status.on(event)?;
-        self.gateway_reference = reference.cloned().or_else(|| self.gateway_reference.take());
-        if event != AttemptEvent::Unanswered {
-            self.decline_code = code.map(str::to_owned);
-            self.decline_class = code.map(decline::classify);
-        }
-        self.look_up_at = (!self.status.is_settled()).then(|| now + until_look_up(self.look_ups));
-        self.updated_at = now;
-        Ok(())
-    }
-}
-
-/// How long to wait before the gateway is asked again (RULES 43).
-fn until_look_up(look_ups: i32) -> TimeDelta {
-    match look_ups {
-        ..=0 => TimeDelta::seconds(5),
-        1 => TimeDelta::minutes(1),
-        2 => TimeDelta::minutes(5),
-        _ => TimeDelta::hours(1),
     }
 }
 
@@ -357,6 +239,18 @@ impl Payment {
             updated_at: now,
         });
         self.attempts.last().expect("just pushed")
+    }
+
+    /// The call that was made for this reason and came to nothing because the gateway was out of reach, begun
+    /// once more: to be stored and committed like another one.
+    pub(super) fn resume_attempt(
+        &mut self,
+        method: PaymentMethodId,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Option<&PaymentAttempt> {
+        let call = (method, self.amount);
+        self.attempts.iter_mut().find_map(|attempt| attempt.try_again(reason, call, now).then_some(&*attempt))
     }
 
     /// Notes what became of an attempt. What is known already stays as it is.

@@ -3,7 +3,7 @@ use std::fmt::Write;
 use accrue_core::money::Currency;
 use sea_orm::Iterable;
 
-use super::*;
+use super::{attempt::AttemptEvent, *};
 
 fn now() -> DateTime<Utc> {
     "2026-01-31T10:00:00Z".parse().unwrap()
@@ -88,6 +88,7 @@ fn the_life_of_an_attempt() {
     Unknown --Accepted--> Pending
     Unknown --Unanswered--> Unknown
     Unknown --NotTaken--> Error
+    Error --TriedAgain--> Started
     ");
 }
 
@@ -202,6 +203,29 @@ fn an_attempt_in_which_nothing_happened_does_not_use_up_its_reason() {
     let decline = begin(&mut payment, "finalized");
     assert_eq!(payment.settle(decline, &declined("do_not_honor"), now()), Ok(Change::Failed));
     assert_eq!(payment.attempt_for("finalized").map(|attempt| attempt.id), Some(decline));
+}
+
+#[test]
+fn an_outage_leaves_one_attempt_whose_call_is_made_again_with_the_same_key() {
+    let mut payment = payment();
+    let attempt = begin(&mut payment, "finalized");
+    let method = payment.attempts[0].payment_method_id;
+    let key = payment.attempts[0].idempotency_key.clone();
+    assert_eq!(payment.resume_attempt(method, "finalized", now()), None, "its outcome is open");
+
+    for _ in 0..3 {
+        assert_eq!(payment.settle(attempt, &Outcome::NotTaken, now()), Ok(Change::NothingHappened));
+        assert_eq!(payment.resume_attempt(method, "dunning:1", now()), None, "another reason");
+        let other = PaymentMethodId::new(now());
+        assert_eq!(payment.resume_attempt(other, "finalized", now()), None, "another method");
+        let again = payment.resume_attempt(method, "finalized", now()).unwrap();
+        assert_eq!((again.id, again.status, &again.idempotency_key), (attempt, AttemptStatus::Started, &key));
+    }
+    assert_eq!(payment.attempts.len(), 1);
+
+    let refused = Outcome::Refused("no such method".to_owned());
+    assert_eq!(payment.settle(attempt, &refused, now()), Ok(Change::Failed));
+    assert_eq!(payment.resume_attempt(method, "finalized", now()), None, "the key is spent");
 }
 
 #[test]

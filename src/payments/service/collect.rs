@@ -1,7 +1,7 @@
 //! Collecting an invoice: begin, call the gateway outside of any transaction, settle (RULES 43).
 
 use accrue_core::id::{InvoiceId, PaymentAttemptId, PaymentId, PaymentMethodId, TenantId};
-use accrue_platform::check::Metadata;
+use accrue_platform::{check::Metadata, gateway::Verdict};
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
@@ -20,6 +20,10 @@ use crate::{
     },
 };
 use accrue_core::money::Money;
+
+/// A gateway that has never heard of an attempt is believed when it is asked for the third time, six minutes
+/// after the call: until then the call may be on its way, or its list behind.
+const LOOK_UPS_BELIEVED: i32 = 2;
 
 /// Why and how an invoice is to be collected.
 #[derive(Clone, Debug)]
@@ -81,11 +85,9 @@ pub(in crate::payments) async fn begin(
     payment.amount = invoice.amount_due();
     match method_for(tx, tenant.id, &invoice, wanted).await? {
         Some(method) => {
-            let attempt = PaymentAttemptId::new(now);
-            let attempt = payment.begin_attempt(attempt, &method, &wanted.reason, wanted.automatic, now);
-            let errand = Errand { method_sealed: method.reference_sealed, ..to_charge(&invoice, attempt) };
-            store::payments::attempts::insert(tx, tenant.id, invoice.test_clock_id, attempt).await?;
+            let attempt = write_down(tx, &mut payment, &method, wanted, now).await?;
             store::payments::save(tx, &payment).await?;
+            let errand = Errand { method_sealed: method.reference_sealed, ..to_charge(&invoice, &attempt) };
             Ok(Begun::Go(Box::new(errand)))
         }
         None if !wanted.automatic => Err(PaymentError::NoMethod),
@@ -97,6 +99,25 @@ pub(in crate::payments) async fn begin(
             Ok(Begun::NoMethod)
         }
     }
+}
+
+/// The call that came to nothing in an outage, once more, or another one.
+async fn write_down(
+    tx: &DatabaseTransaction,
+    payment: &mut Payment,
+    method: &PaymentMethod,
+    wanted: &Try,
+    now: DateTime<Utc>,
+) -> Result<PaymentAttempt, DbErr> {
+    let (tenant, test_clock) = (payment.tenant_id, payment.test_clock_id);
+    if let Some(attempt) = payment.resume_attempt(method.id, &wanted.reason, now) {
+        store::payments::attempts::save(tx, tenant, attempt).await?;
+        return Ok(attempt.clone());
+    }
+    let id = PaymentAttemptId::new(now);
+    let attempt = payment.begin_attempt(id, method, &wanted.reason, wanted.automatic, now);
+    store::payments::attempts::insert(tx, tenant, test_clock, attempt).await?;
+    Ok(attempt.clone())
 }
 
 fn is_owed(invoice: &Invoice) -> bool {
@@ -150,6 +171,7 @@ fn to_charge(invoice: &Invoice, attempt: &PaymentAttempt) -> Errand {
         amount: attempt.amount,
         method_sealed: String::new(),
         order: Order::Charge,
+        no_is_final: false,
     }
 }
 
@@ -180,7 +202,9 @@ async fn errand_of(
     let wanted = is_owed(invoice) && !method_sealed.is_empty();
     let accepted = attempt.status == AttemptStatus::Pending;
     let order = if wanted && !accepted { Order::AskThenCharge } else { Order::Ask };
-    Ok(Errand { method_sealed, order, ..to_charge(invoice, attempt) })
+    // What was accepted once has been heard of: whatever the gateway says of it now, it is not "never".
+    let no_is_final = !accepted && attempt.look_ups >= LOOK_UPS_BELIEVED;
+    Ok(Errand { method_sealed, order, no_is_final, ..to_charge(invoice, attempt) })
 }
 
 /// Writes down what became of an attempt, with everything that follows from it.
@@ -198,6 +222,7 @@ pub(in crate::payments) async fn settle(
     let before = payment.clone();
     let change = payment.settle(errand.attempt, outcome, now)?;
     if change == Change::AlreadyDone {
+        cry_if_lost(&payment, errand, outcome);
         return Ok(payment);
     }
     let attempt = payment.attempts.iter().find(|attempt| attempt.id == errand.attempt);
@@ -219,15 +244,55 @@ pub(in crate::payments) async fn settle(
     if change == Change::Captured {
         book(tx, tenant, &mut invoice, &payment, &attempt, now).await?;
     }
-    if let Outcome::Refused(why) = outcome {
-        tracing::error!(payment.id = %payment.id, reason = %why, "a gateway refuses our request");
+    if errand.automatic {
+        go_on(tx, &payment, errand, outcome, now).await?;
+    }
+    if invoice.status == InvoiceStatus::Void {
+        // What was left to its own end when the invoice was voided has come to it.
+        end_unowed(tx, tenant, payment.clone(), now).await?;
     }
     if let Some(at) = attempt.look_up_at {
         let job = ResolveAttempt { attempt: attempt.id, look_ups: attempt.look_ups };
-        let key = format!("{}:{}", attempt.id, attempt.look_ups);
+        // The one that is running may have counted no look-up: its key must not be taken for the next one's.
+        let key = format!("{}:{}:{}", attempt.id, attempt.look_ups, at.timestamp_micros());
         enqueue(tx, tenant.id, payment.test_clock_id, at, key, &job).await?;
     }
     Ok(payment)
+}
+
+/// What follows for a reason whose attempt took nothing, in the transaction that says so: dying after it loses
+/// nothing. An attempt that came to nothing is followed by another one (its method may be gone); one that
+/// failed by our own fault waits among the dead jobs for a person.
+async fn go_on(
+    tx: &DatabaseTransaction,
+    payment: &Payment,
+    errand: &Errand,
+    outcome: &Outcome,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    let Payment { id, tenant_id: tenant, test_clock_id: clock, .. } = payment;
+    let Errand { invoice, reason, .. } = errand;
+    if *outcome == Outcome::NotTaken {
+        super::collect_later(tx, *tenant, *clock, *invoice, reason, now).await?;
+    }
+    if let Some(why) = outcome.our_fault() {
+        tracing::error!(payment.id = %id, reason = %why, "a payment failed by our own fault");
+        super::collect_by_hand(tx, *tenant, *clock, *invoice, (reason, why), now).await?;
+    }
+    Ok(())
+}
+
+/// What is known of an attempt stays. If the gateway says that it took money after all, somebody must know.
+fn cry_if_lost(payment: &Payment, errand: &Errand, outcome: &Outcome) {
+    let taken = matches!(outcome, Outcome::Verdict(Verdict::Succeeded { .. }));
+    let known = payment.attempts.iter().find(|attempt| attempt.id == errand.attempt);
+    if taken && known.is_some_and(|attempt| attempt.status != AttemptStatus::Succeeded) {
+        tracing::error!(
+            payment.id = %payment.id,
+            payment_attempt.id = %errand.attempt,
+            "the gateway took money by an attempt that was over: give it back there"
+        );
+    }
 }
 
 /// The money is at the gateway: it pays the invoice. If that is not owed any more, it goes back.
@@ -271,8 +336,18 @@ pub(in crate::payments) async fn cancel(
     if invoice.status != InvoiceStatus::Void {
         return Ok(());
     }
-    let found = store::payments::find_of_invoice_for_update(tx, tenant.id, invoice.id).await?;
-    let Some(mut payment) = found else { return Ok(()) };
+    match store::payments::find_of_invoice_for_update(tx, tenant.id, invoice.id).await? {
+        Some(payment) => end_unowed(tx, tenant, payment, now).await,
+        None => Ok(()),
+    }
+}
+
+async fn end_unowed(
+    tx: &DatabaseTransaction,
+    tenant: &Tenant,
+    mut payment: Payment,
+    now: DateTime<Utc>,
+) -> Result<(), PaymentError> {
     let before = payment.clone();
     if payment.cancel()? {
         store::payments::save(tx, &payment).await?;

@@ -59,12 +59,7 @@ pub(in crate::payments) async fn attach(
 ) -> Result<PaymentMethodBody, PaymentError> {
     let id = PaymentMethodId::new(now);
     // The customer is locked first: of several that come at once, one is the first.
-    let customer = customers::service::update(tx, now, tenant, new.customer, |customer| {
-        if new.default || customer.default_payment_method_id.is_none() {
-            customer.default_payment_method_id = Some(id);
-        }
-    });
-    let customer = customer.await?;
+    let customer = customers::service::get_for_update(tx, tenant.id, new.customer).await?;
     let method = PaymentMethod {
         tenant_id: tenant.id,
         id,
@@ -79,6 +74,12 @@ pub(in crate::payments) async fn attach(
         created_at: now,
     };
     store::methods::insert(tx, &method).await?;
+    let customer = customers::service::update(tx, now, tenant, customer.id, |customer| {
+        if new.default || customer.default_payment_method_id.is_none() {
+            customer.default_payment_method_id = Some(id);
+        }
+    });
+    let customer = customer.await?;
     let default = customer.default_payment_method_id == Some(id);
     let body = PaymentMethodBody::new(&method, default, tenant.livemode);
     events::tell_of_method(tx, now, tenant, events::METHOD_ATTACHED, &body, customer.test_clock_id).await?;
@@ -92,18 +93,20 @@ pub(in crate::payments) async fn detach(
     id: PaymentMethodId,
     clock: &dyn Clock,
 ) -> Result<PaymentMethodBody, PaymentError> {
-    let method = store::methods::find_for_update(tx, tenant.id, id).await?;
-    let mut method = method.ok_or_else(|| no_method(id))?;
-    if method.detached_at.is_some() {
-        return Ok(PaymentMethodBody::new(&method, false, tenant.livemode));
-    }
-    let customer = customers::service::get(tx, tenant.id, method.customer_id).await?;
+    let customer = store::methods::find(tx, tenant.id, id).await?.ok_or_else(|| no_method(id))?.customer_id;
+    let customer = customers::service::get(tx, tenant.id, customer).await?;
     let now = clocks::service::now_of(tx, clock, tenant.id, customer.test_clock_id).await?;
+    // The customer is locked first, here and everywhere.
     let forget = customers::service::update(tx, now, tenant, customer.id, |customer| {
         customer.default_payment_method_id =
             customer.default_payment_method_id.filter(|default| *default != id);
     });
     forget.await?;
+    let method = store::methods::find_for_update(tx, tenant.id, id).await?;
+    let mut method = method.ok_or_else(|| no_method(id))?;
+    if method.detached_at.is_some() {
+        return Ok(PaymentMethodBody::new(&method, false, tenant.livemode));
+    }
     store::methods::detach(tx, tenant.id, id, now).await?;
     method.detached_at = Some(now);
     let body = PaymentMethodBody::new(&method, false, tenant.livemode);

@@ -18,8 +18,11 @@ use super::{
     store,
 };
 use crate::{
-    app::enqueue, customers::service::CustomerError, invoices::InvoiceStatus,
-    invoices::service::InvoiceError, ledger::service::LedgerError,
+    app::{bury, enqueue},
+    customers::service::CustomerError,
+    invoices::InvoiceStatus,
+    invoices::service::InvoiceError,
+    ledger::service::LedgerError,
 };
 
 pub(super) use collect::{Begun, Try, begin, cancel, errand, settle};
@@ -107,6 +110,21 @@ pub async fn collect_later(
 ) -> Result<(), DbErr> {
     let job = CollectPayment { invoice, reason: key.to_owned() };
     enqueue(tx, tenant, test_clock, at, format!("{invoice}:{key}"), &job).await
+}
+
+/// Has the invoice collected once somebody has mended what kept us from it, and says so: the job lies among the
+/// dead with the reason.
+async fn collect_by_hand(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    test_clock: Option<TestClockId>,
+    invoice: InvoiceId,
+    (key, why): (&str, &str),
+    at: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    let job = CollectPayment { invoice, reason: key.to_owned() };
+    let error = format!("no retry can help: the gateway refuses the request: {why}");
+    bury(tx, tenant, test_clock, at, format!("{invoice}:{key}"), (&job, &error)).await
 }
 
 /// The customer's default payment method, if there is one.

@@ -149,6 +149,11 @@ pub(in crate::payments) async fn settle_refund(
         book(tx, &payment, &refund, parcel, now).await?;
         events::tell(tx, now, tenant, events::REFUNDED, &payment, &before).await?;
     }
+    if refund.status == RefundStatus::Failed {
+        let reason = refund.failure.as_deref().unwrap_or_default();
+        tracing::error!(refund.id = %refund.id, reason, "a refund failed");
+        events::tell_of_refund(tx, now, tenant, &refund, &payment).await?;
+    }
     if let Some(at) = refund.look_up_at {
         send_later(tx, &refund, at).await?;
     }

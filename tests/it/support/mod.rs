@@ -15,6 +15,7 @@ use accrue::{
     config::Config,
 };
 use accrue_core::clock::TestClock;
+use sea_orm::{ConnectionTrait, Database};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -82,6 +83,26 @@ impl World {
     pub async fn sweep(&self) {
         sweep_all(&self.app).await.unwrap();
         self.work().await;
+    }
+
+    /// Changes the database behind the program's back, as a crash or a person would.
+    pub async fn sql(&self, statement: &str) {
+        let tx = self.app.db.begin().await.unwrap();
+        tx.execute_unprepared(statement).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// The same in the gateway's own books.
+    pub async fn gateway_sql(&self, statement: &str) {
+        let file = self.app.config.sandbox_gateway_file.display().to_string();
+        let gateway = Database::connect(format!("sqlite://{file}")).await.unwrap();
+        gateway.execute_unprepared(statement).await.unwrap();
+        gateway.close().await.unwrap();
+    }
+
+    /// The dead jobs, the newest first.
+    pub async fn dead_jobs(&self) -> Vec<Value> {
+        self.list("/v1/jobs").await
     }
 
     /// Another key of the same account.

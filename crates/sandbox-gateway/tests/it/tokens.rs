@@ -17,6 +17,7 @@ const FIRST_ANSWERS: &[(&str, &str)] = &[
     ("tok_decline_expired_card", "declined expired_card"),
     ("tok_decline_do_not_honor", "declined do_not_honor"),
     ("tok_decline_fraudulent", "declined fraudulent"),
+    ("tok_decline_merchant_blocked", "declined merchant_blocked"),
     ("tok_decline_then_ok", "declined insufficient_funds"),
     ("tok_decline_twice_then_ok", "declined insufficient_funds"),
     ("tok_requires_action", "declined authentication_required"),

@@ -1,5 +1,8 @@
 //! The life of a subscription, told by its turns.
 
+mod ends;
+mod tiling;
+
 use accrue_core::{
     calendar::{CalendarError, Unit},
     id::PriceId,
@@ -7,7 +10,6 @@ use accrue_core::{
     price::Model,
 };
 use chrono::{Months, TimeDelta};
-use proptest::prelude::*;
 use rust_decimal::Decimal;
 
 use super::*;
@@ -269,145 +271,6 @@ fn in_new_york_periods_begin_at_local_midnight_on_both_sides_of_the_clock_change
 }
 
 #[test]
-fn canceled_for_the_end_of_its_period_it_goes_on_until_then_and_closes_it() {
-    let mut subscription = subscribed("2026-01-15", 0, wanted());
-    turns_until(&mut subscription, at("2026-01-15"));
-
-    assert_eq!(cancel(&mut subscription, "2026-01-20", CancelWhen::PeriodEnd), Outcome::Changed);
-    let once = subscription.clone();
-    assert_eq!(cancel(&mut subscription, "2026-01-25", CancelWhen::PeriodEnd), Outcome::AlreadyDone);
-    assert_eq!(subscription, once);
-    assert_eq!(subscription.status, Status::Active);
-    assert_eq!(
-        (subscription.cancel_at, subscription.canceled_at),
-        (Some(at("2026-02-15")), Some(at("2026-01-20")))
-    );
-
-    let [last] = turns_until(&mut subscription, at("2026-06-01")).try_into().unwrap();
-    assert!(last.ends && last.opens.is_none());
-    assert_eq!(last.closes, Some(period("2026-01-15", "2026-02-15")));
-    assert_eq!(subscription.status, Status::Canceled);
-    assert_eq!((subscription.ended_at, subscription.next_due_at), (Some(at("2026-02-15")), None));
-}
-
-#[test]
-fn canceled_now_it_is_canceled_at_once_and_billed_by_a_last_turn() {
-    let mut subscription = subscribed("2026-01-15", 0, wanted());
-    turns_until(&mut subscription, at("2026-01-15"));
-
-    assert_eq!(cancel(&mut subscription, "2026-01-20T12:00:00Z", CancelWhen::Now), Outcome::Changed);
-    let once = subscription.clone();
-    for when in [CancelWhen::Now, CancelWhen::PeriodEnd] {
-        assert_eq!(cancel(&mut subscription, "2026-01-25", when), Outcome::AlreadyDone);
-    }
-    assert_eq!(subscription, once);
-    assert_eq!(subscription.status, Status::Canceled);
-    assert_eq!(subscription.ended_at, Some(at("2026-01-20T12:00:00Z")));
-
-    let [last] = turns_until(&mut subscription, at("2026-06-01")).try_into().unwrap();
-    assert_eq!(last.at, at("2026-01-20T12:00:00Z"));
-    assert_eq!(last.closes, Some(period("2026-01-15", "2026-01-20T12:00:00Z")));
-    assert_eq!(last.closes_full, Some(period("2026-01-15", "2026-02-15")));
-    assert!(last.ends && last.opens.is_none());
-    assert_eq!(subscription.next_due_at, None);
-}
-
-#[test]
-fn what_is_canceled_for_the_end_of_its_period_can_still_be_canceled_now() {
-    let mut subscription = subscribed("2026-01-15", 0, wanted());
-    turns_until(&mut subscription, at("2026-01-15"));
-    assert_eq!(cancel(&mut subscription, "2026-01-20", CancelWhen::PeriodEnd), Outcome::Changed);
-    assert_eq!(cancel(&mut subscription, "2026-01-22", CancelWhen::Now), Outcome::Changed);
-    assert_eq!(subscription.ended_at, Some(at("2026-01-22")));
-    assert_eq!(subscription.canceled_at, Some(at("2026-01-20")));
-}
-
-#[test]
-fn canceled_on_the_boundary_it_ends_there_and_opens_nothing_that_was_not_opened() {
-    let boundary = "2026-02-15";
-    let mut not_renewed = subscribed("2026-01-15", 0, wanted());
-    turns_until(&mut not_renewed, at("2026-01-15"));
-    assert_eq!(cancel(&mut not_renewed, boundary, CancelWhen::Now), Outcome::Changed);
-    let [last] = turns_until(&mut not_renewed, at("2026-06-01")).try_into().unwrap();
-    assert_eq!((last.closes, last.opens), (Some(period("2026-01-15", boundary)), None));
-
-    // Renewed at that instant already: nothing is left to bill.
-    let mut renewed = subscribed("2026-01-15", 0, wanted());
-    turns_until(&mut renewed, at(boundary));
-    assert_eq!(cancel(&mut renewed, boundary, CancelWhen::Now), Outcome::Changed);
-    assert_eq!((renewed.next_due_at, renewed.ended_at), (None, Some(at(boundary))));
-
-    // The boundary instant belongs to the new period.
-    let mut at_period_end = subscribed("2026-01-15", 0, wanted());
-    turns_until(&mut at_period_end, at("2026-01-15"));
-    assert_eq!(cancel(&mut at_period_end, boundary, CancelWhen::PeriodEnd), Outcome::Changed);
-    assert_eq!(at_period_end.cancel_at, Some(at("2026-03-15")));
-}
-
-#[test]
-fn a_trial_that_is_canceled_ends_without_a_paid_period() {
-    let mut at_end = subscribed("2026-01-01", 14, wanted());
-    turns_until(&mut at_end, at("2026-01-01"));
-    assert!(at_end.goes_on_after_trial(at("2026-01-12")));
-    assert_eq!(cancel(&mut at_end, "2026-01-05", CancelWhen::PeriodEnd), Outcome::Changed);
-    assert!(!at_end.goes_on_after_trial(at("2026-01-12")));
-    let [last] = turns_until(&mut at_end, at("2026-06-01")).try_into().unwrap();
-    assert!(last.closes_trial && last.ends && last.opens.is_none());
-    assert_eq!(last.at, at("2026-01-15"));
-
-    let mut at_once = subscribed("2026-01-01", 14, wanted());
-    turns_until(&mut at_once, at("2026-01-01"));
-    assert_eq!(cancel(&mut at_once, "2026-01-05", CancelWhen::Now), Outcome::Changed);
-    let [last] = turns_until(&mut at_once, at("2026-06-01")).try_into().unwrap();
-    assert!(last.closes_trial && last.ends);
-    assert_eq!(last.closes, Some(period("2026-01-01", "2026-01-05")));
-    assert_eq!(last.closes_full, Some(period("2026-01-01", "2026-01-15")));
-}
-
-#[test]
-fn what_is_canceled_before_its_start_is_never_billed() {
-    for when in [CancelWhen::Now, CancelWhen::PeriodEnd] {
-        let later = Wanted { start_at: Some(at("2026-03-01")), ..wanted() };
-        let mut subscription = subscribed("2026-02-01", 14, later);
-        assert_eq!(cancel(&mut subscription, "2026-02-10", when), Outcome::Changed);
-        assert_eq!(subscription.status, Status::Canceled);
-        assert_eq!(subscription.ended_at, Some(at("2026-02-10")));
-        assert_eq!(subscription.due(at("2030-01-01")), Ok(None));
-    }
-}
-
-#[test]
-fn what_is_canceled_at_the_instant_of_its_start_before_its_first_turn_is_never_billed() {
-    let mut subscription = subscribed("2026-01-15", 0, wanted());
-    assert_eq!(cancel(&mut subscription, "2026-01-15", CancelWhen::Now), Outcome::Changed);
-    assert_eq!(subscription.status, Status::Canceled);
-    assert_eq!(turns_until(&mut subscription, at("2030-01-01")), []);
-}
-
-#[test]
-fn canceling_never_puts_off_an_end_that_was_set() {
-    for when in [CancelWhen::Now, CancelWhen::PeriodEnd] {
-        let ending = Wanted { ends_at: Some(at("2026-02-25")), ..wanted() };
-        let mut late = subscribed("2026-01-15", 0, ending);
-        assert_eq!(cancel(&mut late, "2026-03-01", when), Outcome::Changed);
-        let turns = turns_until(&mut late, at("2026-06-01"));
-        assert_eq!((turns.last().unwrap().at, late.ended_at), (at("2026-02-25"), Some(at("2026-02-25"))));
-    }
-}
-
-#[test]
-fn an_end_that_was_set_cuts_the_period_it_falls_into() {
-    let ending = Wanted { ends_at: Some(at("2026-02-25")), ..wanted() };
-    let mut subscription = subscribed("2026-01-15", 0, ending);
-    let turns = turns_until(&mut subscription, at("2026-06-01"));
-    let [_, second, last] = turns.try_into().unwrap();
-    assert_eq!(second.opens, Some(period("2026-02-15", "2026-02-25")));
-    assert_eq!(second.opens_full, Some(period("2026-02-15", "2026-03-15")));
-    assert!(last.ends && last.at == at("2026-02-25") && last.closes_full == second.opens_full);
-    assert_eq!((subscription.status, subscription.cancel_reason), (Status::Canceled, None));
-}
-
-#[test]
 fn how_late_turns_are_billed_does_not_change_what_they_bill() {
     let mut in_time = subscribed("2026-01-15", 0, wanted());
     let mut billed = turns_until(&mut in_time, at("2026-03-20"));
@@ -536,90 +399,4 @@ fn a_trial_is_announced_three_days_before_its_end_or_at_its_start() {
     let long_over = Wanted { start_at: Some(at("2025-01-15")), ..wanted() };
     let subscription = subscribed("2026-01-15", 14, long_over);
     assert_eq!(subscription.trial_notice_at(at("2026-01-15")), None);
-}
-
-fn cycles() -> impl Strategy<Value = (Interval, Alignment)> {
-    let count = 1_u32..4;
-    let short = (count.clone(), prop_oneof![Just(Unit::Day), Just(Unit::Week)]);
-    let long = (count, prop_oneof![Just(Unit::Month), Just(Unit::Quarter), Just(Unit::Year)]);
-    let interval = |(count, unit)| Interval { unit, count: std::num::NonZeroU32::new(count).unwrap() };
-    let anywhere = prop_oneof![Just(Alignment::Anniversary), Just(Alignment::Calendar)];
-    let monthly = prop_oneof![anywhere.clone(), (1_u8..=31).prop_map(Alignment::DayOfMonth)];
-    prop_oneof![(short.prop_map(interval), anywhere), (long.prop_map(interval), monthly),]
-}
-
-proptest! {
-    /// RULES 2 and 7: from the start to the end, or to where nothing is due, what turns close and open tiles
-    /// time, however late they are billed; short periods lie within the full ones they are prorated by.
-    #[test]
-    fn turns_tile_time(
-        start in 1_400_000_000_i64..1_900_000_000,
-        lead_days in -400_i64..400,
-        (interval, alignment) in cycles(),
-        zone in 0..chrono_tz::TZ_VARIANTS.len(),
-        trial_days in prop_oneof![Just(0_u16), 1_u16..60],
-        ends_after in prop::option::of(1_i64..70_000_000),
-        canceled_after in prop::option::of((-5_000_000_i64..70_000_000, any::<bool>(), any::<bool>())),
-        steps in prop::collection::vec(1_i64..20_000_000, 1..8),
-    ) {
-        let start = DateTime::from_timestamp(start, 0).unwrap();
-        let now = start - TimeDelta::days(lead_days);
-        let plan = PlanVersion { interval, trial_days, ..plan(0) };
-        let wanted = Wanted {
-            start_at: Some(start),
-            ends_at: ends_after.map(|seconds| start + TimeDelta::seconds(seconds)),
-            timezone: Some(chrono_tz::TZ_VARIANTS[zone]),
-            alignment,
-            ..wanted()
-        };
-        let mut subscription =
-            Subscription::try_new(now, &tenant(now), &customer(now, None), &plan, wanted, false).unwrap();
-
-        let mut turns = Vec::new();
-        let mut clock = now;
-        for step in &steps {
-            clock += TimeDelta::seconds(*step);
-            turns.extend(turns_until(&mut subscription, clock));
-        }
-        if let Some((after, at_once, bill_first)) = canceled_after {
-            clock = clock.max(start + TimeDelta::seconds(after));
-            if bill_first {
-                turns.extend(turns_until(&mut subscription, clock));
-            }
-            let when = if at_once { CancelWhen::Now } else { CancelWhen::PeriodEnd };
-            let _ = subscription.cancel(clock, when, CancelReason::Requested).unwrap();
-            prop_assert!(!at_once || subscription.status == Status::Canceled);
-        }
-        let horizon = clock.max(start) + Months::new(72);
-        turns.extend(turns_until(&mut subscription, horizon));
-
-        let Some(first) = turns.first() else {
-            prop_assert!(subscription.ended_at.is_some_and(|ended_at| ended_at <= start));
-            return Ok(());
-        };
-        prop_assert!(first.at == start && first.closes.is_none());
-        for turn in &turns {
-            prop_assert_eq!(turn.ends, turn.opens.is_none());
-            prop_assert!(turn.closes.is_none_or(|closes| closes.end == turn.at));
-            prop_assert!(turn.opens.is_none_or(|opens| opens.start == turn.at && opens.start < opens.end));
-            for (period, full) in [(turn.closes, turn.closes_full), (turn.opens, turn.opens_full)] {
-                prop_assert_eq!(period.is_some(), full.is_some());
-                let whole = period.zip(full);
-                prop_assert!(whole.is_none_or(|(part, full)| full.start <= part.start && part.end <= full.end));
-            }
-        }
-        for pair in turns.windows(2) {
-            let (opened, closed) = (pair[0].opens.unwrap(), pair[1].closes.unwrap());
-            prop_assert_eq!(opened.start, closed.start);
-            prop_assert_eq!(pair[0].opens_full, pair[1].closes_full);
-            prop_assert_eq!(pair[0].opens_trial, pair[1].closes_trial);
-            // Only canceling at once cuts a period that was open.
-            let cut = subscription.ended_at == Some(closed.end) && closed.end < opened.end;
-            prop_assert!(opened.end == closed.end || (cut && pair[1].ends));
-        }
-        let stopped = ends_after.is_some() || canceled_after.is_some();
-        prop_assert_eq!(stopped, subscription.next_due_at.is_none());
-        prop_assert_eq!(stopped, subscription.status == Status::Canceled);
-        prop_assert!(subscription.next_due_at.is_none_or(|next| horizon < next));
-    }
 }

@@ -1,0 +1,220 @@
+//! The queue and its workers: jobs that died, leases that were lost, leaders that are gone, endpoints that hang.
+
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use accrue::app::{start_workers, work_until_idle};
+use accrue_platform::{
+    lease::Lease,
+    queue::{self, Claim, Due},
+};
+use chrono::TimeDelta;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{Engine, Engine::*, Reply, Shop, World, text};
+
+/// What must happen happens long before that.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LEASE: Duration = Duration::from_secs(30);
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_job_is_listed_and_runs_again_or_is_forgotten_when_somebody_says_so(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = World::new(on).await else { return };
+    let shop = Shop::open(world, Some("tok_invalid_request")).await;
+    let world = &shop.world;
+    let dead = world.dead_jobs().await;
+    let [job] = dead.as_slice() else { panic!("{dead:#?}") };
+    assert_eq!((&job["name"], &job["state"]), (&json!("payments.collect"), &json!("dead")));
+    assert!(text(&job["last_error"]).contains("refuses every request"), "{job}");
+    assert_eq!(world.list("/v1/jobs?state=dead").await, dead);
+    let address = format!("/v1/jobs/{}", text(&job["id"]));
+
+    let retried = world.post(&format!("{address}/retry"), json!({})).await;
+    assert_eq!(retried["state"], "queued");
+    assert_eq!(world.list("/v1/jobs?state=queued").await[0]["id"], job["id"]);
+    assert_eq!(world.send("POST", &format!("{address}/retry"), &json!({})).await.status, 404, "not dead");
+    assert_eq!(world.send("DELETE", &address, &json!({})).await.status, 404, "not dead");
+    world.work().await;
+    assert_eq!(shop.attempts().await.len(), 2, "it ran again, and died again");
+
+    assert_eq!(world.send("DELETE", &address, &json!({})).await.expect(200)["state"], "discarded");
+    assert!(world.dead_jobs().await.is_empty());
+    assert_eq!(world.send("DELETE", &address, &json!({})).await.status, 404);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_dead_job_does_not_exist_and_a_cursor_that_is_none_is_refused(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = World::new(on).await else { return };
+    let shop = Shop::open(world, Some("tok_invalid_request")).await;
+    let world = &shop.world;
+    let address = format!("/v1/jobs/{}", text(&world.dead_jobs().await[0]["id"]));
+    let stranger = world.stranger().await;
+
+    let list = Reply::of(world.request_as(&stranger, "GET", "/v1/jobs")).await.expect(200);
+    assert_eq!(list["data"], json!([]));
+    for (method, path) in [("POST", format!("{address}/retry")), ("DELETE", address)] {
+        let reply = Reply::of(world.request_as(&stranger, method, &path).json(&json!({}))).await;
+        assert_eq!(reply.status, 404, "{method}");
+    }
+    for cursor in ["starting_after", "ending_before"] {
+        let reply = world.send("GET", &format!("/v1/jobs?{cursor}=nonsense"), &json!({})).await;
+        assert_eq!((reply.status, reply.errors()), (422, vec![format!("{cursor} malformed")]));
+    }
+    assert_eq!(world.send("GET", "/v1/jobs?state=tired", &json!({})).await.status, 400);
+    assert_eq!(world.dead_jobs().await.len(), 1);
+}
+
+/// A customer who lives by the real time, and an invoice that is about to be collected.
+async fn sell(world: &World, token: &str) {
+    let price =
+        json!({"code": "base", "name": "Base", "kind": "fixed", "model": {"type": "flat", "amount": "30"}});
+    let interval = json!({"unit": "month", "count": 1});
+    let plan =
+        json!({"code": "pro", "name": "Pro", "currency": "USD", "interval": interval, "prices": [price]});
+    world.create("/v1/plans", plan).await;
+    world.create("/v1/customers", json!({"external_id": "acme", "name": "Acme"})).await;
+    world.create("/v1/payment_methods", json!({"customer": "acme", "token": token})).await;
+    world.create("/v1/subscriptions", json!({"customer": "acme", "plan": "pro"})).await;
+}
+
+/// The status of every attempt at every payment.
+async fn attempts(world: &World) -> Vec<String> {
+    let payments = world.list("/v1/payments").await;
+    let attempts = payments.iter().flat_map(|payment| payment["attempts"].as_array().unwrap());
+    attempts.map(|attempt| text(&attempt["status"])).collect()
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_lost_its_lease_changes_nothing(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    // The gateway takes longer than we wait: there is time to lose a lease.
+    sell(&world, "tok_slow").await;
+    let app = world.app.clone();
+    let paused = tokio::spawn(async move { work_until_idle(&app).await });
+    let started = Instant::now();
+    while attempts(&world).await != ["started"] {
+        assert!(started.elapsed() < PATIENCE, "the moment was missed");
+    }
+
+    world.clock.advance(TimeDelta::seconds(31));
+    let claim = Claim { due: Due::ByWallClock, except: &[], limit: 10, lease: LEASE };
+    let stolen = queue::claim(&world.app.db, world.app.now(), claim).await.unwrap();
+    assert!(stolen.iter().any(|job| job.name == "payments.collect"), "{stolen:#?}");
+    paused.await.unwrap().unwrap();
+    assert_eq!(attempts(&world).await, ["started"], "who lost the lease may not say what became of it");
+
+    // The thief has died as well.
+    world.clock.advance(TimeDelta::seconds(31));
+    world.work().await;
+    assert_eq!(attempts(&world).await, ["succeeded"]);
+    assert_eq!(world.list("/v1/invoices").await[0]["status"], "paid");
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn another_process_leads_once_the_leaders_lease_has_ended(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    let shop = Shop::open_by_the_wall_clock(world, "tok_visa").await;
+    let world = &shop.world;
+    world.clock.set("2026-02-01T00:00:00Z".parse().unwrap());
+    let ttl = Duration::from_secs(15);
+    let gone = Lease::take(&world.app.db, "scheduler", "gone", world.app.now(), ttl).await.unwrap();
+    let gone = gone.expect("nobody leads yet");
+    let workers = start_workers(&world.app);
+    let other = Lease::take(&world.app.db, "scheduler", "other", world.app.now(), ttl).await.unwrap();
+    assert_eq!(other, None);
+    assert_eq!(world.list("/v1/invoices").await.len(), 1, "nobody looks for what is due");
+
+    world.clock.advance(TimeDelta::seconds(16));
+    let started = Instant::now();
+    while world.list("/v1/invoices").await.len() < 2 {
+        assert!(started.elapsed() < PATIENCE, "nobody took over");
+    }
+
+    let tx = world.app.db.begin().await.unwrap();
+    assert!(!gone.fence(&tx).await.unwrap(), "who led before is refused");
+    tx.rollback().await.unwrap();
+    workers.stop(Duration::from_secs(5)).await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invoice_is_collected_although_every_endpoint_hangs(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    // They take connections and never answer.
+    let endpoints: Vec<_> = (0..8).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    for endpoint in &endpoints {
+        let url = format!("http://{}/hooks", endpoint.local_addr().unwrap());
+        world.create("/v1/webhook_endpoints", json!({"url": url, "events": ["*"]})).await;
+    }
+    for number in 0..10 {
+        world.create("/v1/customers", json!({"name": format!("Customer {number}")})).await;
+    }
+    let workers = start_workers(&world.app);
+    let started = Instant::now();
+    while world.list("/v1/jobs?state=running").await.is_empty() {
+        assert!(started.elapsed() < PATIENCE, "nothing is delivered");
+    }
+
+    sell(&world, "tok_visa").await;
+
+    let started = Instant::now();
+    let is_paid = |invoices: &[Value]| invoices.iter().any(|invoice| invoice["status"] == "paid");
+    while !is_paid(&world.list("/v1/invoices").await) {
+        assert!(started.elapsed() < Duration::from_secs(10), "webhooks have taken every worker");
+    }
+    let running = world.list("/v1/jobs?state=running").await;
+    let delivering = running.iter().filter(|job| job["name"] == "webhooks.deliver").count();
+    assert!(delivering <= world.app.config.workers / 2, "{delivering}");
+    drop(endpoints);
+    workers.stop(Duration::ZERO).await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lost_the_lease_of_a_test_clock_does_not_move_its_hands(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    let endpoint = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hooks", endpoint.local_addr().unwrap());
+    let clock = world.test_clock("2026-02-01T00:00:00Z").await;
+    world.create("/v1/webhook_endpoints", json!({"url": url, "events": ["customer.created"]})).await;
+    world.create("/v1/customers", json!({"name": "Acme", "test_clock": clock})).await;
+    let address = format!("/v1/test_clocks/{clock}");
+
+    let path = format!("{address}/advance");
+    let to = json!({"to": "2026-03-01T00:00:00Z"});
+    let moving = world.send("POST", &path, &to);
+    let stealing = async {
+        // The instant takes long: in its middle somebody else takes the clock.
+        let (mut stream, _) = endpoint.accept().await.unwrap();
+        let name = format!("test_clock:{clock}");
+        let steal = "update leases set token = token + 1, expires_at = '2027-01-01T00:00:00+00:00'";
+        world.sql(&format!("{steal} where name = '{name}'")).await;
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.unwrap();
+        let started = Instant::now();
+        while world.list("/v1/webhook_deliveries").await[0]["status"] != "succeeded" {
+            assert!(started.elapsed() < PATIENCE, "it was not delivered");
+        }
+        for _ in 0..100 {
+            assert_eq!(world.get(&address).await["now"], "2026-02-01T00:00:00Z");
+        }
+        let release = "update leases set expires_at = '2025-01-01T00:00:00+00:00'";
+        world.sql(&format!("{release} where name = '{name}'")).await;
+    };
+    let (moved, ()) = tokio::join!(moving, stealing);
+
+    let moved = moved.expect(200);
+    assert_eq!((&moved["now"], &moved["status"]), (&json!("2026-03-01T00:00:00Z"), &json!("ready")));
+}
