@@ -31,7 +31,7 @@ enum Verb {
     Create {
         #[arg(long, value_enum)]
         mode: Mode,
-        /// What a restricted key may do: `customers:read,usage:write`. Without it the key may do everything.
+        /// What a restricted key may do: `customers:read,usage:write,calculate`. Without it the key may do everything.
         #[arg(long, value_delimiter = ',')]
         scopes: Vec<String>,
         /// Make a key that may only send usage events.

@@ -5,7 +5,10 @@ use accrue::api;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{Engine, Engine::*, Reply, World};
+use crate::{
+    calculate,
+    support::{Engine, Engine::*, Reply, World},
+};
 
 /// Every operation that takes a body, with its path filled in by identifiers that do not exist.
 fn operations() -> Vec<(&'static str, String)> {
@@ -165,10 +168,10 @@ async fn no_body_gets_a_500_from_any_operation(#[values(Sqlite, Postgres)] on: E
 }
 
 /// Valid bodies, of which one field at a time is spoiled by every value.
-fn valid() -> Vec<(&'static str, Value)> {
+fn valid() -> Vec<(String, Value)> {
     let prices = json!([{"code": "c", "name": "C", "kind": "seat", "model": {"type": "graduated", "tiers": [{"up_to": "1", "unit_price": "1"}, {"up_to": null, "unit_price": "1"}]}}]);
     let interval = json!({"unit": "month", "count": 1});
-    vec![
+    let bodies = [
         (
             "/v1/account",
             json!({"name": "A", "timezone": "UTC", "invoice_prefix": "INV", "net_terms_days": 30, "invoice_footer": "f", "brand_color": "#1f4fd8", "issuer": {"name": "A", "address": ["a"], "tax_number": "1", "email": "a@example.com"}}),
@@ -201,7 +204,10 @@ fn valid() -> Vec<(&'static str, Value)> {
             "/v1/api_keys",
             json!({"kind": "restricted", "scopes": ["usage:read"], "expires_at": "2027-01-01T00:00:00Z"}),
         ),
-    ]
+    ];
+    let mut bodies: Vec<_> = bodies.into_iter().map(|(path, body)| (path.to_owned(), body)).collect();
+    bodies.extend(calculate::examples().into_iter().map(|example| (example.path, example.question)));
+    bodies
 }
 
 /// Every place in a body, as JSON pointers.
@@ -236,9 +242,11 @@ async fn no_single_bad_field_gets_a_500(#[values(Sqlite, Postgres)] on: Engine) 
                 let mut spoiled = body.clone();
                 *spoiled.pointer_mut(&pointer).unwrap() = json!("@@");
                 let text = spoiled.to_string().replace("\"@@\"", value);
-                let request =
-                    world.request(method, path).header("content-type", "application/json").body(text.clone());
-                check(method, path, &text, &Reply::of(request).await);
+                let request = world
+                    .request(method, &path)
+                    .header("content-type", "application/json")
+                    .body(text.clone());
+                check(method, &path, &text, &Reply::of(request).await);
             }
         }
     }

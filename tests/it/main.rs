@@ -7,6 +7,7 @@ mod account;
 mod architecture;
 mod audit;
 mod bad_input;
+mod calculate;
 mod catalog;
 mod crash;
 mod customers;

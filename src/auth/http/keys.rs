@@ -62,7 +62,7 @@ struct CreateKey {
     #[serde(default)]
     name: String,
     kind: KeyKind,
-    /// Of a restricted key: `customers:read`, `usage:write`, …
+    /// Of a restricted key: `customers:read`, `usage:write`, … A resource alone (`calculate`) is both.
     #[serde(default)]
     scopes: Vec<String>,
     expires_at: Option<DateTime<Utc>>,

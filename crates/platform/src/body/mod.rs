@@ -192,7 +192,9 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     let segments = path.iter().map(|segment| match segment {
         Segment::Seq { index } => format!("/{index}"),
         Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
-        Segment::Enum { .. } | Segment::Unknown => String::new(),
+        // Written as an object with one field: `{"day_of_month": 17}`.
+        Segment::Enum { variant } => format!("/{variant}"),
+        Segment::Unknown => String::new(),
     });
     segments.collect()
 }
@@ -224,6 +226,11 @@ mod tests {
         assert_eq!(
             (problem.errors[0].pointer.as_str(), problem.errors[0].code.as_str()),
             ("/outer", "unknown_field")
+        );
+        let problem = parse::<Outer>(r#"{"inner":[{}]}"#).unwrap_err();
+        assert_eq!(
+            (problem.errors[0].pointer.as_str(), problem.errors[0].code.as_str()),
+            ("/inner/0/count", "required")
         );
         assert_eq!(parse::<Outer>(r#"{"inner":[]}"#).unwrap().inner.len(), 0);
     }
