@@ -8,8 +8,8 @@ use utoipa::openapi::{
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
 use crate::{
-    auth, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering, notifications,
-    payments, subscriptions, system, webhooks,
+    auth, calculate, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering,
+    notifications, payments, subscriptions, system, webhooks,
 };
 
 /// Everything that is answered.
@@ -27,6 +27,7 @@ pub fn routes(config: &mut ServiceConfig) {
     entitlements::routes(config);
     notifications::routes(config);
     webhooks::routes(config);
+    calculate::routes(config);
     system::routes(config);
 }
 
@@ -42,6 +43,7 @@ const TAGS: &[(&str, &str)] = &[
     ("webhooks", "How your systems learn what happened."),
     ("notifications", "The mails that were sent."),
     ("ledger", "The books."),
+    ("calculators", "What the rules of billing come to: nothing is read or written."),
     ("test clocks", "Time that is moved by hand, in test mode."),
     ("account", "Settings, keys, the audit log, jobs."),
     ("system", "Health, metrics, problems."),

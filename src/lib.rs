@@ -8,6 +8,7 @@ pub mod auth;
 pub mod housekeeping;
 pub mod system;
 
+pub mod calculate;
 pub mod catalog;
 pub mod clocks;
 pub mod customers;

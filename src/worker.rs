@@ -1,8 +1,8 @@
 //! Every capability's jobs, sweeps and listeners. A list, no logic.
 
 use crate::{
-    app::Work, clocks, dunning, entitlements, housekeeping, invoices, metering, notifications, payments, subscriptions,
-    webhooks,
+    app::Work, clocks, dunning, entitlements, housekeeping, invoices, metering, notifications, payments,
+    subscriptions, webhooks,
 };
 
 /// Everything that the program does in the background.

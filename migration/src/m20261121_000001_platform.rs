@@ -114,7 +114,7 @@ create table test_clocks (
     name text not null,
     now_at timestamptz not null,
     advancing_to timestamptz,
-    advancing_from timestamptz,
+    advancing_since bigint,
     metadata text not null,
     created_at timestamptz not null,
     primary key (tenant_id, id)

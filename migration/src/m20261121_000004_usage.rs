@@ -18,7 +18,8 @@ impl MigrationTrait for Migration {
     }
 }
 
-const TABLES: &[&str] = &["usage_events", "usage_event_identities", "usage_rollups", "usage_rollup_builds", "usage_closings"];
+const TABLES: &[&str] =
+    &["usage_events", "usage_event_identities", "usage_rollups", "usage_rollup_builds", "usage_closings"];
 
 // Events refer to their customer without a foreign key: checking it row by row costs more than everything else
 // about taking an event. They are written only by the intake, which finds the customer in the same transaction.

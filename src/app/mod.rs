@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::config::Config;
 
-pub use run::{WorkerHandle, drain_test_clock, start_workers, sweep_all, work_until_idle};
+pub use run::{WorkerHandle, drain_test_clock, start_workers, sweep_all, tell_all, work_until_idle};
 pub use work::{
     Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, Work, bury, enqueue, job_runner,
 };

@@ -92,6 +92,12 @@ async fn tell_all_waiting(app: &App) -> Result<usize, DbErr> {
     Ok(told)
 }
 
+/// Tells a tenant's waiting events until none is left.
+pub async fn tell_all(app: &App, tenant: TenantId) -> Result<(), DbErr> {
+    while tell(app, tenant).await? > 0 {}
+    Ok(())
+}
+
 /// Numbers a tenant's waiting events and lets every listener hear them, in one transaction.
 async fn tell(app: &App, tenant: TenantId) -> Result<usize, DbErr> {
     let tx = app.db.begin().await?;

@@ -2,12 +2,13 @@
 
 use std::{future::Future, marker::PhantomData, pin::Pin, time::Duration};
 
-use accrue_core::id::{AuditId, TenantId};
+use accrue_core::id::TenantId;
 use accrue_platform::{
+    addresses::Addresses,
     db::is_unique_violation,
     idempotency::{self, InFlightGuard, StoredAnswer},
     problem::{self, Problem},
-    request::{self, Received},
+    request::Received,
 };
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError,
@@ -17,13 +18,13 @@ use actix_web::{
 };
 use chrono::{DateTime, Utc};
 use moka::sync::Cache;
-use sea_orm::{DatabaseConnection, DatabaseTransaction};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 use serde::Serialize;
 
 use super::{
     model::{Key, Tenant, digest},
     resource::Resource,
-    service, store,
+    service::{self, Deed},
 };
 use crate::app::App;
 
@@ -58,6 +59,8 @@ pub struct Write<R> {
     pub tenant: Tenant,
     actor: String,
     action: String,
+    /// The audit entry is written: part of the work was committed before.
+    audited: bool,
     idempotency: Option<Idempotency>,
     resource: PhantomData<R>,
 }
@@ -100,16 +103,9 @@ impl<R> Write<R> {
     ) -> Answer {
         let now = self.app.now();
         let body = serde_json::to_string(body).expect("bodies are plain data");
-        let entry = store::audit::Model {
-            tenant_id: self.tenant.id,
-            id: AuditId::new(now),
-            at: now,
-            actor: self.actor.clone(),
-            action: self.action.clone(),
-            object_id: Some(object_id.to_string()),
-            request_id: request::id(),
-        };
-        store::append_audit(&tx, entry).await?;
+        if !self.audited {
+            self.audit(&tx, object_id).await?;
+        }
         if let Some(idempotency) = &self.idempotency {
             // Answers may show a secret this once: they are kept as safely as secrets are.
             let sealed = self.app.vault.seal(self.tenant.id, &body);
@@ -122,6 +118,24 @@ impl<R> Write<R> {
         tx.commit().await?;
         self.app.wake.notify_one();
         Ok(HttpResponse::build(status).content_type("application/json").body(body))
+    }
+
+    /// Commits what happens before the answer is known, with its audit entry: whatever becomes of the rest, it
+    /// was done. [`Write::commit`] then adds no second one.
+    pub async fn commit_beginning(
+        &mut self,
+        tx: DatabaseTransaction,
+        object_id: impl ToString,
+    ) -> Result<(), Problem> {
+        self.audit(&tx, object_id).await?;
+        tx.commit().await?;
+        self.audited = true;
+        Ok(())
+    }
+
+    async fn audit(&self, tx: &DatabaseTransaction, object_id: impl ToString) -> Result<(), DbErr> {
+        let deed = Deed { actor: &self.actor, action: &self.action, object_id: object_id.to_string() };
+        service::audit(tx, self.tenant.id, self.app.now(), deed).await
     }
 
     /// Answers without an effect of its own: nothing is stored under the `Idempotency-Key`, so the same
@@ -261,7 +275,7 @@ impl<R: Resource> FromRequest for Write<R> {
             let idempotency = idempotency_of(&request, &app, tenant.id).await?;
             let action = format!("{} {}", request.method(), request.match_pattern().unwrap_or_default());
             let actor = key.id.to_string();
-            Ok(Self { app, tenant, actor, action, idempotency, resource: PhantomData })
+            Ok(Self { app, tenant, actor, action, audited: false, idempotency, resource: PhantomData })
         })
     }
 }
@@ -286,6 +300,7 @@ impl<R: Resource> FromRequest for Bring<R> {
                 }
             };
             allow(&key, &scope)?;
+            check_query(&request)?;
             Ok(Self { app, tenant_id, resource: PhantomData })
         })
     }
@@ -295,7 +310,13 @@ async fn authenticate(request: &HttpRequest, scope: &str) -> Result<(App, Tenant
     let app = app_of(request);
     let (tenant, key) = find_caller(&app, bearer(request)?).await?;
     allow(&key, scope)?;
+    check_query(request)?;
     Ok((app, tenant, key))
+}
+
+/// Parameters that nobody knows are refused, not passed over.
+fn check_query(request: &HttpRequest) -> Result<(), Problem> {
+    request.app_data::<Data<Addresses>>().map_or(Ok(()), |addresses| addresses.check_query(request))
 }
 
 fn app_of(request: &HttpRequest) -> App {

@@ -102,7 +102,7 @@ pub struct Key {
     pub name: String,
     /// How it begins and ends, for people who look for it.
     pub hint: String,
-    /// `customers:read`, `customers:write`, …; of a restricted key only.
+    /// `customers:read`, `customers:write`, or `customers` for both; of a restricted key only.
     pub scopes: Vec<String>,
     pub created_at: DateTime<Utc>,
     pub expires_at: Option<DateTime<Utc>>,
@@ -127,8 +127,12 @@ impl Key {
         match self.kind {
             KeyKind::Secret => true,
             KeyKind::Restricted => {
-                let read_by_write = scope.strip_suffix(":read").map(|resource| format!("{resource}:write"));
-                self.scopes.iter().any(|held| held == scope || Some(held) == read_by_write.as_ref())
+                let (resource, verb) = scope.split_once(':').unwrap_or((scope, "write"));
+                self.scopes.iter().any(|held| match held.split_once(':') {
+                    Some((of, "write")) => of == resource,
+                    Some((of, held)) => of == resource && held == verb,
+                    None => held == resource,
+                })
             }
             KeyKind::Ingest => scope == "usage:write",
         }
@@ -164,14 +168,13 @@ pub(super) fn digest(text: &str) -> Vec<u8> {
     Sha256::digest(text.as_bytes()).to_vec()
 }
 
-/// The scopes among `wanted` that do not exist.
-pub(super) fn unknown_scopes(wanted: &[String]) -> Vec<&String> {
-    let exists = |scope: &str| {
-        scope
-            .rsplit_once(':')
-            .is_some_and(|(resource, verb)| SCOPES.contains(&resource) && ["read", "write"].contains(&verb))
+/// The first of the scopes that does not exist, and its place.
+pub(super) fn unknown_scope(wanted: &[String]) -> Option<(usize, &str)> {
+    let exists = |scope: &str| match scope.rsplit_once(':') {
+        Some((resource, verb)) => SCOPES.contains(&resource) && ["read", "write"].contains(&verb),
+        None => SCOPES.contains(&scope),
     };
-    wanted.iter().filter(|scope| !exists(scope)).collect()
+    wanted.iter().map(String::as_str).enumerate().find(|(_, scope)| !exists(scope))
 }
 
 #[cfg(test)]
@@ -198,6 +201,17 @@ mod tests {
         let key = key(KeyKind::Restricted, &["customers:write", "invoices:read"]);
         assert!(key.may("customers:write") && key.may("customers:read") && key.may("invoices:read"));
         assert!(!key.may("invoices:write") && !key.may("catalog:read"));
+    }
+
+    #[test]
+    fn a_resource_alone_is_a_scope_for_reading_and_writing_it() {
+        let key = key(KeyKind::Restricted, &["calculate", "usage"]);
+        assert!(key.may("calculate:read") && key.may("usage:read") && key.may("usage:write"));
+        assert!(!key.may("customers:read") && !key.may("usages:read"));
+        let unknown =
+            |scope: &str| unknown_scope(&["usage:read".into(), "calculate".into(), scope.into()]).is_some();
+        assert!(["calculator", "usage:delete", ":read", ""].into_iter().all(unknown));
+        assert!(!["usage:write", "customers"].into_iter().any(unknown));
     }
 
     #[test]

@@ -16,7 +16,7 @@ macro_rules! resources {
             }
         )*
 
-        /// Every resource's name; a scope is `name:read` or `name:write`.
+        /// Every resource's name; a scope is `name:read`, `name:write`, or `name` for both.
         pub const SCOPES: &[&str] = &[$($scope),*];
     };
 }

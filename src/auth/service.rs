@@ -1,15 +1,19 @@
 //! The verbs of auth.
 
-use accrue_core::id::{AccountId, KeyId, TenantId};
-use accrue_platform::page::{PageError, PageQuery};
+use accrue_core::id::{AccountId, AuditId, KeyId, TenantId};
+use accrue_platform::{
+    page::{PageError, PageQuery},
+    request,
+};
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
     model::{
-        Account, Key, Mode, NewKey, Tenant, TenantSettings, digest, new_key_text, read_key_text,
-        unknown_scopes,
+        Account, Key, KeyKind, Mode, NewKey, Tenant, TenantSettings, digest, new_key_text, read_key_text,
+        unknown_scope,
     },
+    resource::SCOPES,
     store,
 };
 
@@ -20,11 +24,30 @@ pub enum AuthError {
     NoSuchKey(KeyId),
     #[error("tenant {0} does not exist")]
     NoSuchTenant(TenantId),
-    #[error("scope {0} does not exist")]
-    NoSuchScope(String),
+    #[error("scope {scope} does not exist: there are `name:read` and `name:write` of {}", SCOPES.join(", "))]
+    NoSuchScope {
+        /// Its place in the list.
+        index: usize,
+        scope: String,
+    },
+    /// Without one the account could make no other over the API.
+    #[error("it is the last secret key of the account in this mode: make another one first")]
+    LastSecretKey,
     #[error("the database failed")]
     Database(#[from] DbErr),
 }
+
+/// What somebody did.
+pub struct Deed<'a> {
+    /// The key that was used, or [`COMMAND_LINE`].
+    pub actor: &'a str,
+    /// `POST /v1/customers`, `keys create`.
+    pub action: &'a str,
+    pub object_id: String,
+}
+
+/// Who acts when no key does.
+pub const COMMAND_LINE: &str = "command line";
 
 /// Whose key is this? `None` for a key that is unknown, expired or revoked.
 pub(super) async fn authenticate(
@@ -77,8 +100,15 @@ pub async fn get_tenant(db: &impl ConnectionTrait, id: TenantId) -> Result<Tenan
 }
 
 /// Changes what a tenant decides about itself.
-pub async fn save_tenant(tx: &DatabaseTransaction, tenant: &Tenant) -> Result<(), DbErr> {
-    store::save_tenant(tx, tenant).await
+pub(super) async fn update_tenant(
+    tx: &DatabaseTransaction,
+    id: TenantId,
+    change: impl FnOnce(&mut Tenant),
+) -> Result<Tenant, AuthError> {
+    let mut tenant = store::find_tenant_for_update(tx, id).await?.ok_or(AuthError::NoSuchTenant(id))?;
+    change(&mut tenant);
+    store::save_tenant(tx, &tenant).await?;
+    Ok(tenant)
 }
 
 /// Makes a key and answers with its text, which is shown this once.
@@ -88,8 +118,8 @@ pub async fn create_key(
     new: NewKey,
     now: DateTime<Utc>,
 ) -> Result<(Key, String), AuthError> {
-    if let Some(scope) = unknown_scopes(&new.scopes).first() {
-        return Err(AuthError::NoSuchScope((*scope).clone()));
+    if let Some((index, scope)) = unknown_scope(&new.scopes) {
+        return Err(AuthError::NoSuchScope { index, scope: scope.to_owned() });
     }
     let text = new_key_text(tenant, new.kind);
     let key = Key {
@@ -107,6 +137,23 @@ pub async fn create_key(
     Ok((key, text))
 }
 
+/// Revokes a key for a caller, who may be that very key. The last secret key stays: who revokes it has locked
+/// the account out of the API.
+pub(super) async fn revoke_key_unless_last(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: KeyId,
+    now: DateTime<Utc>,
+) -> Result<Key, AuthError> {
+    // All of them are locked, so that of two keys that revoke each other one stays.
+    let secret = store::keys_of_kind_for_update(tx, tenant, KeyKind::Secret).await?;
+    let mut usable = secret.iter().filter(|key| key.is_usable(now)).map(|key| key.id);
+    if usable.next() == Some(id) && usable.next().is_none() {
+        return Err(AuthError::LastSecretKey);
+    }
+    revoke_key(tx, tenant, id, now).await
+}
+
 /// From now on the key opens nothing. Revoking twice is the same as revoking once.
 pub async fn revoke_key(
     tx: &DatabaseTransaction,
@@ -120,6 +167,26 @@ pub async fn revoke_key(
         key.revoked_at = Some(now);
     }
     Ok(key)
+}
+
+/// Writes down who did what, beside what was done.
+pub async fn audit(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    now: DateTime<Utc>,
+    deed: Deed<'_>,
+) -> Result<(), DbErr> {
+    let Deed { actor, action, object_id } = deed;
+    let entry = store::audit::Model {
+        tenant_id: tenant,
+        id: AuditId::new(now),
+        at: now,
+        actor: actor.to_owned(),
+        action: action.to_owned(),
+        object_id: Some(object_id),
+        request_id: request::id(),
+    };
+    store::append_audit(tx, entry).await
 }
 
 /// One page of the audit log.

@@ -11,7 +11,7 @@ use sea_orm::{
     entity::prelude::*,
 };
 
-use super::model::{Account, Key, Tenant};
+use super::model::{Account, Key, KeyKind, Tenant};
 
 pub(super) mod accounts {
     use accrue_core::id::AccountId;
@@ -151,6 +151,13 @@ pub(super) async fn find_tenant(db: &impl ConnectionTrait, id: TenantId) -> Resu
     Ok(tenants::Entity::find_by_id(id).one(db).await?.map(Into::into))
 }
 
+pub(super) async fn find_tenant_for_update(
+    tx: &DatabaseTransaction,
+    id: TenantId,
+) -> Result<Option<Tenant>, DbErr> {
+    Ok(tenants::Entity::find_by_id(id).lock_exclusive().one(tx).await?.map(Into::into))
+}
+
 /// Every tenant, the oldest account first: for the command line.
 pub(super) async fn all_tenants(db: &impl ConnectionTrait) -> Result<Vec<Tenant>, DbErr> {
     let rows = tenants::Entity::find().order_by_asc(tenants::Column::Id).all(db).await?;
@@ -198,6 +205,15 @@ pub(super) async fn find_key_for_update(
     id: KeyId,
 ) -> Result<Option<Key>, DbErr> {
     Ok(keys::of(tenant).filter(keys::Column::Id.eq(id)).lock_exclusive().one(tx).await?.map(Into::into))
+}
+
+pub(super) async fn keys_of_kind_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    kind: KeyKind,
+) -> Result<Vec<Key>, DbErr> {
+    let keys = keys::of(tenant).filter(keys::Column::Kind.eq(kind)).order_by_asc(keys::Column::Id);
+    Ok(keys.lock_exclusive().all(tx).await?.into_iter().map(Into::into).collect())
 }
 
 pub(super) async fn revoke_key(

@@ -4,13 +4,13 @@ use accrue_core::{
     calendar::Interval,
     decimal::Number,
     id::{FeatureId, MetricId, PlanId, PlanVersionId, PriceId, TaxId},
-    money::Currency,
+    money::{Currency, Money},
     price::Model,
     usage::Aggregation,
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::model::{Feature, FeatureKind, Metric, PlanFeature, PlanVersion, Price, PriceKind, Tax, Timing};
 
@@ -160,7 +160,7 @@ impl PlanBody {
             currency,
             interval,
             trial_days,
-            prices: prices.into_iter().map(PriceBody::from).collect(),
+            prices: prices.into_iter().map(|price| PriceBody::of(price, currency)).collect(),
             features,
             metadata,
             created_at,
@@ -182,12 +182,39 @@ pub struct PriceBody {
     pub timing: Timing,
     /// Of a usage price: what is measured.
     pub metric: Option<MetricId>,
-    pub model: Model,
+    #[schema(value_type = Model)]
+    pub model: ShownModel,
 }
 
-impl From<Price> for PriceBody {
-    fn from(price: Price) -> Self {
-        let Price { id, code, name, kind, timing, metric_id: metric, model } = price;
-        Self { id, object: "price", code, name, kind, timing, metric, model }
+impl PriceBody {
+    fn of(price: Price, currency: Currency) -> Self {
+        let model = |model| ShownModel { model, currency };
+        let Price { id, code, name, kind, timing, metric_id: metric, model: terms } = price;
+        Self { id, object: "price", code, name, kind, timing, metric, model: model(terms) }
+    }
+}
+
+/// A model as it is shown: a flat amount is money, with the digits of its currency. Prices of units are numbers.
+#[derive(Clone, Debug)]
+pub struct ShownModel {
+    model: Model,
+    currency: Currency,
+}
+
+impl Serialize for ShownModel {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(tag = "type", rename_all = "snake_case")]
+        enum Shown {
+            Flat { amount: Money },
+        }
+
+        match &self.model {
+            Model::Flat { amount } => match Money::exact(amount.0, self.currency) {
+                Ok(amount) => Shown::Flat { amount }.serialize(to),
+                Err(_) => self.model.serialize(to),
+            },
+            model => model.serialize(to),
+        }
     }
 }

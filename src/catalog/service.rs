@@ -26,6 +26,11 @@ pub enum CatalogError {
     NotFound { what: &'static str, reference: String },
     #[error("another {what} has the code {code}")]
     CodeTaken { what: &'static str, code: String },
+    #[error(
+        "the tax {0} is the default already: make this one without `default`, then PATCH it with \
+         {{\"default\": true}} to put it in the other one's place"
+    )]
+    DefaultTaken(String),
     #[error("the database failed")]
     Database(#[from] DbErr),
 }
@@ -214,7 +219,7 @@ pub(super) async fn create_feature(
     Ok(feature)
 }
 
-/// If it is to be the default, the former default no longer is.
+/// No default is put aside by the way: that is asked for by changing a tax.
 #[instrument(skip_all, fields(tenant.id = %tenant.id))]
 pub(super) async fn create_tax(
     tx: &DatabaseTransaction,
@@ -234,7 +239,10 @@ pub(super) async fn create_tax(
         created_at: now,
     };
     if tax.is_default {
-        taxes::unset_default(tx, tenant.id).await?;
+        taxes::lock_default(tx, tenant.id).await?;
+        if let Some(default) = taxes::find_default(tx, tenant.id).await? {
+            return Err(CatalogError::DefaultTaken(default.code));
+        }
     }
     taxes::insert(tx, &tax).await.map_err(taken("tax", &tax.code))?;
     Ok(tax)

@@ -3,8 +3,10 @@
 use std::{fs, path::Path, process::ExitCode};
 
 use accrue_core::clock::{Clock, SystemClock};
-use accrue_platform::{db::Db, mail::Mailer};
-use accrue_sandbox_gateway::Sandbox;
+use accrue_platform::{
+    db::{Db, sqlite_path},
+    mail::Mailer,
+};
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, Statement};
 
@@ -13,7 +15,7 @@ use crate::config::Config;
 /// How far the database's clock may be from ours.
 const SKEW_MAX_SECONDS: i64 = 5;
 
-/// Check everything the program needs, and say what to do. Exit code 1 if something is missing.
+/// Check everything the program needs, and say what to do. Nothing is changed. Exit code 1 if something is missing.
 #[derive(clap::Args)]
 pub(super) struct Doctor {
     #[command(flatten)]
@@ -32,8 +34,12 @@ impl Doctor {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.settings.load(&[])?;
         let mut checks = vec![Check { name: "settings", outcome: Ok("no mistakes".to_owned()) }];
-        match Db::open(&config.database).await {
-            Ok(db) => {
+        match Db::open_to_look(&config.database).await {
+            Ok(None) => {
+                let detail = format!("{} is made at the first start", sqlite_path(&config.database.url));
+                checks.push(Check { name: "database", outcome: Ok(detail) });
+            }
+            Ok(Some(db)) => {
                 checks.push(Check { name: "database", outcome: Ok("reached".to_owned()) });
                 checks.push(Check { name: "schema", outcome: schema(&db).await });
                 checks.push(Check { name: "clock", outcome: clock(&db).await });
@@ -41,7 +47,7 @@ impl Doctor {
             Err(error) => checks.push(Check { name: "database", outcome: Err(error.to_string()) }),
         }
         checks.push(Check { name: "mail", outcome: mail(&config).await });
-        checks.push(Check { name: "gateway", outcome: gateway(&config.sandbox_gateway_file).await });
+        checks.push(Check { name: "gateway", outcome: gateway(&config.sandbox_gateway_file) });
         let ok = checks.iter().all(|check| check.outcome.is_ok());
         print(&checks, ok, self.json);
         Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -74,8 +80,7 @@ async fn clock(db: &Db) -> Result<String, String> {
 async fn mail(config: &Config) -> Result<String, String> {
     match &config.smtp_url {
         None => {
-            fs::create_dir_all(&config.mail_dir)
-                .map_err(|error| format!("cannot write to {}: {error}", config.mail_dir.display()))?;
+            can_be_written(&config.mail_dir)?;
             Ok(format!(
                 "written to {}/ as .eml files; set ACCRUE_SMTP_URL to send them",
                 config.mail_dir.display()
@@ -89,10 +94,20 @@ async fn mail(config: &Config) -> Result<String, String> {
     }
 }
 
-async fn gateway(file: &Path) -> Result<String, String> {
-    let opened = Sandbox::open(file).await;
-    opened.map_err(|error| format!("{}: {error}", file.display()))?;
+fn gateway(file: &Path) -> Result<String, String> {
+    can_be_written(file)?;
     Ok(format!("sandbox, in {}", file.display()))
+}
+
+/// Looks at the file or folder, or at the one in which it would be made, without touching it.
+fn can_be_written(path: &Path) -> Result<(), String> {
+    let path = std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(&path);
+    let found = fs::metadata(there).map_err(|error| format!("{}: {error}", there.display()))?;
+    if found.permissions().readonly() {
+        return Err(format!("{} cannot be written to", there.display()));
+    }
+    Ok(())
 }
 
 fn print(checks: &[Check], ok: bool, json: bool) {

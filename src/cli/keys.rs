@@ -8,8 +8,13 @@ use accrue_core::{
 };
 use accrue_platform::{db::Db, page::PageQuery};
 use anyhow::Context;
+use chrono::{DateTime, Utc};
+use sea_orm::{DatabaseTransaction, DbErr};
 
-use crate::auth::{KeyKind, Mode, NewKey, Tenant, service};
+use crate::auth::{
+    KeyKind, Mode, NewKey, Tenant,
+    service::{self, Deed},
+};
 
 /// Make, list and revoke API keys.
 #[derive(clap::Args)]
@@ -26,7 +31,7 @@ enum Verb {
     Create {
         #[arg(long, value_enum)]
         mode: Mode,
-        /// What a restricted key may do: `customers:read,usage:write`. Without it the key may do everything.
+        /// What a restricted key may do: `customers:read,usage:write,calculate`. Without it the key may do everything.
         #[arg(long, value_delimiter = ',')]
         scopes: Vec<String>,
         /// Make a key that may only send usage events.
@@ -75,7 +80,7 @@ impl Keys {
 
 async fn create(db: &Db, mode: Mode, new: NewKey, json: bool) -> anyhow::Result<()> {
     let now = SystemClock.now();
-    let tx = db.begin().await?;
+    let tx = db.begin_alone().await?;
     let tenant = if let Some(tenant) = service::first_tenant(&tx, mode).await? {
         tenant
     } else {
@@ -83,6 +88,7 @@ async fn create(db: &Db, mode: Mode, new: NewKey, json: bool) -> anyhow::Result<
         if mode == Mode::Live { live } else { test }
     };
     let (key, text) = service::create_key(&tx, &tenant, new, now).await?;
+    note(&tx, &tenant, "keys create", key.id, now).await?;
     tx.commit().await?;
     if json {
         println!("{}", serde_json::json!({"id": key.id, "key": text}));
@@ -90,6 +96,18 @@ async fn create(db: &Db, mode: Mode, new: NewKey, json: bool) -> anyhow::Result<
         println!("{text}\n\nKeep it safe: it is not shown again. Its identifier is {}.", key.id);
     }
     Ok(())
+}
+
+/// What is done from the shell stands in the audit log like what is done over the API.
+async fn note(
+    tx: &DatabaseTransaction,
+    tenant: &Tenant,
+    action: &str,
+    key: KeyId,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    let deed = Deed { actor: service::COMMAND_LINE, action, object_id: key.to_string() };
+    service::audit(tx, tenant.id, now, deed).await
 }
 
 async fn tenant(db: &Db, mode: Mode) -> anyhow::Result<Tenant> {
@@ -117,8 +135,10 @@ async fn list(db: &Db, mode: Mode, json: bool) -> anyhow::Result<()> {
 
 async fn revoke(db: &Db, mode: Mode, id: KeyId) -> anyhow::Result<()> {
     let tenant = tenant(db, mode).await?;
+    let now = SystemClock.now();
     let tx = db.begin().await?;
-    let key = service::revoke_key(&tx, tenant.id, id, SystemClock.now()).await?;
+    let key = service::revoke_key(&tx, tenant.id, id, now).await?;
+    note(&tx, &tenant, "keys revoke", key.id, now).await?;
     tx.commit().await?;
     println!("{} is revoked", key.id);
     Ok(())

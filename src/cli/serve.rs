@@ -3,7 +3,7 @@
 use std::{net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 
 use accrue_core::clock::SystemClock;
-use accrue_platform::{problem, problem::Problem, request, telemetry};
+use accrue_platform::{addresses::Addresses, problem, problem::Problem, request, telemetry};
 use actix_web::{
     App as ActixApp, HttpServer, ResponseError,
     dev::{Server, ServerHandle},
@@ -22,7 +22,7 @@ use crate::{
     auth::{self, KeyKind, KnownCallers, Mode, NewKey},
     config::Role,
     metering::Intake,
-    system::{self, Addresses},
+    system,
 };
 
 /// Requests get this long to end after a signal, jobs the rest of 25 seconds.
@@ -75,7 +75,8 @@ impl Serve {
 
 /// Opens the first account of a new database, and makes its first test key.
 pub async fn first_start(app: &App) -> anyhow::Result<Option<String>> {
-    let tx = app.db.begin().await?;
+    // Several processes may start at once on one new database.
+    let tx = app.db.begin_alone().await?;
     if auth::service::first_tenant(&tx, Mode::Test).await?.is_some() {
         return Ok(None);
     }

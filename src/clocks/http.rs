@@ -23,7 +23,7 @@ use super::{
     service::{self, ClockError},
 };
 use crate::{
-    app::App,
+    app::{App, tell_all},
     auth::{Answer, Read, Write, resource},
 };
 
@@ -88,7 +88,10 @@ async fn create(write: Write<resource::Clocks>, body: Body<CreateTestClock>) -> 
 #[utoipa::path(
     tag = "test clocks",
     params(PageQuery),
-    responses((status = 200, description = "A page of clocks", body = Page<TestClockBody>)),
+    responses(
+        (status = 200, description = "A page of clocks", body = Page<TestClockBody>),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
 )]
 #[get("/v1/test_clocks")]
 async fn list(read: Read<resource::Clocks>, page: Query<PageQuery>) -> Answer {
@@ -127,15 +130,21 @@ async fn get_one(read: Read<resource::Clocks>, id: Path<String>) -> Answer {
     ),
 )]
 #[post("/v1/test_clocks/{id}/advance")]
-async fn advance(write: Write<resource::Clocks>, id: Path<String>, body: Body<AdvanceTestClock>) -> Answer {
+async fn advance(
+    mut write: Write<resource::Clocks>,
+    id: Path<String>,
+    body: Body<AdvanceTestClock>,
+) -> Answer {
     let id: TestClockId = id.parse()?;
     let mut check = Check::new();
     check_instant(&mut check, "/to", body.0.to);
     check.finish()?;
 
+    // What happened before is told before: the timeline begins after it.
+    tell_all(&write.app, write.tenant_id()).await?;
     let tx = write.begin().await?;
     let movement = service::begin_advance(&tx, write.tenant_id(), id, body.0.to.trunc_subsecs(6)).await?;
-    tx.commit().await?;
+    write.commit_beginning(tx, id).await?;
 
     let arrived = arrive(&write.app, &write, id).await?;
     let clock = service::get(write.db(), write.tenant_id(), id).await?;
@@ -171,7 +180,7 @@ async fn happened(
     id: TestClockId,
     movement: Advance,
 ) -> Result<Vec<outbox::Event>, Problem> {
-    Ok(outbox::of_test_clock(write.db(), write.tenant_id(), id, movement.from, TIMELINE_MAX).await?)
+    Ok(outbox::of_test_clock(write.db(), write.tenant_id(), id, movement.since, TIMELINE_MAX).await?)
 }
 
 impl From<ClockError> for Problem {

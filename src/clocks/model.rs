@@ -20,8 +20,9 @@ pub struct TestClock {
 /// A movement that is under way, or was when the process died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advance {
-    pub from: DateTime<Utc>,
     pub to: DateTime<Utc>,
+    /// The sequence of the first event that is told during the movement.
+    pub since: i64,
 }
 
 /// Why a clock cannot be moved.
@@ -35,13 +36,13 @@ pub enum AdvanceError {
 
 impl TestClock {
     /// Begins to move it. Asking for the movement that is under way joins it.
-    pub fn begin(&mut self, to: DateTime<Utc>) -> Result<Advance, AdvanceError> {
+    pub fn begin(&mut self, to: DateTime<Utc>, since: i64) -> Result<Advance, AdvanceError> {
         match self.advancing {
             Some(advance) if advance.to == to => Ok(advance),
             Some(advance) => Err(AdvanceError::UnderWay(advance.to)),
             None if to < self.now_at => Err(AdvanceError::Backwards(self.now_at)),
             None => {
-                let advance = Advance { from: self.now_at, to };
+                let advance = Advance { to, since };
                 self.advancing = Some(advance);
                 Ok(advance)
             }
@@ -70,7 +71,7 @@ mod tests {
     fn time_does_not_run_backwards() {
         let mut clock = clock();
         let earlier = "2025-12-31T23:59:59Z".parse().unwrap();
-        assert_eq!(clock.begin(earlier), Err(AdvanceError::Backwards(clock.now_at)));
+        assert_eq!(clock.begin(earlier, 1), Err(AdvanceError::Backwards(clock.now_at)));
     }
 
     #[test]
@@ -78,8 +79,8 @@ mod tests {
         let mut clock = clock();
         let (to, elsewhere) =
             ("2026-02-01T00:00:00Z".parse().unwrap(), "2026-03-01T00:00:00Z".parse().unwrap());
-        let advance = clock.begin(to).unwrap();
-        assert_eq!(clock.begin(to), Ok(advance));
-        assert_eq!(clock.begin(elsewhere), Err(AdvanceError::UnderWay(to)));
+        let advance = clock.begin(to, 1).unwrap();
+        assert_eq!(clock.begin(to, 7), Ok(advance));
+        assert_eq!(clock.begin(elsewhere, 7), Err(AdvanceError::UnderWay(to)));
     }
 }

@@ -6,6 +6,7 @@ use accrue_core::{
 };
 use accrue_platform::{
     check::Metadata,
+    outbox,
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
@@ -98,8 +99,9 @@ pub(super) async fn begin_advance(
     id: TestClockId,
     to: DateTime<Utc>,
 ) -> Result<Advance, ClockError> {
+    let since = outbox::next_sequence(tx, tenant).await?;
     let mut clock = get_for_update(tx, tenant, id).await?;
-    let advance = clock.begin(to)?;
+    let advance = clock.begin(to, since)?;
     store::save(tx, &clock).await?;
     Ok(advance)
 }

@@ -23,7 +23,7 @@ pub struct Model {
     pub name: String,
     pub now_at: DateTime<Utc>,
     pub advancing_to: Option<DateTime<Utc>>,
-    pub advancing_from: Option<DateTime<Utc>>,
+    pub advancing_since: Option<i64>,
     pub metadata: Json<Metadata>,
     pub created_at: DateTime<Utc>,
 }
@@ -95,14 +95,14 @@ fn movable(clock: &TestClock) -> ActiveModel {
     ActiveModel {
         now_at: Set(clock.now_at),
         advancing_to: Set(clock.advancing.map(|advance| advance.to)),
-        advancing_from: Set(clock.advancing.map(|advance| advance.from)),
+        advancing_since: Set(clock.advancing.map(|advance| advance.since)),
         ..Default::default()
     }
 }
 
 impl From<Model> for TestClock {
     fn from(row: Model) -> Self {
-        let advancing = row.advancing_from.zip(row.advancing_to).map(|(from, to)| Advance { from, to });
+        let advancing = row.advancing_to.zip(row.advancing_since).map(|(to, since)| Advance { to, since });
         Self {
             tenant_id: row.tenant_id,
             id: row.id,

@@ -195,7 +195,9 @@ async fn create(write: Write<resource::Customers>, mut body: Body<CreateCustomer
     let mut new = body.0.check()?;
 
     let tx = write.begin().await?;
-    new.test_clock = clocks::service::resolve(&tx, &write.tenant, test_clock.as_deref()).await?;
+    new.test_clock = clocks::service::resolve(&tx, &write.tenant, test_clock.as_deref())
+        .await
+        .map_err(|error| Problem::from(error).named_at("/test_clock"))?;
     let now = clocks::service::now_of(&tx, &*write.app.clock, write.tenant_id(), new.test_clock).await?;
     let customer = service::create(&tx, now, &write.tenant, new).await?;
     let body = CustomerBody::new(customer, write.tenant.livemode);

@@ -71,7 +71,8 @@ pub(super) async fn find_all(
     let mut found = Vec::new();
     let ids: Vec<Uuid> = ids.into_iter().map(|id| id.0).collect();
     let by_id = ids.chunks(bulk::LIST_MAX).map(|some| bulk::one_of(db, Column::Id, some.to_vec()));
-    let by_name = names.chunks(bulk::LIST_MAX).map(|some| bulk::one_of(db, Column::ExternalId, some.to_vec()));
+    let by_name =
+        names.chunks(bulk::LIST_MAX).map(|some| bulk::one_of(db, Column::ExternalId, some.to_vec()));
     for named in by_id.chain(by_name) {
         let select = of(tenant).select_only().columns([Column::Id, Column::ExternalId, Column::TestClockId]);
         found.extend(select.filter(named).into_tuple().all(db).await?);

@@ -14,8 +14,22 @@ use super::{
 };
 use crate::app::App;
 
-/// The only kind of document so far.
-const INVOICE_PDF: &str = "invoice.pdf";
+/// What is printed of an invoice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    Invoice,
+    /// The proof that it was paid.
+    Receipt,
+}
+
+impl Sort {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Invoice => "invoice.pdf",
+            Self::Receipt => "receipt.pdf",
+        }
+    }
+}
 
 /// Why there is no document.
 #[derive(Debug, thiserror::Error)]
@@ -36,11 +50,22 @@ pub async fn pdf(app: &App, tenant: TenantId, invoice: InvoiceId) -> Result<Vec<
     pdf_of(app, invoice).await
 }
 
-/// The same of an invoice that was just read.
+/// The receipt of an invoice as PDF; the invoice itself as long as it is not paid. See [`pdf`].
+pub async fn receipt(app: &App, tenant: TenantId, invoice: InvoiceId) -> Result<Vec<u8>, DocumentError> {
+    let invoice = service::get(app.db.reader(), tenant, invoice).await?;
+    let sort = if invoice.paid_at.is_some() { Sort::Receipt } else { Sort::Invoice };
+    kept(app, invoice, sort).await
+}
+
+/// An invoice that was just read, as PDF.
 pub(super) async fn pdf_of(app: &App, invoice: Invoice) -> Result<Vec<u8>, DocumentError> {
+    kept(app, invoice, Sort::Invoice).await
+}
+
+async fn kept(app: &App, invoice: Invoice, sort: Sort) -> Result<Vec<u8>, DocumentError> {
     let state = state(&invoice);
     let kept =
-        store::find_document(app.db.reader(), invoice.tenant_id, invoice.id, INVOICE_PDF, &state).await?;
+        store::find_document(app.db.reader(), invoice.tenant_id, invoice.id, sort.file(), &state).await?;
     if let Some(content) = kept {
         return Ok(content);
     }
@@ -49,10 +74,10 @@ pub(super) async fn pdf_of(app: &App, invoice: Invoice) -> Result<Vec<u8>, Docum
         footer: tenant.settings.invoice_footer,
         notes: (!tenant.livemode).then(|| TEST_NOTE.to_owned()),
     };
-    let content = print(invoice.clone(), margin).await?;
+    let content = print(invoice.clone(), margin, sort).await?;
 
     let tx = app.db.begin().await?;
-    store::keep_document(&tx, app.now(), &invoice, (INVOICE_PDF, &state), content.clone()).await?;
+    store::keep_document(&tx, app.now(), &invoice, (sort.file(), &state), content.clone()).await?;
     tx.commit().await?;
     Ok(content)
 }
@@ -74,19 +99,19 @@ fn state(invoice: &Invoice) -> String {
 }
 
 #[cfg(feature = "documents")]
-async fn print(invoice: Invoice, margin: Margin) -> Result<Vec<u8>, DocumentError> {
-    let printed = tokio::task::spawn_blocking(move || render(&invoice, margin)).await;
+async fn print(invoice: Invoice, margin: Margin, sort: Sort) -> Result<Vec<u8>, DocumentError> {
+    let printed = tokio::task::spawn_blocking(move || render(&invoice, margin, sort)).await;
     printed.map_err(|error| DocumentError::Print(error.into()))?
 }
 
 /// Prints an invoice. Takes some 25 ms of processor time: call it where blocking is fine.
 #[cfg(feature = "documents")]
-fn render(invoice: &Invoice, margin: Margin) -> Result<Vec<u8>, DocumentError> {
-    let document = layout::document(invoice, margin);
+fn render(invoice: &Invoice, margin: Margin, sort: Sort) -> Result<Vec<u8>, DocumentError> {
+    let document = layout::document(invoice, margin, sort);
     accrue_documents::invoice_pdf(&document).map_err(|error| DocumentError::Print(error.into()))
 }
 
 #[cfg(not(feature = "documents"))]
-async fn print(_: Invoice, _: Margin) -> Result<Vec<u8>, DocumentError> {
+async fn print(_: Invoice, _: Margin, _: Sort) -> Result<Vec<u8>, DocumentError> {
     Err(DocumentError::NotBuiltIn)
 }

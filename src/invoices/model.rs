@@ -293,7 +293,14 @@ impl PartyCopy {
     /// Who is billed. `zone` is the one in which the periods begin and end.
     pub(super) fn customer(customer: &Customer, zone: Tz) -> Self {
         let Address { line1, line2, postal_code, city, region, country } = customer.address.clone();
-        let town = [postal_code, city].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        // As envelopes have it there: `New York, NY 10118`.
+        let region_first = matches!(country.as_deref(), Some("US" | "CA" | "AU"));
+        let (town, region) = if region_first {
+            let state = join([region, postal_code], " ");
+            (join([city, Some(state).filter(|state| !state.is_empty())], ", "), None)
+        } else {
+            (join([postal_code, city], " "), region)
+        };
         let lines = [line1, line2, Some(town), region, country].into_iter().flatten();
         Self {
             name: customer.name.clone(),
@@ -304,6 +311,10 @@ impl PartyCopy {
             locale: customer.locale.clone(),
         }
     }
+}
+
+fn join(parts: [Option<String>; 2], between: &str) -> String {
+    parts.into_iter().flatten().collect::<Vec<_>>().join(between)
 }
 
 #[cfg(test)]
@@ -317,6 +328,44 @@ mod tests {
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_is_written_as_envelopes_have_it_where_it_is() {
+        let now = at("2026-01-01T00:00:00Z");
+        let lines = |city: &str, region: Option<&str>, code: &str, country: &str| {
+            let address = Address {
+                line1: Some("1 Street".into()),
+                line2: None,
+                postal_code: Some(code.into()),
+                city: Some(city.into()),
+                region: region.map(Into::into),
+                country: Some(country.into()),
+            };
+            PartyCopy::customer(&customer_at(address, now), Tz::UTC).address.join(" / ")
+        };
+        assert_eq!(lines("New York", Some("NY"), "10118", "US"), "1 Street / New York, NY 10118 / US");
+        assert_eq!(lines("Boston", None, "02110", "US"), "1 Street / Boston, 02110 / US");
+        assert_eq!(lines("Berlin", None, "10115", "DE"), "1 Street / 10115 Berlin / DE");
+    }
+
+    fn customer_at(address: Address, now: DateTime<Utc>) -> Customer {
+        Customer {
+            tenant_id: TenantId::new(now),
+            id: CustomerId::new(now),
+            external_id: None,
+            name: "Acme".into(),
+            email: None,
+            currency: None,
+            timezone: None,
+            locale: None,
+            address,
+            tax_number: None,
+            test_clock_id: None,
+            default_payment_method_id: None,
+            metadata: accrue_platform::check::Metadata::new(),
+            created_at: now,
+        }
     }
 
     #[test]

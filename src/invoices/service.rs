@@ -33,7 +33,10 @@ use crate::{
 };
 
 pub(super) use super::store::Which;
-pub use super::{documents::pdf, verify::verify};
+pub use super::{
+    documents::{pdf, receipt},
+    verify::verify,
+};
 
 /// Why an invoice cannot be had, made or moved.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use accrue_core::{
     id::{PriceId, SubscriptionId},
     money::{Currency, Money},
     price::TierCharge,
+    proration::Fraction,
     usage::Aggregation,
 };
 use chrono::{DateTime, Utc};
@@ -126,8 +127,8 @@ fn project(quantity: Decimal, aggregation: Aggregation, period: Period, now: Dat
     if !grows || elapsed <= 0 || now >= period.end {
         return quantity;
     }
-    let pace = quantity.checked_mul(period.seconds().into()).and_then(|all| all.checked_div(elapsed.into()));
-    pace.map_or(quantity, |projected| projected.round_dp(PROJECTION_DIGITS).normalize())
+    let pace = Fraction { numerator: period.seconds(), denominator: elapsed };
+    pace.of(quantity).map_or(quantity, |projected| projected.round_dp(PROJECTION_DIGITS).normalize())
 }
 
 #[cfg(test)]

@@ -234,7 +234,10 @@ impl CurrencyBalanceBody {
 /// For each currency and kind of account what was debited and credited. Both add up to the same.
 #[utoipa::path(
     tag = "ledger",
-    responses((status = 200, description = "The trial balance", body = TrialBalanceBody)),
+    responses(
+        (status = 200, description = "The trial balance", body = TrialBalanceBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
 )]
 #[get("/v1/ledger/trial_balance")]
 async fn trial_balance(read: Read<resource::Ledger>) -> Answer {

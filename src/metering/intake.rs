@@ -64,7 +64,10 @@ impl Intake {
         let bytes = u32::try_from(bytes.min(WAITING_BYTES_MAX)).expect("less than 64 MiB");
         let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| {
             metrics::counter!("usage_requests_refused_total").increment(1);
-            Problem::new(&problem::UNAVAILABLE, "more usage events are waiting than can be held; send them again")
+            Problem::new(
+                &problem::UNAVAILABLE,
+                "more usage events are waiting than can be held; send them again",
+            )
         })?;
         let (answer, answered) = oneshot::channel();
         let parcel = Parcel { sent, all_or_nothing, answer, _room: room };
@@ -80,7 +83,8 @@ async fn write(db: Db, clock: Arc<dyn Clock>, waiting: Arc<Mutex<mpsc::Unbounded
         if parcels.is_empty() {
             return;
         }
-        let (alone, together): (Vec<_>, Vec<_>) = parcels.into_iter().partition(|parcel| parcel.all_or_nothing);
+        let (alone, together): (Vec<_>, Vec<_>) =
+            parcels.into_iter().partition(|parcel| parcel.all_or_nothing);
         let work = async {
             take_together(&db, &*clock, together).await;
             for parcel in alone {

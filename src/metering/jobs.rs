@@ -61,7 +61,8 @@ impl Job for BuildHours {
 
         let mut last = None;
         loop {
-            let events = events::next_named(&snapshot, tenant, &metric.event_name, last, EVENTS_AT_ONCE).await?;
+            let events =
+                events::next_named(&snapshot, tenant, &metric.event_name, last, EVENTS_AT_ONCE).await?;
             let mut added = Additions::default();
             for (event, properties) in &events {
                 service::count(&mut added, &metric, build, event, properties)

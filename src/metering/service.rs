@@ -25,8 +25,8 @@ use uuid::Uuid;
 use super::{
     jobs,
     model::{
-        Additions, Build, Candidate, Closing, Ingested, Known, Rejection, Remembered, RollupKey, Sender, SentEvent,
-        Stretch, Usage, UsageEvent, end_of_hour, first_of_each, start_of_hour,
+        Additions, Build, Candidate, Closing, Ingested, Known, Rejection, Remembered, RollupKey, Sender,
+        SentEvent, Stretch, Usage, UsageEvent, end_of_hour, first_of_each, start_of_hour,
     },
     store::{
         builds, closings, events,
@@ -226,7 +226,8 @@ async fn store(
     let mut added = Additions::default();
     for candidate in &new {
         let tracked = &tracked[&candidate.event.tenant_id];
-        for metric in tracked.metrics.iter().filter(|metric| metric.event_name == candidate.event.event_name) {
+        for metric in tracked.metrics.iter().filter(|metric| metric.event_name == candidate.event.event_name)
+        {
             let build = tracked.builds[&metric.id];
             count(&mut added, metric, build, &candidate.event, &candidate.properties)?;
         }
@@ -248,7 +249,9 @@ async fn note_late(
         let closings = closings::ending_after(tx, *tenant, earliest).await?;
         let mut late = BTreeMap::<DateTime<Utc>, Vec<Uuid>>::new();
         for closing in closings {
-            let Some(metric) = tracked.metrics.iter().find(|metric| metric.id == closing.metric_id) else { continue };
+            let Some(metric) = tracked.metrics.iter().find(|metric| metric.id == closing.metric_id) else {
+                continue;
+            };
             let mut of_metric = of_tenant.clone().filter(|event| event.event_name == metric.event_name);
             if let Some(event) = of_metric.find(|event| closing.holds(event)) {
                 late.entry(event.received_at).or_default().push(closing.id());
@@ -262,7 +265,11 @@ async fn note_late(
 }
 
 /// From now on, what belongs to this period is late.
-pub async fn close(tx: &DatabaseTransaction, now: DateTime<Utc>, closing: Closing) -> Result<(), MeteringError> {
+pub async fn close(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    closing: Closing,
+) -> Result<(), MeteringError> {
     Ok(closings::insert(tx, &closing, Closing::first_check_at(now)).await?)
 }
 
@@ -297,7 +304,11 @@ pub async fn due_checks(
 }
 
 /// When the closed periods of a test clock's subscriptions are next to be looked at.
-pub async fn next_check(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Option<DateTime<Utc>>, DbErr> {
+pub async fn next_check(
+    db: &Db,
+    tenant: TenantId,
+    clock: TestClockId,
+) -> Result<Option<DateTime<Utc>>, DbErr> {
     closings::next_check(db.reader(), tenant, clock).await
 }
 
@@ -313,7 +324,9 @@ pub(super) fn count(
         return Ok(());
     }
     let arrival = event.id.0.as_u128();
-    let Some(sample) = Sample::of(&rules(metric), event.timestamp, arrival, properties) else { return Ok(()) };
+    let Some(sample) = Sample::of(&rules(metric), event.timestamp, arrival, properties) else {
+        return Ok(());
+    };
     let key = RollupKey {
         tenant_id: event.tenant_id,
         customer_id: event.customer_id,
@@ -376,7 +389,8 @@ async fn read_events(
     let mut last = None;
     loop {
         let limit = READ_AT_ONCE as u64;
-        let used = events::next_used(db, tenant, customer, &metric.event_name, period, last.as_ref(), limit).await?;
+        let used =
+            events::next_used(db, tenant, customer, &metric.event_name, period, last.as_ref(), limit).await?;
         for event in &used {
             let arrival = event.id.0.as_u128();
             if let Some(sample) = Sample::of(&rules, event.at, arrival, &event.properties) {

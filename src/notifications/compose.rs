@@ -11,10 +11,10 @@ use chrono_tz::Tz;
 use super::{
     render::{
         AccessRestricted, ActionRequired, Amount, Color, Content, Context, Day, Decline, InvoiceIssued, Kind,
-        Line, PaymentFailed, PaymentReceipt, PaymentRecovered, Settlement, SubscriptionCanceled, Tenant,
-        TrialWillEnd,
+        Line, PaymentFailed, PaymentReceipt, PaymentRecovered, Settlement, SubscriptionCanceled, TaxSum,
+        Tenant, TrialWillEnd,
     },
-    told::{Told, ToldDunning, ToldInvoice, ToldLine, ToldPayment, ToldSubscription},
+    told::{Told, ToldDunning, ToldInvoice, ToldLine, ToldPayment, ToldSubscription, ToldTax},
 };
 use crate::{auth, customers::Customer, invoices::Invoice};
 
@@ -86,8 +86,14 @@ impl Facts {
             false => Settlement::Manual,
         };
         let lines = invoice.lines.iter().map(|line| self.line(line, invoice.currency));
+        let taxes = invoice.taxes.iter().map(|tax| tax_sum(tax, invoice.currency));
+        let subtotal = invoice.subtotal.in_currency(invoice.currency)?;
+        let discount = invoice.discount_total.in_currency(invoice.currency)?;
         Ok(InvoiceIssued {
             lines: lines.collect::<Result<_, _>>()?,
+            subtotal: (subtotal != total || !invoice.taxes.is_empty()).then(|| subtotal.into()),
+            discount: (!discount.is_zero()).then(|| discount.into()),
+            taxes: taxes.collect::<Result<_, _>>()?,
             number: invoice.number.unwrap_or_default(),
             total: total.into(),
             covered: (!covered.is_zero()).then(|| covered.into()),
@@ -226,6 +232,11 @@ impl Facts {
 
 fn number(invoice: &Invoice) -> String {
     invoice.number.clone().unwrap_or_default()
+}
+
+fn tax_sum(tax: &ToldTax, currency: Currency) -> Result<TaxSum, MoneyError> {
+    let label = format!("{} {}%", tax.name, tax.rate.0.normalize());
+    Ok(TaxSum { label, amount: tax.amount.in_currency(currency)?.into() })
 }
 
 /// `$12.00`, or `USD 0.0004` where the currency has too few digits.

@@ -78,9 +78,16 @@ fn written(email: &Email, facts: &Facts) -> Result<Rendered, JobError> {
 async fn pdf(app: &App, email: &Email, facts: &Facts) -> Result<Option<Attachment>, JobError> {
     let carries = matches!(email.kind, Kind::InvoiceIssued | Kind::PaymentReceipt | Kind::PaymentRecovered);
     let Some(invoice) = facts.invoice.as_ref().filter(|_| carries) else { return Ok(None) };
-    match invoices::service::pdf(app, invoice.tenant_id, invoice.id).await {
+    let is_invoice = email.kind == Kind::InvoiceIssued;
+    let printed = if is_invoice {
+        invoices::service::pdf(app, invoice.tenant_id, invoice.id).await
+    } else {
+        invoices::service::receipt(app, invoice.tenant_id, invoice.id).await
+    };
+    let prefix = if is_invoice { "" } else { "Receipt-" };
+    match printed {
         Ok(bytes) => Ok(Some(Attachment {
-            name: format!("{}.pdf", invoice.number.as_deref().unwrap_or("invoice")),
+            name: format!("{prefix}{}.pdf", invoice.number.as_deref().unwrap_or("invoice")),
             content_type: "application/pdf".to_owned(),
             bytes,
         })),

@@ -197,7 +197,20 @@ mod tests {
         let facts: [(Kind, &[&str]); 8] = [
             (
                 Kind::InvoiceIssued,
-                &["INV-0042", "€1,234.50", "14 February 2026", "−€100.00", "API requests", "PDF"],
+                &[
+                    "INV-0042",
+                    "€1,234.50",
+                    "14 February 2026",
+                    "Subtotal",
+                    "€1,134.50",
+                    "Discount",
+                    "−€13.05",
+                    "19%",
+                    "€213.05",
+                    "−€100.00",
+                    "API requests",
+                    "PDF",
+                ],
             ),
             (Kind::PaymentReceipt, &["INV-0042", "€1,234.50", "1 February 2026", "Visa ending in 4242"]),
             (Kind::PaymentFailed, &["not enough funds", "attempt 2", "4 February 2026", "14 February 2026"]),

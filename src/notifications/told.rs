@@ -44,9 +44,19 @@ pub(super) struct ToldInvoice {
     pub collection: String,
     pub currency: Currency,
     pub lines: Vec<ToldLine>,
+    pub subtotal: AmountText,
+    pub discount_total: AmountText,
+    pub taxes: Vec<ToldTax>,
     pub total: AmountText,
     pub amount_due: AmountText,
     pub due_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ToldTax {
+    pub name: String,
+    pub rate: Number,
+    pub amount: AmountText,
 }
 
 #[derive(Debug, Deserialize)]

@@ -106,6 +106,15 @@ impl CreateSubscription {
     }
 }
 
+/// The body named what does not exist.
+fn in_body(error: SubscriptionError) -> Problem {
+    let pointer = match error {
+        SubscriptionError::NoSuchPlan(_) => "/plan",
+        _ => "/customer",
+    };
+    Problem::from(error).named_at(pointer)
+}
+
 /// Subscribe a customer to a plan.
 ///
 /// The first invoice follows at the start, or at the end of the trial. The first subscription fixes the
@@ -122,7 +131,8 @@ impl CreateSubscription {
 async fn create(write: Write<resource::Subscriptions>, body: Body<CreateSubscription>) -> Answer {
     let (customer, plan, wanted) = body.0.read()?;
     let tx = write.begin().await?;
-    let made = service::create(&tx, &*write.app.clock, &write.tenant, &customer, &plan, wanted).await?;
+    let made = service::create(&tx, &*write.app.clock, &write.tenant, &customer, &plan, wanted).await;
+    let made = made.map_err(in_body)?;
     let body = service::body(&tx, &made).await?;
     write.commit(tx, StatusCode::CREATED, made.id, &body).await
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write, sync::LazyLock};
 
 use accrue_platform::{
+    addresses::Addresses,
     problem::{self, Problem},
     telemetry,
 };
@@ -17,7 +18,6 @@ use sea_orm::{ConnectionTrait, DbErr, Statement};
 use serde::Serialize;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::addresses::Addresses;
 use crate::app::App;
 
 /// Longer without a leader, and nothing scheduled would happen.

@@ -5,6 +5,7 @@ mod body;
 mod events;
 mod http;
 mod jobs;
+mod known;
 mod lanes;
 mod model;
 mod send;

@@ -18,6 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("system", &["app"]),
     ("housekeeping", &["app"]),
     ("clocks", &["app", "auth"]),
+    ("calculate", &[]),
     ("catalog", &[]),
     ("customers", &[]),
     ("metering", &["catalog", "customers"]),

@@ -5,7 +5,10 @@ use accrue::api;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{Engine, Engine::*, Reply, World};
+use crate::{
+    calculate,
+    support::{Engine, Engine::*, Reply, World},
+};
 
 /// Every operation that takes a body, with its path filled in by identifiers that do not exist.
 fn operations() -> Vec<(&'static str, String)> {
@@ -165,10 +168,14 @@ async fn no_body_gets_a_500_from_any_operation(#[values(Sqlite, Postgres)] on: E
 }
 
 /// Valid bodies, of which one field at a time is spoiled by every value.
-fn valid() -> Vec<(&'static str, Value)> {
+fn valid() -> Vec<(String, Value)> {
     let prices = json!([{"code": "c", "name": "C", "kind": "seat", "model": {"type": "graduated", "tiers": [{"up_to": "1", "unit_price": "1"}, {"up_to": null, "unit_price": "1"}]}}]);
     let interval = json!({"unit": "month", "count": 1});
-    vec![
+    let bodies = [
+        (
+            "/v1/account",
+            json!({"name": "A", "timezone": "UTC", "invoice_prefix": "INV", "net_terms_days": 30, "invoice_footer": "f", "brand_color": "#1f4fd8", "issuer": {"name": "A", "address": ["a"], "tax_number": "1", "email": "a@example.com"}}),
+        ),
         (
             "/v1/customers",
             json!({"external_id": "x", "name": "X", "email": "x@example.com", "currency": "USD", "timezone": "UTC", "locale": "en", "address": {"line1": "a", "country": "DE"}, "metadata": {"a": "b"}}),
@@ -197,7 +204,10 @@ fn valid() -> Vec<(&'static str, Value)> {
             "/v1/api_keys",
             json!({"kind": "restricted", "scopes": ["usage:read"], "expires_at": "2027-01-01T00:00:00Z"}),
         ),
-    ]
+    ];
+    let mut bodies: Vec<_> = bodies.into_iter().map(|(path, body)| (path.to_owned(), body)).collect();
+    bodies.extend(calculate::examples().into_iter().map(|example| (example.path, example.question)));
+    bodies
 }
 
 /// Every place in a body, as JSON pointers.
@@ -223,6 +233,7 @@ async fn no_single_bad_field_gets_a_500(#[values(Sqlite, Postgres)] on: Engine) 
     let prices = json!([{"code": "seats", "name": "Seats", "kind": "seat", "model": {"type": "per_unit", "unit_price": "1"}}]);
     world.create("/v1/plans", json!({"code": "pro", "name": "Pro", "currency": "USD", "interval": {"unit": "month", "count": 1}, "prices": prices})).await;
     for (path, body) in valid() {
+        let method = if path == "/v1/account" { "PATCH" } else { "POST" };
         let mut found = Vec::new();
         places(&body, "", &mut found);
         for pointer in found {
@@ -231,11 +242,61 @@ async fn no_single_bad_field_gets_a_500(#[values(Sqlite, Postgres)] on: Engine) 
                 let mut spoiled = body.clone();
                 *spoiled.pointer_mut(&pointer).unwrap() = json!("@@");
                 let text = spoiled.to_string().replace("\"@@\"", value);
-                let request =
-                    world.request("POST", path).header("content-type", "application/json").body(text.clone());
-                check("POST", path, &text, &Reply::of(request).await);
+                let request = world
+                    .request(method, &path)
+                    .header("content-type", "application/json")
+                    .body(text.clone());
+                check(method, &path, &text, &Reply::of(request).await);
             }
         }
+    }
+}
+
+/// Every address that is read, with its query parameters.
+fn queries() -> Vec<(String, Vec<String>)> {
+    let document = serde_json::to_value(api::openapi()).unwrap();
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let parameters = item["get"]["parameters"].as_array().into_iter().flatten();
+        let query = parameters.filter(|parameter| parameter["in"] == "query");
+        let names: Vec<_> = query.map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect();
+        if !names.is_empty() {
+            found.push((path.replace("{id}", "acme").replace("{event_id}", "e"), names));
+        }
+    }
+    assert!(found.len() > 15, "{found:?}");
+    found
+}
+
+fn asked(path: &str, name: &str, value: &str) -> String {
+    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
+    format!("{path}?{query}")
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn no_query_parameter_gets_a_500_and_none_that_is_unknown_is_ignored(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = World::new(on).await else { return };
+    for (path, names) in queries() {
+        for name in &names {
+            for value in VALUES.iter().map(|value| value.trim_matches('"')).chain(["%00", "0", "101", "x"]) {
+                let request = world.request("GET", &asked(&path, name, value));
+                let reply = Reply::of(request).await;
+                check("GET", &path, &format!("{name}={value}"), &reply);
+                let is_bad_limit = name == "limit" && !(1..=100).contains(&value.parse().unwrap_or(0));
+                assert!(!is_bad_limit || reply.status >= 400, "{path} {name}={value}");
+            }
+        }
+        let unknown = Reply::of(world.request("GET", &asked(&path, "nonsense", "1"))).await;
+        let told = unknown.errors();
+        let is_named = told.contains(&"nonsense unknown_parameter".to_owned());
+        assert!(
+            unknown.status == 422 && (is_named || told[0].ends_with("required")),
+            "{path}: {}",
+            unknown.text
+        );
     }
 }
 

@@ -58,7 +58,7 @@ async fn a_plan_is_read_as_it_was_made_by_its_identifier_and_by_its_code(
     let told: Vec<_> =
         prices.iter().map(|price| format!("{} {}", text(&price["code"]), text(&price["timing"]))).collect();
     assert_eq!(told, ["base advance", "seats advance", "tokens arrears"]);
-    assert_eq!(prices[0]["model"], json!({"type": "flat", "amount": "10.5"}));
+    assert_eq!(prices[0]["model"], json!({"type": "flat", "amount": "10.50"}));
     assert_eq!(prices[2]["metric"], world.get("/v1/metrics/tokens").await["id"]);
     assert_eq!(made["features"][1], json!({"feature": "seats", "value": 10}));
 }
@@ -77,7 +77,7 @@ async fn a_new_version_changes_what_is_named_and_the_old_one_stays_readable(
     assert_eq!(second["version"], 2);
     assert_eq!(second["id"], first["id"]);
     assert_eq!(second["features"], first["features"]);
-    assert_eq!(second["prices"][0]["model"]["amount"], "20");
+    assert_eq!(second["prices"][0]["model"]["amount"], "20.00");
     assert_eq!(world.get("/v1/plans/pro").await, second);
     assert_eq!(world.get("/v1/plans/pro?version=1").await, first);
     assert_eq!(world.list("/v1/plans/pro/versions").await, [second.clone(), first.clone()]);
@@ -162,7 +162,12 @@ async fn at_most_one_tax_is_the_default(#[values(Sqlite, Postgres)] on: Engine) 
     let old = world.create("/v1/taxes", json!({"code": "old", "rate": "16", "default": true})).await;
     assert_eq!((&old["rate"], &old["name"]), (&json!("16"), &json!("old")));
 
-    world.create("/v1/taxes", json!({"code": "new", "rate": 8.875, "default": true})).await;
+    let new = json!({"code": "new", "rate": 8.875, "default": true});
+    let refused = world.send("POST", "/v1/taxes", &new).await;
+    assert_eq!((refused.status, defaults().await), (409, vec!["old".to_owned()]));
+    assert!(refused.text.contains("PATCH"), "{}", refused.text);
+    world.create("/v1/taxes", json!({"code": "new", "rate": 8.875})).await;
+    world.send("PATCH", "/v1/taxes/new", &json!({"default": true})).await.expect(200);
     assert_eq!(defaults().await, ["new"]);
     assert_eq!(world.get("/v1/taxes/new").await["rate"], "8.875");
 
@@ -181,7 +186,7 @@ async fn taxes_and_versions_made_at_once_take_turns(#[values(Sqlite, Postgres)] 
 
     let make = async |number: usize| {
         let tax = json!({"code": format!("t{number}"), "rate": "1", "default": true});
-        world.create("/v1/taxes", tax).await;
+        world.send("POST", "/v1/taxes", &tax).await;
         world.create("/v1/plans/pro/versions", json!({"trial_days": number})).await
     };
     let made = futures_util::future::join_all((0..6).map(make)).await;

@@ -18,7 +18,8 @@ async fn metered(on: Engine) -> Option<(World, String, String)> {
     world.create("/v1/plans", plan).await;
     let clock = world.test_clock("2026-02-01T00:00:00Z").await;
     world.create("/v1/customers", json!({"external_id": "acme", "name": "Acme", "test_clock": clock})).await;
-    let body = json!({"customer": "acme", "plan": "api", "collection": "send_invoice", "net_terms_days": 365});
+    let body =
+        json!({"customer": "acme", "plan": "api", "collection": "send_invoice", "net_terms_days": 365});
     let subscription = world.create("/v1/subscriptions", body).await;
     world.work().await;
     Some((world, clock, text(&subscription["id"])))
@@ -36,10 +37,14 @@ async fn lines(world: &World) -> Vec<String> {
     let mut invoices = world.list("/v1/invoices?limit=100").await;
     invoices.reverse();
     let line = |invoice: &Value, line: &Value| {
-        let words = [&invoice["reason"], &line["kind"], &line["period"]["start"], &line["quantity"], &line["amount"]];
+        let words =
+            [&invoice["reason"], &line["kind"], &line["period"]["start"], &line["quantity"], &line["amount"]];
         words.map(text).join(" ").replace("-01T00:00:00Z", "")
     };
-    invoices.iter().flat_map(|invoice| invoice["lines"].as_array().unwrap().iter().map(|of| line(invoice, of))).collect()
+    invoices
+        .iter()
+        .flat_map(|invoice| invoice["lines"].as_array().unwrap().iter().map(|of| line(invoice, of)))
+        .collect()
 }
 
 #[rstest]
@@ -82,9 +87,11 @@ async fn what_comes_after_a_subscription_has_ended_has_an_invoice_of_its_own(
     world.post(&format!("/v1/subscriptions/{subscription}/cancel"), json!({"when": "now"})).await;
     world.advance(&clock, "2026-02-11T00:00:00Z").await;
 
-    for (id, n, at) in
-        [("b", 2, "2026-02-09T00:00:00Z"), ("c", 4, "2026-02-08T00:00:00Z"), ("after", 1, "2026-02-10T12:00:00Z")]
-    {
+    for (id, n, at) in [
+        ("b", 2, "2026-02-09T00:00:00Z"),
+        ("c", 4, "2026-02-08T00:00:00Z"),
+        ("after", 1, "2026-02-10T12:00:00Z"),
+    ] {
         calls(&world, id, n, at).await;
         world.advance(&clock, if id == "b" { "2026-02-12T00:00:00Z" } else { "2026-02-13T00:00:00Z" }).await;
     }

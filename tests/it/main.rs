@@ -3,8 +3,11 @@
 
 mod support;
 
+mod account;
 mod architecture;
+mod audit;
 mod bad_input;
+mod calculate;
 mod catalog;
 mod crash;
 mod customers;
@@ -16,6 +19,7 @@ mod ledger;
 mod metering;
 mod notifications;
 mod openapi;
+mod operations;
 mod outages;
 mod payments;
 mod platform;
@@ -23,5 +27,6 @@ mod replicas;
 mod schema;
 mod story;
 mod subscriptions;
+mod tls;
 mod webhooks;
 mod workers;

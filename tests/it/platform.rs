@@ -109,6 +109,31 @@ async fn a_test_clock_moves_forward_only(#[values(Sqlite, Postgres)] on: Engine)
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
+async fn the_timeline_has_what_happens_at_the_starting_instant_and_nothing_from_before(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = World::new(on).await else { return };
+    let start = "2026-02-01T09:30:00Z";
+    let clock = world.test_clock(start).await;
+    let price =
+        json!({"code": "base", "name": "Base", "kind": "fixed", "model": {"type": "flat", "amount": "5"}});
+    let interval = json!({"unit": "month", "count": 1});
+    let plan =
+        json!({"code": "pro", "name": "Pro", "currency": "USD", "interval": interval, "prices": [price]});
+    world.create("/v1/plans", plan).await;
+    world.create("/v1/customers", json!({"external_id": "acme", "name": "Acme", "test_clock": clock})).await;
+    world.create("/v1/subscriptions", json!({"customer": "acme", "plan": "pro"})).await;
+
+    let first = world.advance(&clock, start).await;
+    let again = world.advance(&clock, start).await;
+
+    assert!(first.contains(&format!("{start} invoice.finalized")), "{first:?}");
+    assert!(!first.contains(&format!("{start} customer.created")), "{first:?}");
+    assert_eq!(again, Vec::<String>::new());
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
 async fn live_mode_knows_no_test_clocks(#[values(Sqlite, Postgres)] on: Engine) {
     let Some(world) = World::new(on).await else { return };
     let live = world.new_key(Mode::Live, KeyKind::Secret, &[]).await;

@@ -6,9 +6,21 @@ use std::{
 };
 
 use accrue_core::clock::{Clock, SystemClock};
+use accrue_platform::db::{Db, DbConfig};
 use serde_json::{Value, json};
 
 use crate::support::{Engine::Postgres, process::Installation, process::Process, text};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_start_at_once_on_a_new_database_open_one_account() {
+    let Some(home) = Installation::empty(Postgres).await else { return };
+    let starts = (0..4).map(|_| home.serve());
+    let processes = futures_util::future::join_all(starts).await;
+    let db = Db::open(&DbConfig::new(home.database_url.clone())).await.unwrap();
+    let tenants = accrue::auth::service::all_tenants(db.reader()).await.unwrap();
+    drop(processes);
+    assert_eq!(tenants.len(), 2, "one account has a live and a test tenant: {tenants:?}");
+}
 
 const SUBSCRIPTIONS: usize = 60;
 

@@ -70,7 +70,7 @@ async fn a_strangers_dead_job_does_not_exist_and_a_cursor_that_is_none_is_refuse
         let reply = world.send("GET", &format!("/v1/jobs?{cursor}=nonsense"), &json!({})).await;
         assert_eq!((reply.status, reply.errors()), (422, vec![format!("{cursor} malformed")]));
     }
-    assert_eq!(world.send("GET", "/v1/jobs?state=tired", &json!({})).await.status, 400);
+    assert_eq!(world.send("GET", "/v1/jobs?state=tired", &json!({})).await.status, 422);
     assert_eq!(world.dead_jobs().await.len(), 1);
 }
 

@@ -10,11 +10,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod budgets;
 mod check;
+mod debian;
 mod licences;
 mod postgres;
 mod process;
+mod python;
 mod test;
 
 /// Checks and tests Accrue.
@@ -31,6 +34,8 @@ enum Task {
     Check,
     /// The tests, on SQLite and on a private PostgreSQL that is gone afterwards.
     Test(test::Options),
+    /// How fast it is, beside the floors it may not fall below.
+    Bench(bench::Options),
     /// Starts a private PostgreSQL, prints its address and waits for Ctrl-C.
     Postgres,
 }
@@ -51,6 +56,7 @@ fn run() -> Result<ExitCode> {
     match Cli::parse().task {
         Task::Check => check::run(),
         Task::Test(options) => test::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Postgres => postgres::serve(),
     }
 }

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::{postgres, process};
+use crate::{postgres, process, python};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -15,6 +15,9 @@ pub(crate) struct Options {
     /// Also the tests that take long, and 100,000 cases per property.
     #[arg(long)]
     long: bool,
+    /// Where random cases begin: the seed that an earlier run printed.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Run the tests whose name contains one of these.
     filters: Vec<String>,
     /// Arguments for `cargo test` instead of `--workspace`: `-- -p accrue-core`.
@@ -39,12 +42,14 @@ impl Database {
 
 /// The exit code is that of the tests, and their output comes last.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    python::find_or_install()?;
     process::step("building the tests", || process::run(tests(options).arg("--no-run")))?;
 
     let server = match options.only {
         Some(Database::Sqlite) => None,
         Some(Database::Postgres) | None => Some(postgres::start()?),
     };
+    eprintln!("xtask: the seed is {0}, `--seed {0}` repeats it", seed(options));
     let mut tests = tests(options);
     if let Some(server) = &server {
         tests.env("ACCRUE_TEST_POSTGRES", server.url());
@@ -53,6 +58,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Another one each time, unless one is wanted.
+fn seed(options: &Options) -> u64 {
+    options.seed.unwrap_or_else(|| std::process::id().into())
 }
 
 /// What a developer's own shell exports must not decide what is tested.
@@ -69,6 +79,7 @@ fn tests(options: &Options) -> Command {
     if let Some(only) = options.only {
         command.env("ACCRUE_TEST_ONLY", only.name());
     }
+    command.env("ACCRUE_TEST_SEED", seed(options).to_string());
     if options.long {
         command.env("ACCRUE_TEST_LONG", "1").env("PROPTEST_CASES", "100000");
     }

@@ -14,4 +14,9 @@ pub mod invoice;
 pub mod money;
 pub mod price;
 pub mod proration;
+pub mod read;
 pub mod usage;
+
+#[cfg(test)]
+#[path = "../tests/support/long.rs"]
+mod long;

@@ -113,6 +113,8 @@ pub fn charge(full_amount: Decimal, rest: Fraction, currency: Currency) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn period(start: &str, end: &str) -> Period {
@@ -169,5 +171,57 @@ mod tests {
     fn without_proration_nothing_is_left_over() {
         let april = period("2026-04-01T00:00:00Z", "2026-05-01T00:00:00Z");
         assert_eq!(remaining(Basis::None, april, april, april.start, Tz::UTC), Ok(Fraction::ZERO));
+    }
+
+    /// A period of up to 400 days within a longer nominal one, in a zone whose clocks change.
+    fn periods() -> impl Strategy<Value = (Period, Period)> {
+        (1_500_000_000_i64..1_900_000_000, 86_400_i64..400 * 86_400, 0_i64..40).prop_map(
+            |(start, seconds, days)| {
+                let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+                let period = Period::try_new(at(start), at(start + seconds)).unwrap();
+                let full = Period::try_new(at(start - days * 86_400), period.end).unwrap();
+                (period, full)
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(crate::long::cases(256)))]
+
+        /// RULES 9: however often something is changed, no more is given back than was charged.
+        #[test]
+        fn credits_never_exceed_what_was_charged(
+            (period, full) in periods(),
+            price in 0_i64..10_000_000,
+            changes in prop::collection::vec(0_i64..=1000, 1..6),
+            by_day in any::<bool>(),
+        ) {
+            let (basis, zone) = (if by_day { Basis::Day } else { Basis::Second }, Tz::America__New_York);
+            let price = Decimal::new(price, 3);
+            let whole = remaining(basis, period, full, period.start, zone).unwrap();
+            let billed = charge(price, whole, Currency::USD).unwrap();
+            let mut credited = usd("0");
+            for part in changes {
+                let at = period.start + (period.end - period.start) / 1000 * i32::try_from(part).unwrap();
+                let unused = remaining(basis, period, full, at, zone).unwrap();
+                let given = credit(price, unused, billed, credited).unwrap();
+                prop_assert!(given.minor() <= 0);
+                credited = credited.checked_sub(given).unwrap();
+                prop_assert!(credited.minor() <= billed.minor());
+                // The same price for the rest costs what its credit gives back, as long as nothing was given before.
+                if credited == given.checked_neg().unwrap() {
+                    prop_assert_eq!(charge(price, unused, Currency::USD), Ok(credited));
+                }
+            }
+        }
+
+        #[test]
+        fn a_whole_period_costs_its_whole_price((period, _) in periods(), price in 0_i64..10_000_000) {
+            let price = Decimal::new(price, 2);
+            let whole = remaining(Basis::Second, period, period, period.start, Tz::UTC).unwrap();
+            prop_assert_eq!(charge(price, whole, Currency::USD), Money::exact(price, Currency::USD).map_err(Into::into));
+            let nothing = remaining(Basis::Second, period, period, period.end, Tz::UTC).unwrap();
+            prop_assert_eq!(charge(price, nothing, Currency::USD), Ok(usd("0")));
+        }
     }
 }

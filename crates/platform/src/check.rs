@@ -98,7 +98,11 @@ impl Check {
 
     /// A currency, if it is one.
     pub fn currency(&mut self, pointer: &str, code: &str) -> Option<Currency> {
-        code.parse().map_err(|error: MoneyError| self.refuse(pointer, "unknown", error.to_string())).ok()
+        let wrong = |error: MoneyError| match code.to_ascii_uppercase().parse::<Currency>() {
+            Ok(meant) => format!("is not the code of a currency: did you mean {}?", meant.code()),
+            Err(_) => error.to_string(),
+        };
+        code.parse().map_err(|error| self.refuse(pointer, "unknown", wrong(error))).ok()
     }
 
     /// An amount in major units, if it is one.

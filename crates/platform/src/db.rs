@@ -100,6 +100,27 @@ impl Db {
         Ok(Self { writer, reader, _lock: Some(Arc::new(lock)) })
     }
 
+    /// Opens what is there and changes nothing: no file is made, none is locked, so that it may be in use.
+    /// `None` if there is no SQLite file yet.
+    pub async fn open_to_look(config: &DbConfig) -> Result<Option<Self>, OpenError> {
+        if !config.url.starts_with("sqlite://") {
+            return Self::open(config).await.map(Some);
+        }
+        let path = sqlite_path(&config.url);
+        if !Path::new(path).exists() {
+            return Ok(None);
+        }
+        // Nobody has the file open if there is no log beside it: it can be read without making one.
+        let at_rest = !Path::new(&format!("{path}-wal")).exists();
+        let mut options = ConnectOptions::new(format!("sqlite://{path}?mode=ro"));
+        options
+            .max_connections(1)
+            .sqlx_logging(false)
+            .map_sqlx_sqlite_opts(move |options| options.immutable(at_rest));
+        let reader = Database::connect(options).await?;
+        Ok(Some(Self { writer: reader.clone(), reader, _lock: None }))
+    }
+
     async fn open_postgres(config: &DbConfig) -> Result<Self, OpenError> {
         let mut options = ConnectOptions::new(config.url.clone());
         let timeout = config.statement_timeout.as_millis().to_string();
@@ -178,6 +199,17 @@ impl Db {
         // Both databases take the snapshot at the first read, not at the beginning.
         snapshot.execute_unprepared("select 1 from tenants limit 1").await?;
         Ok(snapshot)
+    }
+
+    /// Begins a writing transaction of which all processes together have one at a time: for a decision about
+    /// what is not there yet, so that no row of it can be locked.
+    pub async fn begin_alone(&self) -> Result<DatabaseTransaction, DbErr> {
+        const LOCK: &str = "select pg_advisory_xact_lock(4702394921427289929)";
+        let tx = self.begin().await?;
+        if !self.is_sqlite() {
+            tx.execute_unprepared(LOCK).await?;
+        }
+        Ok(tx)
     }
 
     /// For reading. Never ask it inside a writing transaction: it does not see that transaction's changes.

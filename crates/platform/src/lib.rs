@@ -1,5 +1,6 @@
 //! What every capability of Accrue stands on. It knows none of them.
 
+pub mod addresses;
 pub mod body;
 pub mod bulk;
 pub mod check;

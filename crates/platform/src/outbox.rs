@@ -217,19 +217,24 @@ pub async fn list(
     page.fetch::<Entity, EventId>(select, Column::Id, db).await
 }
 
-/// The events of a test clock from one that was there before on, in the order in which they happened.
+/// The number that the next event to be told gets. Nothing is told until the transaction ends.
+pub async fn next_sequence(tx: &DatabaseTransaction, tenant: TenantId) -> Result<i64, DbErr> {
+    counter::take(tx, tenant, SEQUENCE, 0).await
+}
+
+/// The told events of a test clock, from a sequence on, in the order in which they were told.
 pub async fn of_test_clock(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     clock: TestClockId,
-    from: DateTime<Utc>,
+    since: i64,
     limit: u64,
 ) -> Result<Vec<Event>, DbErr> {
     Entity::find()
         .filter(Column::TenantId.eq(tenant))
         .filter(Column::TestClockId.eq(clock))
-        .filter(Column::CreatedAt.gt(from))
-        .order_by_asc(Column::Id)
+        .filter(Column::Sequence.gte(since))
+        .order_by_asc(Column::Sequence)
         .limit(limit)
         .all(db)
         .await

@@ -121,6 +121,16 @@ impl Problem {
         Self::new(&NOT_FOUND, format!("there is no such {what}"))
     }
 
+    /// What was not found is what the body names at `pointer`, not what the address names.
+    #[must_use]
+    pub fn named_at(mut self, pointer: &str) -> Self {
+        if self.kind == &NOT_FOUND {
+            let detail = self.detail.clone().unwrap_or_default();
+            self.errors = vec![FieldError::new(pointer, "unknown", detail)];
+        }
+        self
+    }
+
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         Self { kind: &INVALID, detail: None, errors }
     }

@@ -20,7 +20,9 @@ pub fn init_logs(filter: &str, format: LogFormat) {
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Json => {
-            registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
+            let lines = fmt::layer().json().flatten_event(true);
+            // The list of spans ends with the current one: once is enough.
+            registry.with(lines.with_current_span(false).with_writer(std::io::stderr)).try_init()
         }
         LogFormat::Text => registry.with(fmt::layer().compact().with_writer(std::io::stderr)).try_init(),
     };

@@ -26,7 +26,9 @@ impl From<CatalogError> for Problem {
     fn from(error: CatalogError) -> Self {
         match error {
             CatalogError::NotFound { what, .. } => Self::not_found(what),
-            CatalogError::CodeTaken { .. } => Self::new(&problem::CONFLICT, error.to_string()),
+            CatalogError::CodeTaken { .. } | CatalogError::DefaultTaken(_) => {
+                Self::new(&problem::CONFLICT, error.to_string())
+            }
             CatalogError::Database(error) => error.into(),
         }
     }

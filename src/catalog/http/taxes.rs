@@ -38,7 +38,7 @@ struct CreateTax {
     /// 20 for 20 %.
     #[schema(example = "19")]
     rate: Number,
-    /// Shall every invoice get it? The former default then no longer is one.
+    /// Shall every invoice get it? Refused (409) while another tax is the default: change that by `PATCH`.
     #[serde(default)]
     default: bool,
     #[serde(default)]

@@ -84,14 +84,20 @@ pub(in crate::catalog) async fn find_default(
     Ok(of(tenant).filter(Column::IsDefault.eq(true)).one(db).await?.map(Into::into))
 }
 
+/// The counter is a lock: of two that make a default at once, the second one sees what the first one made.
+pub(in crate::catalog) async fn lock_default(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+) -> Result<(), DbErr> {
+    counter::take(tx, tenant, "default_tax", 0).await.map(drop)
+}
+
 /// Nothing is the default any more, until the transaction says what is.
-///
-/// The counter is a lock: of two that make a default at once, the second one unsets what the first one made.
 pub(in crate::catalog) async fn unset_default(
     tx: &DatabaseTransaction,
     tenant: TenantId,
 ) -> Result<(), DbErr> {
-    counter::take(tx, tenant, "default_tax", 0).await?;
+    lock_default(tx, tenant).await?;
     Entity::update_many()
         .col_expr(Column::IsDefault, false.into())
         .filter(Column::TenantId.eq(tenant))

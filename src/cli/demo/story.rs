@@ -14,6 +14,8 @@ use super::{client::Client, receiver::Receiver};
 
 const EVENTS_PER_WEEK: i64 = 2_000;
 const BATCH: i64 = 500;
+/// Of the left column: as wide as `2026-02-01 09:00`.
+const WIDTH: usize = 16;
 
 /// The story of one customer's first month.
 pub(super) struct Story<'a> {
@@ -44,7 +46,7 @@ impl<'a> Story<'a> {
     }
 
     pub(super) async fn tell(mut self) -> anyhow::Result<()> {
-        println!("Accrue demo: one customer's first month, through the public API\n");
+        println!("Accrue demo: one customer's first month, through the public API");
         self.listen_for_webhooks().await?;
         self.make_catalogue().await?;
         let subscription = self.sign_up().await?;
@@ -58,12 +60,13 @@ impl<'a> Story<'a> {
 
     fn step(&mut self, what: &str) {
         self.step += 1;
-        println!("{:>2}. {what}", self.step);
+        println!("\n{:>2}. {what}", self.step);
     }
 
+    /// A line of the story in two columns: what, and what became of it.
     #[expect(clippy::unused_self, reason = "reads like the other parts of the story")]
-    fn say(&self, line: impl std::fmt::Display) {
-        println!("    {line}");
+    fn say(&self, what: &str, line: impl std::fmt::Display) {
+        println!("    {what:<WIDTH$} {line}");
     }
 
     async fn listen_for_webhooks(&mut self) -> anyhow::Result<()> {
@@ -74,7 +77,8 @@ impl<'a> Story<'a> {
             .await?;
         let secret = text(&endpoint["secret"]);
         self.receiver.expect_secret(secret.parse().context("the endpoint's secret")?);
-        self.say(format!("{} (secret {}…)", self.receiver.url, secret.get(..12).unwrap_or_default()));
+        self.say("endpoint", &self.receiver.url);
+        self.say("its secret", format!("{}…", secret.get(..12).unwrap_or_default()));
         Ok(())
     }
 
@@ -114,7 +118,8 @@ impl<'a> Story<'a> {
             "features": [{"feature": "seats", "value": 10}, {"feature": "sso", "value": true}, {"feature": "calls", "value": 100_000}],
         });
         self.client.post("/v1/plans", &plan).await?;
-        self.say("plan `team`: $49.00 a month, $12.00 a seat, API calls in three tiers (1,000 free)");
+        self.say("plan team", "$49.00 a month, $12.00 a seat, API calls in three tiers, 1,000 free");
+        self.say("tax", "VAT 23%");
         Ok(())
     }
 
@@ -159,18 +164,14 @@ impl<'a> Story<'a> {
         bar.finish_and_clear();
         let again =
             self.client.post("/v1/usage_events", &event("w1-0", self.start + TimeDelta::minutes(1))).await?;
-        self.say(format!(
-            "{total} usage events taken; one was sent twice and counted once ({})",
-            again["duplicates"]
-        ));
+        self.say("events", format!("{total} taken"));
+        ensure!(again["duplicates"] == json!(1), "an event was counted twice: {again}");
+        self.say("sent twice", "1, counted once");
         let usage = self.client.get(&format!("/v1/subscriptions/{subscription}/usage")).await?;
         for row in usage["usage"].as_array().into_iter().flatten() {
-            self.say(format!(
-                "so far {} {}: ${}",
-                text(&row["quantity"]),
-                text(&row["name"]),
-                text(&row["amount"])
-            ));
+            let so_far =
+                format!("{} {}, ${}", text(&row["quantity"]), text(&row["name"]), text(&row["amount"]));
+            self.say("so far", so_far);
         }
         Ok(())
     }
@@ -199,14 +200,14 @@ impl<'a> Story<'a> {
     async fn show_entitlements(&self) -> anyhow::Result<()> {
         let answer = self.client.get("/v1/customers/acme/entitlements").await?;
         let features = answer["features"].as_object().cloned().unwrap_or_default();
-        let shown: Vec<String> = features
-            .iter()
-            .map(|(name, feature)| match text(&feature["kind"]) {
-                "metered" => format!("{name} {} of {}", plain(&feature["used"]), plain(&feature["limit"])),
-                _ => format!("{name} {}", plain(&feature["value"])),
-            })
-            .collect();
-        self.say(format!("version {}: {}", answer["version"], shown.join(", ")));
+        for (name, feature) in &features {
+            let value = match text(&feature["kind"]) {
+                "metered" => format!("{} of {} used", plain(&feature["used"]), plain(&feature["limit"])),
+                "switch" if feature["value"] == json!(true) => "on".to_owned(),
+                _ => plain(&feature["value"]),
+            };
+            self.say(name, value);
+        }
         Ok(())
     }
 
@@ -233,21 +234,15 @@ impl<'a> Story<'a> {
         let invoice = self.newest_invoice().await?;
         let explained = self.client.get(&format!("/v1/invoices/{}/explain", text(&invoice["id"]))).await?;
         for line in explained["lines"].as_array().into_iter().flatten() {
-            self.say(format!(
-                "{}: {} × → ${}",
-                text(&line["description"]),
-                text(&line["quantity"]),
-                text(&line["amount"])
-            ));
-            for tier in line["tiers"].as_array().into_iter().flatten() {
-                let upto =
-                    tier["up_to"].as_str().map_or("above".to_owned(), |bound| format!("up to {bound}"));
-                self.say(format!(
-                    "    {upto}: {} at {} = {}",
-                    plain(&tier["quantity"]),
-                    plain(&tier["unit_price"]),
-                    plain(&tier["amount"])
-                ));
+            println!("    {:<44} ${:>10}", text(&line["description"]), text(&line["amount"]));
+            let tiers = line["tiers"].as_array().map(Vec::as_slice).unwrap_or_default();
+            for tier in tiers.iter().filter(|_| tiers.len() > 1) {
+                let up_to = tier["up_to"]
+                    .as_str()
+                    .map_or_else(|| "above".to_owned(), |bound| format!("up to {bound}"));
+                let (quantity, price) = (plain(&tier["quantity"]), plain(&tier["unit_price"]));
+                let amount = plain(&tier["amount"]);
+                println!("      {up_to:<12} {quantity:>6} × ${price:<8} {:>8} ${amount:>10}", "=");
             }
         }
         Ok(())
@@ -256,17 +251,31 @@ impl<'a> Story<'a> {
     async fn close_the_books(&mut self) -> anyhow::Result<()> {
         self.step("The books");
         let balance = self.client.get("/v1/ledger/trial_balance").await?;
-        self.say(format!(
-            "trial balance: {}",
-            serde_json::to_string(&balance["currencies"]).unwrap_or_default()
-        ));
+        for currency in balance["currencies"].as_array().into_iter().flatten() {
+            self.show_balance(currency)?;
+        }
         let mails = std::fs::read_dir(self.folder.join("mails"))?.filter_map(Result::ok);
         let mut names: Vec<_> = mails.map(|file| file.path()).collect();
         names.sort();
         ensure!(!names.is_empty(), "no mail was written");
         for path in &names {
-            self.say(format!("mail {}", path.display()));
+            self.say("mail", path.display());
         }
+        Ok(())
+    }
+
+    /// A table of what was debited and credited in one currency.
+    fn show_balance(&self, balance: &Value) -> anyhow::Result<()> {
+        let row = |name: &str, row: &Value| {
+            println!("    {name:<24} {:>12} {:>12}", text(&row["debit"]), text(&row["credit"]));
+        };
+        println!("    {:<24} {:>12} {:>12}", text(&balance["currency"]), "debit", "credit");
+        for account in balance["rows"].as_array().into_iter().flatten() {
+            row(text(&account["account_code"]), account);
+        }
+        row("total", balance);
+        ensure!(balance["debit"] == balance["credit"], "the books do not balance");
+        self.say("in balance", "debits equal credits");
         Ok(())
     }
 
@@ -277,7 +286,7 @@ impl<'a> Story<'a> {
         self.now = to;
         for entry in moved["timeline"].as_array().into_iter().flatten() {
             let day = text(&entry["at"]).get(..16).unwrap_or_default().replace('T', " ");
-            self.say(format!("{day}  {}", text(&entry["type"])));
+            self.say(&day, text(&entry["type"]));
         }
         self.show_deliveries()
     }
@@ -292,7 +301,10 @@ impl<'a> Story<'a> {
         if !kinds.is_empty() {
             let total: u32 = kinds.values().sum();
             let names: Vec<_> = kinds.into_keys().collect();
-            self.say(format!("{total} webhooks received, signatures verified: {}", names.join(", ")));
+            self.say("webhooks", format!("{total} received, signatures verified:"));
+            for names in names.chunks(4) {
+                self.say("", names.join(", "));
+            }
         }
         Ok(())
     }
@@ -308,12 +320,9 @@ impl<'a> Story<'a> {
         ensure!(status == expected, "invoice {number} is {status}, not {expected}");
         let pdf = self.client.bytes(&format!("/v1/invoices/{}.pdf", text(&invoice["id"]))).await?;
         let path = self.write_pdf(&format!("{number}-{status}.pdf"), &pdf)?;
-        self.say(format!(
-            "invoice {number}: ${} incl. ${} tax, {status} — {}",
-            text(&invoice["total"]),
-            text(&invoice["tax_total"]),
-            path.display()
-        ));
+        let (total, tax) = (text(&invoice["total"]), text(&invoice["tax_total"]));
+        self.say(number, format!("${total} with ${tax} tax: {status}"));
+        self.say("", path.display());
         Ok(())
     }
 
@@ -330,7 +339,8 @@ impl<'a> Story<'a> {
         let payment = list["data"].get(0).cloned().context("there is no payment")?;
         for attempt in payment["attempts"].as_array().into_iter().flatten() {
             let code = attempt["decline_code"].as_str().map(|code| format!(" ({code})")).unwrap_or_default();
-            self.say(format!("attempt {}: {}{code}", plain(&attempt["position"]), text(&attempt["status"])));
+            let what = format!("attempt {}", plain(&attempt["position"]));
+            self.say(&what, format!("{}{code}", text(&attempt["status"])));
         }
         Ok(())
     }

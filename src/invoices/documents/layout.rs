@@ -12,14 +12,14 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
-use super::Margin;
+use super::{Margin, Sort};
 use crate::{
     invoices::model::{Invoice, InvoiceStatus, Line, PartyCopy, TaxRow},
     subscriptions::Collection,
 };
 
 /// Dates are the issuer's, periods are in the zone in which they begin and end.
-pub(super) fn document(invoice: &Invoice, margin: Margin) -> printed::Invoice {
+pub(super) fn document(invoice: &Invoice, margin: Margin, sort: Sort) -> printed::Invoice {
     let zone = zone(&invoice.issuer);
     let on = |at: DateTime<Utc>| local_date(at, zone);
     let paper = Paper {
@@ -28,9 +28,14 @@ pub(super) fn document(invoice: &Invoice, margin: Margin) -> printed::Invoice {
         digits: invoice.currency.digits(),
     };
     let issued_on = on(invoice.issued_at.unwrap_or(invoice.created_at));
-    let due_on = invoice.due_at.map(on);
+    // What is paid is not due.
+    let due_on = invoice.due_at.filter(|_| sort == Sort::Invoice).map(on);
     printed::Invoice {
-        kind: if invoice.status == InvoiceStatus::Draft { Kind::Draft } else { Kind::Invoice },
+        kind: match sort {
+            Sort::Receipt => Kind::Receipt,
+            Sort::Invoice if invoice.status == InvoiceStatus::Draft => Kind::Draft,
+            Sort::Invoice => Kind::Invoice,
+        },
         locale: paper.locale,
         number: invoice.number.clone(),
         issued_on,
@@ -38,8 +43,8 @@ pub(super) fn document(invoice: &Invoice, margin: Margin) -> printed::Invoice {
         paid_on: invoice.paid_at.map(on),
         voided_on: invoice.voided_at.map(on),
         period: paper.common_period(&invoice.lines),
-        issuer: party(&invoice.issuer),
-        customer: party(&invoice.customer),
+        issuer: paper.party(&invoice.issuer),
+        customer: paper.party(&invoice.customer),
         references: due_on
             .map(|due_on| paper.terms(invoice.collection, issued_on, due_on))
             .into_iter()
@@ -169,6 +174,22 @@ impl Paper {
         amount.to_string()
     }
 
+    fn party(self, copy: &PartyCopy) -> Party {
+        let label = match self.locale {
+            Locale::En => "Tax number",
+            Locale::De => "Steuernummer",
+            Locale::Fr => "Numéro fiscal",
+            Locale::Es => "Número fiscal",
+            Locale::Ja => "税番号",
+        };
+        Party {
+            name: copy.name.clone(),
+            address: copy.address.clone(),
+            tax_ids: copy.tax_number.iter().map(|number| format!("{label} {number}")).collect(),
+            email: copy.email.clone(),
+        }
+    }
+
     /// When and how it is to be paid.
     fn terms(self, collection: Collection, issued_on: NaiveDate, due_on: NaiveDate) -> Reference {
         let days = (due_on - issued_on).num_days();
@@ -204,15 +225,6 @@ fn positive(amount: Money) -> Option<String> {
     (amount.minor() > 0).then(|| amount.to_string())
 }
 
-fn party(copy: &PartyCopy) -> Party {
-    Party {
-        name: copy.name.clone(),
-        address: copy.address.clone(),
-        tax_ids: copy.tax_number.iter().cloned().collect(),
-        email: copy.email.clone(),
-    }
-}
-
 fn zone(copy: &PartyCopy) -> Tz {
     copy.timezone.as_deref().and_then(|zone| zone.parse().ok()).unwrap_or(Tz::UTC)
 }
@@ -245,7 +257,7 @@ mod tests {
     fn a_period_is_printed_with_its_last_day_in_the_zone_it_ends_in() {
         let mut invoice = open_invoice("119.00");
         assert_eq!(
-            document(&invoice, Margin::default()).period,
+            document(&invoice, Margin::default(), Sort::Invoice).period,
             Some(printed::Period {
                 first_on: "2026-01-01".parse().unwrap(),
                 last_on: "2026-01-31".parse().unwrap(),
@@ -257,7 +269,7 @@ mod tests {
             start: at("2026-03-01T05:00:00Z"),
             end: at("2026-04-01T04:00:00Z"),
         };
-        let line = &document(&invoice, Margin::default()).lines[0];
+        let line = &document(&invoice, Margin::default(), Sort::Invoice).lines[0];
         assert_eq!(line.period.unwrap().last_on, "2026-03-31".parse().unwrap());
     }
 
@@ -267,7 +279,7 @@ mod tests {
         let mut second = invoice.lines[0].clone();
         second.period = period("2026-02-01", "2026-03-01");
         invoice.lines.push(second);
-        assert_eq!(document(&invoice, Margin::default()).period, None);
+        assert_eq!(document(&invoice, Margin::default(), Sort::Invoice).period, None);
     }
 
     #[test]
@@ -275,7 +287,10 @@ mod tests {
         let mut invoice = open_invoice("119.00");
         invoice.issuer.timezone = Some("Asia/Tokyo".into());
         invoice.issued_at = Some(at("2026-01-31T15:00:00Z"));
-        assert_eq!(document(&invoice, Margin::default()).issued_on, "2026-02-01".parse().unwrap());
+        assert_eq!(
+            document(&invoice, Margin::default(), Sort::Invoice).issued_on,
+            "2026-02-01".parse().unwrap()
+        );
     }
 
     #[test]
@@ -286,7 +301,7 @@ mod tests {
         line.quantity = 1500.into();
         line.tiers = vec![tier(Some("1000"), "1000", "0", "5"), tier(None, "500", "0.0125", "2.5")];
 
-        let details = document(&invoice, Margin::default()).lines[0].details.clone();
+        let details = document(&invoice, Margin::default(), Sort::Invoice).lines[0].details.clone();
         let rows: Vec<_> = details
             .iter()
             .map(|row| {
@@ -313,7 +328,22 @@ mod tests {
         line.unit_price = Some(1999.into());
         line.tiers = vec![tier(None, "1", "1999", "0")];
         line.proration = Some(Fraction { numerator: 22, denominator: 31 });
-        assert_eq!(document(&invoice, Margin::default()).lines[0].details[0].description, "1.999,00 × 22/31");
+        assert_eq!(
+            document(&invoice, Margin::default(), Sort::Invoice).lines[0].details[0].description,
+            "1.999,00 × 22/31"
+        );
+    }
+
+    #[test]
+    fn a_receipt_is_headed_so_and_tax_numbers_say_what_they_are() {
+        let mut invoice = open_invoice("119.00");
+        invoice.issuer.tax_number = Some("IE1234567T".into());
+        let printed = document(&invoice, Margin::default(), Sort::Receipt);
+        assert_eq!(
+            (printed.kind, printed.issuer.tax_ids),
+            (Kind::Receipt, vec!["Tax number IE1234567T".into()])
+        );
+        assert_eq!(document(&invoice, Margin::default(), Sort::Invoice).kind, Kind::Invoice);
     }
 
     #[test]
@@ -324,9 +354,12 @@ mod tests {
         paid.pay(paid.total, at("2026-02-02T00:00:00Z")).unwrap();
         let mut void = open.clone();
         void.void(at("2026-02-02T00:00:00Z")).unwrap();
-        assert_eq!(document(&paid, Margin::default()).paid_on, Some("2026-02-02".parse().unwrap()));
+        assert_eq!(
+            document(&paid, Margin::default(), Sort::Invoice).paid_on,
+            Some("2026-02-02".parse().unwrap())
+        );
         for invoice in [open, paid, void] {
-            let pdf = super::super::render(&invoice, margin.clone()).unwrap();
+            let pdf = super::super::render(&invoice, margin.clone(), Sort::Invoice).unwrap();
             assert!(pdf.starts_with(b"%PDF-"), "{}", invoice.status);
         }
     }

@@ -96,6 +96,9 @@ impl From<Ingested> for IngestBody {
 /// One event, an array of them, or `{"events": […]}`; up to 1,000. An event is known by its `source` and
 /// `event_id`, for ever: sent again it is a duplicate, which is fine; with another body it is a conflict.
 /// The answer means that what was accepted is durably stored.
+///
+/// Each event is judged alone: a refused one stands in `rejected`, and the status is 200 even if it was the
+/// only one. Look at `rejected`, or send `atomic=true`: then one refused event refuses all, with 422.
 #[utoipa::path(
     tag = "usage",
     params(IngestQuery),
@@ -127,12 +130,7 @@ async fn ingest(
 }
 
 /// With an `Idempotency-Key` the answer is stored with the events, so they have a transaction of their own.
-async fn ingest_once(
-    write: Write<resource::Usage>,
-    atomic: bool,
-    backfill: bool,
-    text: &str,
-) -> Answer {
+async fn ingest_once(write: Write<resource::Usage>, atomic: bool, backfill: bool, text: &str) -> Answer {
     let Batch { place, events } = sent::read(text)?;
     let tx = write.begin().await?;
     let sent = Sent { tenant: write.tenant_id(), events, backfill };

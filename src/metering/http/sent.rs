@@ -210,8 +210,8 @@ mod tests {
             (id.map(str::to_owned), pointer.to_owned(), code.to_owned())
         };
         assert_eq!(refused("7"), found(None, "", "malformed"));
-        assert_eq!(refused("{}"), found(None, "", "required"));
-        assert_eq!(refused(r#"{"event_id":"x"}"#), found(Some("x"), "", "required"));
+        assert_eq!(refused("{}"), found(None, "/event_id", "required"));
+        assert_eq!(refused(r#"{"event_id":"x"}"#), found(Some("x"), "/customer_id", "required"));
         let with =
             |fields: &str| format!(r#"{{"event_id":"x","customer_id":"c","event_name":"n",{fields}}}"#);
         assert_eq!(refused(&with(r#""color":1"#)), found(Some("x"), "/color", "unknown_field"));

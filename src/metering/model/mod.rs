@@ -225,9 +225,7 @@ impl Ingested {
 }
 
 /// The first candidate of each identity that may be stored.
-pub(super) fn first_of_each<'a>(
-    candidates: impl IntoIterator<Item = &'a Candidate>,
-) -> Vec<&'a Candidate> {
+pub(super) fn first_of_each<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> Vec<&'a Candidate> {
     let mut seen = HashSet::new();
     let mut may = |candidate: &&Candidate| {
         candidate.refused.is_none() && seen.insert((candidate.event.tenant_id, candidate.identity))

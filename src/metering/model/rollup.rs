@@ -58,12 +58,7 @@ pub(in crate::metering) struct Build {
 pub(in crate::metering) struct Additions(pub BTreeMap<RollupKey, Partial>);
 
 impl Additions {
-    pub fn push(
-        &mut self,
-        aggregation: Aggregation,
-        of: RollupKey,
-        sample: &Sample,
-    ) -> Result<(), Overflow> {
+    pub fn push(&mut self, aggregation: Aggregation, of: RollupKey, sample: &Sample) -> Result<(), Overflow> {
         let hour = start_of_hour(sample.at);
         let key = RollupKey { hour, ..of };
         self.0.entry(key).or_default().push(aggregation, sample, hour + HOUR)

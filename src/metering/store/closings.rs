@@ -7,8 +7,8 @@ use accrue_core::{
 use accrue_platform::bulk;
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, entity::prelude::*,
-    sea_query::OnConflict,
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    entity::prelude::*, sea_query::OnConflict,
 };
 
 use crate::{app::Scope, metering::model::Closing};
@@ -147,8 +147,17 @@ pub(in crate::metering) async fn next_check(
 
 impl From<Model> for Closing {
     fn from(row: Model) -> Self {
-        let Model { tenant_id, id: _, subscription_id, customer_id, test_clock_id, metric_id, start_at, end_at, .. } =
-            row;
+        let Model {
+            tenant_id,
+            id: _,
+            subscription_id,
+            customer_id,
+            test_clock_id,
+            metric_id,
+            start_at,
+            end_at,
+            ..
+        } = row;
         let period = Period { start: start_at, end: end_at };
         Self { tenant_id, subscription_id, customer_id, test_clock_id, metric_id, period }
     }

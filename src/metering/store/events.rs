@@ -113,9 +113,11 @@ pub(in crate::metering) async fn remembered(
             .filter(bulk::one_of(tx, identities::Column::Id, some.to_vec()))
             .all(tx)
             .await?;
-        known.extend(rows.into_iter().map(|row| {
-            ((tenant, row.id), Remembered { id: row.usage_event_id, body_hash: row.body_hash })
-        }));
+        known.extend(
+            rows.into_iter().map(|row| {
+                ((tenant, row.id), Remembered { id: row.usage_event_id, body_hash: row.body_hash })
+            }),
+        );
     }
     Ok(known)
 }
@@ -154,7 +156,8 @@ pub(in crate::metering) async fn find_by_event_id(
     event_id: &str,
     source: &str,
 ) -> Result<Option<UsageEvent>, DbErr> {
-    let held = identities::of(tenant).filter(identities::Column::Id.eq(identity(source, event_id))).one(db).await?;
+    let held =
+        identities::of(tenant).filter(identities::Column::Id.eq(identity(source, event_id))).one(db).await?;
     match held {
         Some(held) => find(db, tenant, held.usage_event_id).await,
         None => Ok(None),
@@ -230,7 +233,8 @@ pub(in crate::metering) async fn next_named(
     }
     let rows = select.all(db).await?;
     let read = |row: events::Model| {
-        let properties = serde_json::from_str(&row.metadata).map_err(|error| DbErr::Custom(error.to_string()))?;
+        let properties =
+            serde_json::from_str(&row.metadata).map_err(|error| DbErr::Custom(error.to_string()))?;
         Ok((row.into(), properties))
     };
     rows.into_iter().map(read).collect()

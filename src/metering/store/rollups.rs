@@ -74,7 +74,8 @@ pub(in crate::metering) async fn add(tx: &DatabaseTransaction, added: &Additions
         held.extend(lock(tx, ids).await?);
     }
     for (id, (_, partial)) in &mut by_id {
-        let before = held.remove(id).ok_or_else(|| DbErr::RecordNotFound(format!("usage rollup {}", id.1)))?;
+        let before =
+            held.remove(id).ok_or_else(|| DbErr::RecordNotFound(format!("usage rollup {}", id.1)))?;
         partial.merge(&before)?;
     }
     let rows = by_id.iter().map(|(id, (key, partial))| (id.1, *key, partial)).collect::<Vec<_>>();
@@ -84,7 +85,8 @@ pub(in crate::metering) async fn add(tx: &DatabaseTransaction, added: &Additions
 
 const TABLE: &str = "usage_rollups";
 const KEY: &str = "tenant_id, id";
-const STATE: &[&str] = &["count", "sum", "least", "greatest", "latest", "latest_at", "latest_event_id", "weighted"];
+const STATE: &[&str] =
+    &["count", "sum", "least", "greatest", "latest", "latest_at", "latest_event_id", "weighted"];
 
 async fn lock(
     tx: &DatabaseTransaction,

@@ -75,6 +75,10 @@ pub enum Content {
 #[derive(Clone, Debug, Serialize)]
 pub struct InvoiceIssued {
     pub number: String,
+    /// Before discounts and tax; absent when the lines are the total.
+    pub subtotal: Option<Amount>,
+    pub discount: Option<Amount>,
+    pub taxes: Vec<TaxSum>,
     /// After tax, before credits.
     pub total: Amount,
     /// What credits and earlier payments take off the total; absent when they take nothing.
@@ -100,6 +104,14 @@ pub enum Settlement {
     Automatic { method: String },
     /// Nobody: credits already cover it.
     Settled,
+}
+
+/// What one tax came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaxSum {
+    /// `VAT 23%`.
+    pub label: String,
+    pub amount: Amount,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -47,6 +47,9 @@ fn with_texts_of(kind: Kind, method: &str, plan_name: &str, number: &str, descri
     context(match kind {
         Kind::InvoiceIssued => Content::InvoiceIssued(InvoiceIssued {
             number,
+            subtotal: Some(euros(113_450)),
+            discount: Some(euros(1_305)),
+            taxes: vec![TaxSum { label: format!("{description} 19%"), amount: euros(21_305) }],
             total: euros(133_450),
             covered: Some(euros(10_000)),
             amount_due: euros(123_450),
@@ -144,6 +147,8 @@ pub(crate) fn bare(kind: Kind) -> Context {
         Content::InvoiceIssued(invoice) => {
             invoice.settlement = Settlement::Manual;
             (invoice.total, invoice.covered) = (invoice.amount_due, None);
+            (invoice.subtotal, invoice.discount) = (None, None);
+            invoice.taxes.clear();
             invoice.lines.iter_mut().for_each(|line| line.detail = None);
             (invoice.invoice_url, invoice.pdf_attached) = (None, false);
         }

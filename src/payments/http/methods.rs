@@ -79,7 +79,8 @@ pub(super) async fn create_payment_method(
     let CreatePaymentMethod { customer, token, default, metadata } = body.0;
     let (app, tenant) = (write.app.clone(), write.tenant.clone());
     let customer = customers::service::resolve(write.db(), tenant.id, &customer).await;
-    let customer = customer.map_err(PaymentError::from)?;
+    let customer =
+        customer.map_err(|error| Problem::from(PaymentError::from(error)).named_at("/customer"))?;
     let now = clocks::service::now_of(write.db(), &*app.clock, tenant.id, customer.test_clock_id).await?;
 
     if tenant.livemode {

@@ -50,7 +50,7 @@ pub(super) struct PayInvoice {
 )]
 #[post("/v1/invoices/{id}/pay")]
 pub(super) async fn pay_invoice(
-    write: Write<resource::Payments>,
+    mut write: Write<resource::Payments>,
     id: Path<String>,
     body: Body<PayInvoice>,
 ) -> Answer {
@@ -64,7 +64,7 @@ pub(super) async fn pay_invoice(
         automatic: false,
         method: body.0.method()?,
     };
-    let payment = try_now(&write, &wanted, now).await?;
+    let payment = try_now(&mut write, &wanted, now).await?;
 
     let tx = write.begin().await?;
     let body = PaymentBody::new(&payment, write.tenant.livemode);
@@ -74,14 +74,12 @@ pub(super) async fn pay_invoice(
 /// Remember, act, remember: the attempt is known before the gateway is called (RULES 43). The same request,
 /// sent again after a crash in between, finds its attempt.
 async fn try_now(
-    write: &Write<resource::Payments>,
+    write: &mut Write<resource::Payments>,
     wanted: &Try,
     now: DateTime<Utc>,
 ) -> Result<Payment, Problem> {
     let tx = write.begin().await?;
-    let begun = service::begin(&tx, &write.tenant, wanted, now).await?;
-    tx.commit().await?;
-    let errand = match begun {
+    let errand = match service::begin(&tx, &write.tenant, wanted, now).await? {
         Begun::Go(errand) => errand,
         Begun::TriedBefore(payment) => return Ok(payment),
         Begun::NotOwed(_, Some(payment)) if payment.is_captured() => return Ok(payment),
@@ -89,6 +87,7 @@ async fn try_now(
         Begun::InFlight(_) => return Err(PaymentError::InFlight.into()),
         Begun::NoMethod => return Err(PaymentError::NoMethod.into()),
     };
+    write.commit_beginning(tx, errand.invoice).await?;
 
     let outcome = gateways::run(&write.app, write.tenant_id(), &errand, now).await;
 

@@ -73,12 +73,13 @@ impl CreateRefund {
     ),
 )]
 #[post("/v1/refunds")]
-pub(super) async fn create_refund(write: Write<resource::Payments>, body: Body<CreateRefund>) -> Answer {
-    let payment = service::get(write.db(), write.tenant_id(), body.0.payment()?).await?;
+pub(super) async fn create_refund(mut write: Write<resource::Payments>, body: Body<CreateRefund>) -> Answer {
+    let payment = service::get(write.db(), write.tenant_id(), body.0.payment()?).await;
+    let payment = payment.map_err(|error| Problem::from(error).named_at("/payment"))?;
     let clock = &*write.app.clock;
     let now = clocks::service::now_of(write.db(), clock, write.tenant_id(), payment.test_clock_id).await?;
     let new = body.0.check(&payment, write.idempotency_key().map(str::to_owned))?;
-    let refund = send_now(&write, new, now).await?;
+    let refund = send_now(&mut write, new, now).await?;
 
     let tx = write.begin().await?;
     let body = RefundBody::new(&refund, write.tenant.livemode);
@@ -87,14 +88,14 @@ pub(super) async fn create_refund(write: Write<resource::Payments>, body: Body<C
 
 /// Remember, act, remember: the refund is known before the gateway is called.
 async fn send_now(
-    write: &Write<resource::Payments>,
+    write: &mut Write<resource::Payments>,
     new: NewRefund,
     now: DateTime<Utc>,
 ) -> Result<Refund, Problem> {
     let tx = write.begin().await?;
     let refund = service::begin_refund(&tx, write.tenant_id(), new, now).await?;
     let parcel = service::parcel(&tx, write.tenant_id(), &refund).await?;
-    tx.commit().await?;
+    write.commit_beginning(tx, refund.id).await?;
     let Some(parcel) = parcel else { return Ok(refund) };
 
     let outcome = gateways::refund(&write.app, &parcel, now).await;

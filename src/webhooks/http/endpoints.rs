@@ -4,7 +4,7 @@ use accrue_core::id::{EventId, WebhookEndpointId};
 use accrue_platform::{
     body::{Body, Query},
     check::{Check, Metadata},
-    egress::Egress,
+    egress::{Egress, EgressError},
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
     signature::Secret,
@@ -18,6 +18,7 @@ use crate::{
     auth::{Answer, Read, Write, resource},
     webhooks::{
         body::{AttemptBody, EndpointBody, EventBody},
+        known,
         model::{Filter, Verdict},
         send,
         service::{self, EndpointChange, NewEndpoint},
@@ -95,7 +96,13 @@ impl UpdateWebhookEndpoint {
 
 fn check_url(check: &mut Check, egress: &Egress, url: &str) {
     if let Err(error) = egress.check_url(url) {
-        check.refuse("/url", "unreachable", error.to_string());
+        let hint = match error {
+            EgressError::Forbidden(_) => {
+                "; addresses of your own are allowed by the setting ACCRUE_WEBHOOK_ALLOW"
+            }
+            _ => "",
+        };
+        check.refuse("/url", "unreachable", format!("{error}{hint}"));
     }
 }
 
@@ -106,7 +113,10 @@ fn read_filters(check: &mut Check, events: &[String]) -> Vec<Filter> {
     let mut filters = Vec::new();
     for (index, text) in events.iter().enumerate().take(FILTERS_MAX) {
         match text.parse::<Filter>() {
-            Ok(filter) => filters.push(filter),
+            Ok(filter) => match known::never_told(text) {
+                None => filters.push(filter),
+                Some(nearest) => check.refuse(format!("/events/{index}"), "unknown", nearest),
+            },
             Err(error) => check.refuse(format!("/events/{index}"), "malformed", error.to_string()),
         }
     }

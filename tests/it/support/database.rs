@@ -10,6 +10,8 @@ use accrue_platform::db::{Db, DbConfig};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection};
 use tokio::sync::OnceCell;
 
+const IN_THE_CLEAR: &str = "sslmode=disable";
+
 /// The two databases that everything runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -40,8 +42,23 @@ fn server() -> String {
         .expect("run the tests by `cargo xtask test`, which starts PostgreSQL")
 }
 
-async fn admin() -> DatabaseConnection {
-    Database::connect(format!("{}/postgres", server())).await.unwrap()
+/// Where PostgreSQL is, without a database; `None` if this run leaves it out.
+pub fn postgres() -> Option<String> {
+    (only() != Some("sqlite")).then(server)
+}
+
+/// A connection that may do everything to the PostgreSQL server.
+pub async fn admin() -> DatabaseConnection {
+    Database::connect(format!("{}/postgres?{IN_THE_CLEAR}", server())).await.unwrap()
+}
+
+/// Drops a PostgreSQL database, with whatever connections it has.
+pub async fn drop(url: &str) {
+    let (address, _) = url.split_once('?').unwrap_or((url, ""));
+    let name = address.rsplit('/').next().unwrap();
+    let admin = admin().await;
+    admin.execute_unprepared(&format!("drop database {name} with (force)")).await.unwrap();
+    admin.close().await.unwrap();
 }
 
 async fn clone_of_template() -> String {
@@ -55,9 +72,10 @@ async fn clone_of_template() -> String {
     let admin = admin().await;
     let turn = TURN.lock().await;
     admin.execute_unprepared(&format!("create database {name} template {template}")).await.unwrap();
-    drop(turn);
+    std::mem::drop(turn);
     admin.close().await.unwrap();
-    format!("{}/{name}", server())
+    // In the clear: a test turns the server's TLS on and off beside the others.
+    format!("{}/{name}?{IN_THE_CLEAR}", server())
 }
 
 async fn make_template() -> String {

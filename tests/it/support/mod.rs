@@ -1,6 +1,6 @@
 //! What tests stand on: a world with a server, a database of its own and a clock that stands still.
 
-mod database;
+pub mod database;
 pub mod process;
 mod receiver;
 mod reply;

@@ -32,14 +32,20 @@ pub struct Process {
 impl Installation {
     /// `None` if this run leaves that database out.
     pub async fn new(engine: Engine) -> Option<Self> {
-        install_tls();
-        let folder = TempDir::new().unwrap();
-        let database_url = database::create(engine, folder.path()).await?;
-        let mut made = Self { folder, database_url, key: String::new(), client: reqwest::Client::new() };
+        let mut made = Self::empty(engine).await?;
         let printed = made.run(&["keys", "create", "--mode", "test", "--json"]);
         let key: Value = serde_json::from_str(&printed).unwrap();
         made.key = super::text(&key["key"]);
         Some(made)
+    }
+
+    /// The same without an account, and so without a key.
+    pub async fn empty(engine: Engine) -> Option<Self> {
+        install_tls();
+        let folder = TempDir::new().unwrap();
+        let database_url = database::create(engine, folder.path()).await?;
+        let client = reqwest::Client::new();
+        Some(Self { folder, database_url, key: String::new(), client })
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -75,8 +81,23 @@ impl Installation {
         printed
     }
 
-    /// Starts the server and waits until it is ready.
+    /// Lets go of the connections that wait for another request: a server that ends waits for them.
+    pub fn hang_up(&mut self) {
+        self.client = reqwest::Client::new();
+    }
+
+    /// Takes the PostgreSQL database away from whoever uses it.
+    pub async fn drop_database(&self) {
+        database::drop(&self.database_url).await;
+    }
+
+    /// Starts the server and waits until it answers.
     pub async fn serve(&self) -> Process {
+        self.serve_with(&[]).await
+    }
+
+    /// The same with flags.
+    pub async fn serve_with(&self, flags: &[&str]) -> Process {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let listen = format!("127.0.0.1:{port}");
         let log = std::fs::File::options()
@@ -86,6 +107,7 @@ impl Installation {
             .unwrap();
         let child = self
             .command(&["serve", "--listen", &listen])
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::from(log))
             .spawn()
@@ -146,6 +168,17 @@ fn read(path: &Path) -> String {
 }
 
 impl Process {
+    /// SIGTERM: the process may finish what it has begun.
+    pub fn ask_to_end(&self) {
+        let sent = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until the process has ended, and gives its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
     /// SIGKILL: nothing is said goodbye to.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

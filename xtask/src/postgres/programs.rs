@@ -7,9 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use nix::unistd::geteuid;
 
-use crate::process::{self, step};
+use crate::{debian, process::step};
 
 const MAJOR_MIN: u32 = 15;
 /// Debian keeps one folder per major version here, outside of `PATH`.
@@ -33,7 +32,7 @@ pub(super) fn find_or_install() -> Result<Programs> {
     if let Some(programs) = find() {
         return Ok(programs);
     }
-    step("installing PostgreSQL", install)
+    step("installing PostgreSQL", || debian::install(&["postgresql"]))
         .and_then(|()| find().context("no `initdb` and `postgres` after the installation"))
         .with_context(|| {
             format!("install PostgreSQL {MAJOR_MIN} or newer: `sudo apt-get install postgresql`")
@@ -63,25 +62,6 @@ fn parse_major(text: &str) -> Option<u32> {
     let version = text.split_once("(PostgreSQL) ")?.1;
     let digits = version.split(|letter: char| !letter.is_ascii_digit()).next()?;
     digits.parse().ok()
-}
-
-fn install() -> Result<()> {
-    process::run(&mut apt_get(&["update", "-q"]))?;
-    process::run(&mut apt_get(&["install", "-q", "-y", "--no-install-recommends", "postgresql"]))
-}
-
-/// Waits for another installation to end, and never asks.
-fn apt_get(arguments: &[&str]) -> Command {
-    let words = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300"];
-    let mut command = if geteuid().is_root() {
-        Command::new(words[0])
-    } else {
-        let mut sudo = Command::new("sudo");
-        sudo.args(["-n", words[0]]);
-        sudo
-    };
-    command.args(&words[1..]).args(arguments);
-    command
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Check, too_large};
 use crate::{
-    arithmetic::{Overflow, sub, sum},
+    arithmetic::{Overflow, add, sub, sum},
     decimal::Number,
     invalid::Invalid,
     money::{Currency, Money},
     price::{self, Before, Bucket, Measured, Model, ProratedUnits, RatingError, RawModel, Terms, TierCharge},
+    read,
     usage::Conversion,
 };
 
@@ -24,8 +25,12 @@ pub struct AmountQuestion {
     /// Units on top of `already_rated_quantity`. Negative units price as 0.
     pub quantity: Option<Number>,
     /// The value of each event, in order: `percentage` prices each, the other models their sum.
+    #[serde(default, deserialize_with = "read::optional_list::<_, _, EVENTS_MAX>")]
+    #[schema(max_items = 10_000)]
     pub events: Option<Vec<Number>>,
     /// Units of a stateful metric, with what proration leaves of each.
+    #[serde(default, deserialize_with = "read::optional_list::<_, _, EVENTS_MAX>")]
+    #[schema(max_items = 10_000)]
     pub prorated_events: Option<Vec<ProratedUnits>>,
     /// The full units that decide the tier, if `quantity` is prorated.
     pub tier_quantity: Option<Number>,
@@ -73,15 +78,16 @@ pub fn amount(question: &AmountQuestion) -> Result<AmountAnswer, Vec<Invalid>> {
 
     let convert =
         |quantity| question.conversion.map_or(Ok(quantity), |conversion| conversion.apply(quantity));
-    let measured = measured(question, &model, before).map_err(too_large)?;
+    let pointer = question.measured_at();
+    let measured = measured(question, &model, before).map_err(|error| too_large(pointer, error))?;
     let before = Before {
-        quantity: convert(before).map_err(too_large)?,
+        quantity: convert(before).map_err(|error| too_large("/already_rated_quantity", error))?,
         billed: question.already_billed.map(|amount| amount.0),
     };
     let bucket = Bucket { model: &model, before, measured };
     let mut charges = price::charge(&[bucket], &terms, currency).map_err(|error| match error {
         RatingError::NotProratable => super::failed("/model/type", "not_proratable", error),
-        RatingError::Overflow(_) | RatingError::Money(_) => too_large(error),
+        RatingError::Overflow(_) | RatingError::Money(_) => too_large(pointer, error),
     })?;
     let charge = charges.buckets.remove(0);
     Ok(AmountAnswer {
@@ -91,6 +97,17 @@ pub fn amount(question: &AmountQuestion) -> Result<AmountAnswer, Vec<Invalid>> {
         currency,
         tiers: charge.tiers,
     })
+}
+
+impl AmountQuestion {
+    /// Where what was measured stands.
+    fn measured_at(&self) -> &'static str {
+        match (&self.events, &self.prorated_events) {
+            (Some(_), _) => "/events",
+            (_, Some(_)) => "/prorated_events",
+            (None, None) => "/quantity",
+        }
+    }
 }
 
 fn terms(question: &AmountQuestion, check: &mut Check) -> Terms {
@@ -130,7 +147,7 @@ fn measured(question: &AmountQuestion, model: &Model, before: Decimal) -> Result
     let rounded =
         |quantity| question.conversion.map_or(Ok(quantity), |conversion| conversion.apply(quantity));
     let exact = |quantity| question.conversion.map_or(Ok(quantity), |conversion| conversion.exact(quantity));
-    let on_top = |quantity| sub(rounded(crate::arithmetic::add(before, quantity)?)?, rounded(before)?);
+    let on_top = |quantity| sub(rounded(add(before, quantity)?)?, rounded(before)?);
     let part = |quantity: Number, prorated: Number| {
         Ok(ProratedUnits { quantity: Number(exact(quantity.0)?), prorated: Number(exact(prorated.0)?) })
     };

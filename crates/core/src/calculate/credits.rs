@@ -12,6 +12,7 @@ use crate::{
     credits::{Account, CreditError, Grant, Recurrence, Rollover, Usage},
     decimal::Number,
     invalid::Invalid,
+    read,
 };
 
 const GRANTS_MAX: usize = 200;
@@ -26,16 +27,20 @@ pub struct CreditsQuestion {
     pub start: DateTime<Utc>,
     /// The instant of the question; usage counts up to it.
     pub at: DateTime<Utc>,
+    #[serde(deserialize_with = "read::list::<_, _, GRANTS_MAX>")]
+    #[schema(max_items = 200)]
     pub grants: Vec<GrantQuestion>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, USAGE_MAX>")]
+    #[schema(max_items = 10_000)]
     pub usage: Vec<UsedQuestion>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, RESETS_MAX>")]
+    #[schema(max_items = 500)]
     pub resets: Vec<DateTime<Utc>>,
     /// Whether a debt outlives a reset.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub preserve_overage: bool,
     /// Whether there is access without a balance.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub soft_limit: bool,
 }
 
@@ -46,7 +51,7 @@ pub struct GrantQuestion {
     pub id: String,
     pub amount: Number,
     /// A lower number burns first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub priority: i64,
     pub effective_at: DateTime<Utc>,
     pub expires_at: Option<DateTime<Utc>>,
@@ -104,7 +109,7 @@ pub fn credits(question: &CreditsQuestion) -> Result<CreditsAnswer, Vec<Invalid>
     check.finish()?;
     let opening = account.opening(question.start).map_err(mistake)?;
     let (left, _) = account.advance(&opening, question.at).map_err(mistake)?;
-    let balance = left.balance().map_err(too_large)?;
+    let balance = left.balance().map_err(|error| too_large("/grants", error))?;
     Ok(CreditsAnswer {
         balances: left.balances.into_iter().map(|(id, balance)| (id, Number(balance))).collect(),
         overage: Number(left.overage),
@@ -131,16 +136,25 @@ fn account(question: &CreditsQuestion, check: &mut Check) -> Account {
         }
         grants.push(grant(raw, &under, check));
     }
-    let usage = question.usage.iter().enumerate().map(|(index, usage)| Usage {
-        at: usage.timestamp,
-        amount: check.not_negative(&format!("/usage/{index}/amount"), Some(usage.amount)),
-    });
+    for (index, reset) in question.resets.iter().enumerate() {
+        check.instant(&format!("/resets/{index}"), *reset);
+    }
     Account {
-        usage: usage.collect(),
+        usage: usage(question, check),
         grants,
         resets: question.resets.clone(),
         preserve_overage: question.preserve_overage,
     }
+}
+
+fn usage(question: &CreditsQuestion, check: &mut Check) -> Vec<Usage> {
+    let mut usage = Vec::with_capacity(question.usage.len());
+    for (index, raw) in question.usage.iter().enumerate() {
+        check.instant(&format!("/usage/{index}/timestamp"), raw.timestamp);
+        let amount = check.not_negative(&format!("/usage/{index}/amount"), Some(raw.amount));
+        usage.push(Usage { at: raw.timestamp, amount });
+    }
+    usage
 }
 
 fn grant(raw: &GrantQuestion, under: &str, check: &mut Check) -> Grant {
@@ -155,6 +169,9 @@ fn grant(raw: &GrantQuestion, under: &str, check: &mut Check) -> Grant {
         check.instant(&format!("{under}/recurrence/anchor"), recurrence.anchor);
     }
     check.instant(&format!("{under}/effective_at"), raw.effective_at);
+    check.optional_instant(&format!("{under}/expires_at"), raw.expires_at);
+    check.optional_instant(&format!("{under}/voided_at"), raw.voided_at);
+    check.optional_instant(&format!("{under}/created_at"), raw.created_at);
     Grant {
         id: raw.id.clone(),
         amount: check.not_negative(&format!("{under}/amount"), Some(raw.amount)),
@@ -174,6 +191,6 @@ fn mistake(error: CreditError) -> Vec<Invalid> {
     match error {
         CreditError::TooManyRefills => failed("/grants", "too_many", error),
         CreditError::Calendar(_) => failed("/grants", "out_of_range", error),
-        CreditError::Overflow(_) => too_large(error),
+        CreditError::Overflow(_) => too_large("/usage", error),
     }
 }

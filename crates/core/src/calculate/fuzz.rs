@@ -279,6 +279,8 @@ fn burns() -> BoxedStrategy<Value> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(crate::long::cases(256)))]
+
     #[test]
     fn no_amount_makes_it_panic(question in amounts()) {
         ask(&question, amount);

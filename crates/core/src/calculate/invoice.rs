@@ -10,6 +10,7 @@ use crate::{
     invalid::Invalid,
     invoice::{self, Commitment, Coupon, Input, LineInput, Reduction, Tax, TaxRounding, Totals},
     money::{Currency, Money},
+    read,
 };
 
 const LINES_MAX: usize = 5_000;
@@ -22,21 +23,26 @@ const SOURCES_MAX: usize = 1_000;
 #[serde(deny_unknown_fields)]
 pub struct InvoiceQuestion {
     pub currency: Currency,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub tax_rounding: TaxRounding,
     /// Whether the lines' amounts contain their taxes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub tax_inclusive: bool,
+    #[serde(deserialize_with = "read::list::<_, _, LINES_MAX>")]
+    #[schema(max_items = 5_000)]
     pub lines: Vec<LineQuestion>,
     /// In order of application; percentages apply to what the coupons before them left.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, COUPONS_MAX>")]
+    #[schema(max_items = 20)]
     pub coupons: Vec<CouponQuestion>,
     /// The oldest first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, SOURCES_MAX>")]
+    #[schema(max_items = 1_000)]
     pub credit_notes: Vec<CreditNoteQuestion>,
     /// Negative for a debt.
     pub customer_balance: Option<Number>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, SOURCES_MAX>")]
+    #[schema(max_items = 1_000)]
     pub wallets: Vec<WalletQuestion>,
     /// What the lines come to at least, before coupons.
     pub minimum_commitment: Option<Number>,
@@ -50,7 +56,8 @@ pub struct LineQuestion {
     /// Rounded once, first.
     pub amount: Number,
     /// 20 for 20 %.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, TAXES_PER_LINE_MAX>")]
+    #[schema(max_items = 10)]
     pub tax_rates: Vec<Number>,
 }
 
@@ -99,7 +106,6 @@ pub struct WalletQuestion {
 /// The invoice's amounts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct InvoiceAnswer {
-    pub currency: Currency,
     pub subtotal: Money,
     pub discount_total: Money,
     /// Subtotal less discounts, untaxed lines included; without the taxes where lines contain them.
@@ -111,10 +117,10 @@ pub struct InvoiceAnswer {
     pub balance_applied: Money,
     pub wallets_applied: Money,
     pub amount_due: Money,
-    /// What a negative total leaves to the customer's balance.
-    pub credited_to_balance: Money,
+    /// What a negative total leaves to the customer's balance; missing otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credited_to_balance: Option<Money>,
     pub lines: Vec<LineAnswer>,
-    pub taxes: Vec<TaxAnswer>,
 }
 
 /// A line after arithmetic.
@@ -127,21 +133,13 @@ pub struct LineAnswer {
     pub tax: Money,
 }
 
-/// What one rate comes to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct TaxAnswer {
-    pub rate: Number,
-    pub taxable: Money,
-    pub tax: Money,
-}
-
 /// Calculates an invoice as finalizing it would.
 pub fn invoice(question: &InvoiceQuestion) -> Result<InvoiceAnswer, Vec<Invalid>> {
     let mut check = Check::default();
     let input = input(question, &mut check);
     check.finish()?;
-    let totals = invoice::calculate(&input).map_err(too_large)?;
-    Ok(answer(totals, question.currency))
+    let totals = invoice::calculate(&input).map_err(|error| too_large("/lines", error))?;
+    Ok(answer(totals))
 }
 
 fn input(question: &InvoiceQuestion, check: &mut Check) -> Input {
@@ -231,7 +229,7 @@ fn wallets(question: &InvoiceQuestion, check: &mut Check) -> Vec<Money> {
     wallets.into_iter().map(|(_, balance)| balance).collect()
 }
 
-fn answer(totals: Totals, currency: Currency) -> InvoiceAnswer {
+fn answer(totals: Totals) -> InvoiceAnswer {
     let line = |line: invoice::Line| LineAnswer {
         id: line.id,
         amount: line.amount,
@@ -239,13 +237,7 @@ fn answer(totals: Totals, currency: Currency) -> InvoiceAnswer {
         taxable: line.taxable,
         tax: line.tax,
     };
-    let tax = |total: invoice::TaxTotal| TaxAnswer {
-        rate: Number(total.tax.rate),
-        taxable: total.taxable,
-        tax: total.amount,
-    };
     InvoiceAnswer {
-        currency,
         subtotal: totals.subtotal,
         discount_total: totals.discount_total,
         taxable: totals.taxable,
@@ -255,8 +247,7 @@ fn answer(totals: Totals, currency: Currency) -> InvoiceAnswer {
         balance_applied: totals.balance_applied,
         wallets_applied: totals.wallets_applied,
         amount_due: totals.amount_due,
-        credited_to_balance: totals.credited_to_balance,
+        credited_to_balance: Some(totals.credited_to_balance).filter(|amount| !amount.is_zero()),
         lines: totals.lines.into_iter().map(line).collect(),
-        taxes: totals.taxes.into_iter().map(tax).collect(),
     }
 }

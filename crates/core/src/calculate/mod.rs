@@ -12,7 +12,6 @@ mod usage;
 use std::fmt::Display;
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
 use crate::{
@@ -29,11 +28,14 @@ pub use credits::{
 };
 pub use invoice::{
     CouponKind, CouponQuestion, CreditNoteQuestion, InvoiceAnswer, InvoiceQuestion, LineAnswer, LineQuestion,
-    TaxAnswer, WalletQuestion, invoice,
+    WalletQuestion, invoice,
 };
 pub use periods::{PeriodsAnswer, PeriodsQuestion, periods};
 pub use proration::{NewPriceQuestion, OldPriceQuestion, ProrationAnswer, ProrationQuestion, proration};
 pub use usage::{EventQuestion, GroupAnswer, UsageAnswer, UsageQuestion, usage};
+
+/// Whoever makes more mistakes than this has made one mistake many times.
+const MISTAKES_MAX: usize = 100;
 
 /// The mistakes in a question, collected so that all are reported at once.
 #[derive(Default)]
@@ -41,7 +43,9 @@ struct Check(Vec<Invalid>);
 
 impl Check {
     fn report(&mut self, pointer: &str, code: &'static str, detail: impl Display) {
-        self.0.push(Invalid::new(pointer, code, detail.to_string()));
+        if self.0.len() < MISTAKES_MAX {
+            self.0.push(Invalid::new(pointer, code, detail.to_string()));
+        }
     }
 
     /// Ends the checking: from here on the question is sound.
@@ -54,7 +58,8 @@ impl Check {
         match checked {
             Ok(value) => Some(value),
             Err(found) => {
-                self.0.extend(found.into_iter().map(|mistake| mistake.under(pointer)));
+                let room = MISTAKES_MAX - self.0.len();
+                self.0.extend(found.into_iter().take(room).map(|mistake| mistake.under(pointer)));
                 None
             }
         }
@@ -102,6 +107,12 @@ impl Check {
             self.report(pointer, "out_of_range", error);
         }
     }
+
+    fn optional_instant(&mut self, pointer: &str, at: Option<DateTime<Utc>>) {
+        if let Some(at) = at {
+            self.instant(pointer, at);
+        }
+    }
 }
 
 /// One mistake that ends a calculation: numbers that are each sound but together too large, for instance.
@@ -109,12 +120,9 @@ fn failed(pointer: &str, code: &'static str, error: impl Display) -> Vec<Invalid
     vec![Invalid::new(pointer, code, error.to_string())]
 }
 
-fn too_large(error: impl Display) -> Vec<Invalid> {
-    failed("", "too_large", error)
-}
-
-fn utc() -> Tz {
-    Tz::UTC
+/// Numbers that are each sound, but whose result is not: the pointer says where to begin.
+fn too_large(pointer: &str, error: impl Display) -> Vec<Invalid> {
+    failed(pointer, "too_large", error)
 }
 
 #[cfg(test)]

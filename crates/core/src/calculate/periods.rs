@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::{Check, failed, utc};
+use super::{Check, failed};
 use crate::{
     calendar::{Alignment, CalendarError, Grid, Interval, Period},
     invalid::Invalid,
@@ -17,14 +17,13 @@ const COUNT_MAX: u32 = 10_000;
 #[serde(deny_unknown_fields)]
 pub struct PeriodsQuestion {
     pub interval: Interval,
-    #[serde(default = "anniversary")]
-    pub alignment: Alignment,
+    /// Default: anniversary.
+    pub alignment: Option<Alignment>,
     /// The grid runs both ways from here.
     pub anchor: DateTime<Utc>,
-    /// An IANA name: where days begin.
-    #[serde(default = "utc")]
-    #[schema(value_type = String, example = "America/New_York")]
-    pub timezone: Tz,
+    /// An IANA name: where days begin (default: UTC).
+    #[schema(value_type = Option<String>, example = "America/New_York")]
+    pub timezone: Option<Tz>,
     /// Where the first period starts, before or after the anchor (default: the anchor).
     pub start: Option<DateTime<Utc>>,
     /// Where the last period ends.
@@ -48,16 +47,20 @@ pub struct PeriodsAnswer {
 pub fn periods(question: &PeriodsQuestion) -> Result<PeriodsAnswer, Vec<Invalid>> {
     let start = question.start.unwrap_or(question.anchor);
     check(question, start)?;
-    let grid = Grid::try_new(question.anchor, question.interval, question.alignment, question.timezone)
-        .map_err(|error| match error {
-            CalendarError::NoSuchDay(_) | CalendarError::DayOfMonthNeedsMonths => {
-                failed("/alignment", "invalid_alignment", error)
-            }
-            CalendarError::OutOfRange | CalendarError::EmptyPeriod => {
-                failed("/anchor", "out_of_range", error)
-            }
-        })?;
-    let out_of_range = |error: CalendarError| failed("", "out_of_range", error);
+    let grid = Grid::try_new(
+        question.anchor,
+        question.interval,
+        question.alignment.unwrap_or(Alignment::Anniversary),
+        question.timezone.unwrap_or(Tz::UTC),
+    )
+    .map_err(|error| match error {
+        CalendarError::NoSuchDay(_) | CalendarError::DayOfMonthNeedsMonths => {
+            failed("/alignment", "invalid_alignment", error)
+        }
+        CalendarError::OutOfRange | CalendarError::EmptyPeriod => failed("/anchor", "out_of_range", error),
+    })?;
+    let wanted = if question.containing.is_some() { "/containing" } else { "/count" };
+    let out_of_range = |error: CalendarError| failed(wanted, "out_of_range", error);
     let cut = |period: Period| Period {
         start: period.start.max(start),
         end: question.ends_at.map_or(period.end, |end| period.end.min(end)),
@@ -82,7 +85,7 @@ pub fn periods(question: &PeriodsQuestion) -> Result<PeriodsAnswer, Vec<Invalid>
 fn check(question: &PeriodsQuestion, start: DateTime<Utc>) -> Result<(), Vec<Invalid>> {
     let mut check = Check::default();
     check.instant("/anchor", question.anchor);
-    check.instant("/start", start);
+    check.optional_instant("/start", question.start);
     if let Some(end) = question.ends_at {
         check.instant("/ends_at", end);
         if end <= start {
@@ -107,8 +110,4 @@ fn check(question: &PeriodsQuestion, start: DateTime<Utc>) -> Result<(), Vec<Inv
         (Some(_), None) => {}
     }
     check.finish()
-}
-
-fn anniversary() -> Alignment {
-    Alignment::Anniversary
 }

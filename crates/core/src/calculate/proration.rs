@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::{Check, failed, too_large, utc};
+use super::{Check, failed, too_large};
 use crate::{
     arithmetic::mul,
     calendar::Period,
@@ -13,6 +13,7 @@ use crate::{
     invalid::Invalid,
     money::{Currency, Money},
     proration::{self, Basis, Fraction, ProrationError},
+    read,
 };
 
 /// A change of price or quantity within a period.
@@ -20,12 +21,11 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct ProrationQuestion {
     pub currency: Currency,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub basis: Basis,
-    /// An IANA name: where days begin.
-    #[serde(default = "utc")]
-    #[schema(value_type = String, example = "Asia/Tokyo")]
-    pub timezone: Tz,
+    /// An IANA name: where days begin (default: UTC).
+    #[schema(value_type = Option<String>, example = "Asia/Tokyo")]
+    pub timezone: Option<Tz>,
     pub period: Period,
     /// Within the period. By days, the local day of the change is unused.
     pub change_at: DateTime<Utc>,
@@ -84,22 +84,25 @@ pub fn proration(question: &ProrationQuestion) -> Result<ProrationAnswer, Vec<In
     check.finish()?;
 
     let full = question.full_period.unwrap_or(question.period);
-    let left = |at| proration::remaining(question.basis, question.period, full, at, question.timezone);
-    let fraction = left(question.change_at).map_err(mistake)?;
+    let left = |at| {
+        proration::remaining(question.basis, question.period, full, at, question.timezone.unwrap_or(Tz::UTC))
+    };
+    let fraction = left(question.change_at).map_err(mistake(""))?;
     let credit = match old {
         Some((price, credited)) => {
-            let price = price?;
+            let (price, mistake) = (price?, mistake("/old/amount"));
             // What the line charged: of a short period, its own part.
-            let billed = proration::charge(price, left(question.period.start).map_err(mistake)?, currency);
-            proration::credit(price, fraction, billed.map_err(mistake)?, credited).map_err(mistake)?
+            let billed = proration::charge(price, left(question.period.start).map_err(&mistake)?, currency);
+            proration::credit(price, fraction, billed.map_err(&mistake)?, credited).map_err(&mistake)?
         }
         None => Money::zero(currency),
     };
     let charge = match new {
-        Some(price) => proration::charge(price?, fraction, currency).map_err(mistake)?,
+        Some(price) => proration::charge(price?, fraction, currency).map_err(mistake("/new/amount"))?,
         None => Money::zero(currency),
     };
-    Ok(ProrationAnswer { credit, charge, net: credit.checked_add(charge).map_err(too_large)?, fraction })
+    let net = credit.checked_add(charge).map_err(|error| too_large("/new/amount", error))?;
+    Ok(ProrationAnswer { credit, charge, net, fraction })
 }
 
 /// The exact price of a full period.
@@ -112,13 +115,14 @@ fn full_price(
     let amount = check.not_negative(&format!("{under}/amount"), Some(amount));
     let quantity =
         check.not_negative(&format!("{under}/quantity"), Some(quantity.unwrap_or(Number(Decimal::ONE))));
-    mul(amount, quantity).map_err(too_large)
+    mul(amount, quantity).map_err(|error| too_large(&format!("{under}/amount"), error))
 }
 
-fn mistake(error: ProrationError) -> Vec<Invalid> {
-    match error {
+/// A mistake in the question; `pointer` is the amount that is too large, if that is the mistake.
+fn mistake(pointer: &'static str) -> impl Fn(ProrationError) -> Vec<Invalid> {
+    move |error| match error {
         ProrationError::OutsideOfPeriod => failed("/change_at", "outside_of_period", error),
         ProrationError::TooShort => failed("/full_period", "too_short", error),
-        ProrationError::Overflow(_) | ProrationError::Money(_) => too_large(error),
+        ProrationError::Overflow(_) | ProrationError::Money(_) => too_large(pointer, error),
     }
 }

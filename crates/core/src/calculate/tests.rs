@@ -106,7 +106,7 @@ fn mistakes_in_an_amount_are_reported_together_and_with_their_place() {
         "currency": "USD", "model": {"type": "per_unit", "unit_price": "9999999999999999999999999999"},
         "quantity": "9999999999999999999999999999",
     });
-    assert_eq!(mistakes(amount(&read(&huge))), [" too_large"]);
+    assert_eq!(mistakes(amount(&read(&huge))), ["/quantity too_large"]);
 }
 
 #[test]
@@ -139,7 +139,6 @@ fn usage_is_grouped_filtered_and_free_of_repetitions() {
                 {"key": {"region": null}, "quantity": "-2.5"},
                 {"key": {"region": "eu"}, "quantity": "11"},
             ],
-            "counted": 3,
         })
     );
 }
@@ -157,6 +156,28 @@ fn usage_is_rounded_once_and_added_to_what_was_there() {
         ],
     });
     assert_eq!(answered(usage(&read(&question)))["quantity"], "9"); // 8.5 exactly
+}
+
+#[test]
+fn null_is_the_same_as_missing() {
+    let period = json!({"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"});
+    let question = json!({
+        "metric": {"aggregation": "count", "property": null, "recurring": null, "filters": null, "rounding": null},
+        "period": period, "full_period": null, "timezone": null, "initial_value": null, "group_by": null,
+        "exclude": null, "prorated": null,
+        "events": [{"id": "1", "timestamp": "2026-01-02T00:00:00Z", "properties": null}],
+    });
+    assert_eq!(answered(usage(&read(&question)))["quantity"], "1");
+    let question = json!({
+        "interval": {"unit": "month", "count": 1}, "alignment": null, "anchor": "2026-01-10T00:00:00Z",
+        "timezone": null, "start": null, "ends_at": null, "count": 1, "containing": null,
+    });
+    assert_eq!(answered(periods(&read(&question)))["anchor_day"], 10);
+    let question = json!({
+        "currency": "USD", "tax_rounding": null, "lines": [{"id": "a", "amount": 1, "tax_rates": null}],
+        "coupons": null, "credit_notes": null, "wallets": null, "customer_balance": null,
+    });
+    assert_eq!(answered(invoice(&read(&question)))["amount_due"], "1.00");
 }
 
 #[test]
@@ -213,7 +234,7 @@ fn the_grid_runs_both_ways_from_its_anchor() {
         ["/ends_at before_start"]
     );
     let last = json!({"start": "9999-12-31T23:59:59Z", "count": 1});
-    assert_eq!(mistakes(ask(last)), [" out_of_range"]);
+    assert_eq!(mistakes(ask(last)), ["/count out_of_range"]);
 }
 
 #[test]
@@ -275,16 +296,15 @@ fn an_invoice_runs_from_its_lines_to_what_is_due() {
     assert_eq!(
         answered(invoice(&read(&question))),
         json!({
-            "currency": "EUR", "subtotal": "100.00", "discount_total": "6.00", "taxable": "94.00",
+            "subtotal": "100.00", "discount_total": "6.00", "taxable": "94.00",
             "tax_total": "10.80", "total": "104.80", "credit_notes_applied": "3.00", "balance_applied": "-10.00",
-            "wallets_applied": "5.50", "amount_due": "106.30", "credited_to_balance": "0.00",
+            "wallets_applied": "5.50", "amount_due": "106.30",
             "lines": [
                 {"id": "a", "amount": "60.00", "discount": "6.00", "taxable": "54.00", "tax": "10.80"},
                 {"id": "b", "amount": "20.00", "discount": "0.00", "taxable": "20.00", "tax": "0.00"},
                 {"id": "minimum_commitment", "amount": "20.00", "discount": "0.00", "taxable": "20.00",
                     "tax": "0.00"},
             ],
-            "taxes": [{"rate": "20", "taxable": "54.00", "tax": "10.80"}],
         })
     );
 }

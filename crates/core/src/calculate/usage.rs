@@ -6,19 +6,24 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::{Check, failed, too_large, utc};
+use super::{Check, failed, too_large};
 use crate::{
     calendar::Period,
     decimal::Number,
     invalid::Invalid,
+    read,
     usage::{
         BucketUsage, Buckets, Filter, Fold, Metric, Properties, RawMetric, Sample, Scope, Split, UsageError,
     },
 };
 
 const EVENTS_MAX: usize = 10_000;
-const GROUP_KEYS_MAX: usize = 10;
+const GROUP_KEYS_MAX: usize = 5;
+/// The answer repeats each key for every group.
+const GROUP_KEY_LENGTH_MAX: usize = 100;
 const EXCLUDES_MAX: usize = 20;
+/// Every event is compared with them.
+const EXCLUDED_VALUES_MAX: usize = 1_000;
 
 /// Events and the metric that looks at them.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
@@ -28,21 +33,24 @@ pub struct UsageQuestion {
     pub period: Period,
     /// The nominal period, by whose length prorated and weighted quantities are divided (default: `period`).
     pub full_period: Option<Period>,
-    /// An IANA name: where days begin.
-    #[serde(default = "utc")]
-    #[schema(value_type = String, example = "Europe/Berlin")]
-    pub timezone: Tz,
+    /// An IANA name: where days begin (default: UTC).
+    #[schema(value_type = Option<String>, example = "Europe/Berlin")]
+    pub timezone: Option<Tz>,
     /// What was there before the first event.
     pub initial_value: Option<Number>,
     /// Properties by whose values the quantity is split.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, GROUP_KEYS_MAX>")]
+    #[schema(max_items = 5)]
     pub group_by: Vec<String>,
-    /// Events that match one of these do not count.
-    #[serde(default)]
+    /// Events that match one of these do not count: all its properties must be there, each with one of its values.
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, EXCLUDES_MAX>")]
+    #[schema(max_items = 20)]
     pub exclude: Vec<Filter>,
     /// Whether the quantity is weighed by the local days it was there.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub prorated: bool,
+    #[serde(deserialize_with = "read::list::<_, _, EVENTS_MAX>")]
+    #[schema(max_items = 10_000)]
     pub events: Vec<EventQuestion>,
 }
 
@@ -53,7 +61,7 @@ pub struct EventQuestion {
     pub id: String,
     pub timestamp: DateTime<Utc>,
     /// Numbers are read exactly as written.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     #[schema(value_type = BTreeMap<String, serde_json::Value>)]
     pub properties: Properties,
 }
@@ -64,8 +72,6 @@ pub struct UsageAnswer {
     pub quantity: Number,
     /// By the values of the group's properties, sorted. Empty without `group_by`.
     pub groups: Vec<GroupAnswer>,
-    /// How many events counted.
-    pub counted: usize,
 }
 
 /// The aggregate of the events that share these values.
@@ -79,9 +85,7 @@ pub struct GroupAnswer {
 /// Aggregates events as a bill would.
 pub fn usage(question: &UsageQuestion) -> Result<UsageAnswer, Vec<Invalid>> {
     let mut check = Check::default();
-    check.at_most("/events", question.events.len(), EVENTS_MAX);
-    check.at_most("/group_by", question.group_by.len(), GROUP_KEYS_MAX);
-    check.at_most("/exclude", question.exclude.len(), EXCLUDES_MAX);
+    check_lists(question, &mut check);
     let metric = check.nested("/metric", question.metric.clone().check());
     if question.prorated && !question.metric.aggregation.is_proratable() {
         check.report("/prorated", "not_proratable", "only sums and unique counts can be prorated");
@@ -91,6 +95,23 @@ pub fn usage(question: &UsageQuestion) -> Result<UsageAnswer, Vec<Invalid>> {
     aggregate(question, &metric)
 }
 
+fn check_lists(question: &UsageQuestion, check: &mut Check) {
+    check.at_most("/events", question.events.len(), EVENTS_MAX);
+    for (index, event) in question.events.iter().enumerate() {
+        check.instant(&format!("/events/{index}/timestamp"), event.timestamp);
+    }
+    check.at_most("/group_by", question.group_by.len(), GROUP_KEYS_MAX);
+    for (index, key) in question.group_by.iter().enumerate() {
+        if !(1..=GROUP_KEY_LENGTH_MAX).contains(&key.len()) {
+            let detail = format_args!("must have 1 to {GROUP_KEY_LENGTH_MAX} bytes");
+            check.report(&format!("/group_by/{index}"), "out_of_range", detail);
+        }
+    }
+    check.at_most("/exclude", question.exclude.len(), EXCLUDES_MAX);
+    let values = question.exclude.iter().flat_map(|filter| filter.0.values()).map(Vec::len).sum();
+    check.at_most("/exclude", values, EXCLUDED_VALUES_MAX);
+}
+
 fn aggregate(question: &UsageQuestion, metric: &Metric) -> Result<UsageAnswer, Vec<Invalid>> {
     let scope = Scope {
         aggregation: metric.aggregation,
@@ -98,13 +119,12 @@ fn aggregate(question: &UsageQuestion, metric: &Metric) -> Result<UsageAnswer, V
         prorated: question.prorated,
         period: question.period,
         full: question.full_period.unwrap_or(question.period),
-        zone: question.timezone,
+        zone: question.timezone.unwrap_or(Tz::UTC),
     };
     let split = Split { filters: &[], group_by: &question.group_by, by_event: false };
     let mut whole = Fold::try_new(scope, question.initial_value.unwrap_or_default().0).map_err(mistake)?;
     let mut groups = Buckets::try_new(metric, split, scope).map_err(mistake)?;
     let mut seen = HashSet::new();
-    let mut counted = 0;
     for (arrival, event) in (0..).zip(&question.events) {
         let excluded = |filter: &Filter| filter.matches(&event.properties);
         if !seen.insert(&event.id) || question.exclude.iter().any(excluded) || !scope.covers(event.timestamp)
@@ -112,25 +132,27 @@ fn aggregate(question: &UsageQuestion, metric: &Metric) -> Result<UsageAnswer, V
             continue;
         }
         if let Some(sample) = Sample::of(metric, event.timestamp, arrival, &event.properties) {
-            counted += 1;
-            whole.push(sample).map_err(too_large)?;
+            whole.push(sample).map_err(|error| too_large("/events", error))?;
             if !question.group_by.is_empty() {
                 groups.push(event.timestamp, arrival, &event.properties).map_err(mistake)?;
             }
         }
     }
-    let quantity = whole.quantity().and_then(|quantity| metric.round(quantity)).map_err(too_large)?;
+    let quantity = whole.quantity().and_then(|quantity| metric.round(quantity));
+    let quantity = quantity.map_err(|error| too_large("/events", error))?;
     let group = |bucket: BucketUsage| GroupAnswer {
         key: question.group_by.iter().cloned().zip(bucket.key.group).collect(),
         quantity: Number(bucket.quantity),
     };
     let groups = groups.finish().map_err(mistake)?.into_iter().map(group).collect();
-    Ok(UsageAnswer { quantity: Number(quantity), groups, counted })
+    Ok(UsageAnswer { quantity: Number(quantity), groups })
 }
 
 fn mistake(error: UsageError) -> Vec<Invalid> {
     match error {
         UsageError::NotProratable => failed("/prorated", "not_proratable", error),
-        UsageError::ScopeMismatch | UsageError::NeedsEvents | UsageError::Overflow(_) => too_large(error),
+        UsageError::ScopeMismatch | UsageError::NeedsEvents | UsageError::Overflow(_) => {
+            too_large("/events", error)
+        }
     }
 }

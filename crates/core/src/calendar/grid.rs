@@ -323,6 +323,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(crate::long::cases(256)))]
+
         /// RULES 2: from the start on, periods follow each other without gap or overlap, and each is not empty.
         #[test]
         fn periods_tile_time_for_every_anchor_interval_and_zone(

@@ -191,6 +191,8 @@ fn accounts() -> impl Strategy<Value = Account> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(crate::long::cases(256)))]
+
     /// RULES 40: a stored snapshot is only a cache.
     #[test]
     fn going_on_from_a_snapshot_gives_the_same_as_starting_over(

@@ -259,6 +259,8 @@ fn sum<'a>(amounts: impl Iterator<Item = &'a Money>) -> Money {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(crate::long::cases(256)))]
+
     /// RULES 30 to 34, whatever is billed.
     #[test]
     fn parts_always_add_up_to_wholes(input in inputs(-200_000)) {

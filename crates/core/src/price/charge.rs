@@ -6,7 +6,7 @@ use super::{Measured, Model, ProratedUnits, RatingError, TierCharge, rate_measur
 use crate::{
     arithmetic::{Overflow, add, div, mul, percent_of, sub},
     decimal::Number,
-    money::{Currency, Money, MoneyError},
+    money::{Currency, Money},
 };
 
 /// What a price says beside its model.
@@ -77,27 +77,13 @@ pub fn charge(buckets: &[Bucket], terms: &Terms, currency: Currency) -> Result<C
         spent = spent.checked_add(Money::round(now.total, currency)?)?;
         charges.push(Charge {
             exact_amount,
-            amount: rounded(now.total, exact_amount, bucket.before.billed, currency)?,
+            amount: Money::round(exact_amount, currency)?,
             tiers: difference(now.tiers, earlier.tiers)?,
         });
     }
     let missing = terms.minimum.unwrap_or(Money::zero(currency)).checked_sub(spent)?;
     let true_up = if missing.is_negative() { Money::zero(currency) } else { missing };
     Ok(Charges { buckets: charges, true_up })
-}
-
-/// Rounds the increment once. Where money was billed before, it is the price that is rounded: half cents round away
-/// from zero, and a negative increment would round the other way than the price that it corrects.
-fn rounded(
-    total: Decimal,
-    exact_amount: Decimal,
-    billed: Option<Decimal>,
-    currency: Currency,
-) -> Result<Money, MoneyError> {
-    match billed.and_then(|billed| Money::exact(billed, currency).ok()) {
-        Some(billed) => Money::round(total, currency)?.checked_sub(billed),
-        None => Money::round(exact_amount, currency),
-    }
 }
 
 /// The price of a bucket after free units, discount and cap.

@@ -1,6 +1,7 @@
 //! Prices own the models by which a quantity becomes an amount. They know no customers, periods or invoices.
 
 mod charge;
+mod fixed;
 mod model;
 mod package;
 mod percentage;
@@ -94,9 +95,7 @@ pub fn rate_measured(model: &Model, measured: &Measured) -> Result<Rated, Rating
         }
         (Model::Percentage { .. }, Measured::Units(value)) => vec![percentage(model).charge(&[*value])?],
         (_, Measured::Units(_) | Measured::Events(_)) => {
-            let quantity = measured.quantity()?.max(Decimal::ZERO);
-            let whole = ProratedUnits { quantity: Number(quantity), prorated: Number(quantity) };
-            rate_parts(model, &[whole])?
+            rate_units(model, measured.quantity()?.max(Decimal::ZERO))?
         }
         (_, Measured::Prorated(parts)) => {
             if !model.is_proratable() {
@@ -107,6 +106,16 @@ pub fn rate_measured(model: &Model, measured: &Measured) -> Result<Rated, Rating
     };
     let sum = arithmetic::sum(charges.iter().map(|tier| tier.amount.0))?;
     Ok(Rated { exact_amount: sum.max(Decimal::ZERO), tiers: charges })
+}
+
+fn rate_units(model: &Model, quantity: Decimal) -> Result<Vec<TierCharge>, Overflow> {
+    if let Model::Graduated { tiers, flat_fee_at_zero } = model
+        && let Some(charges) = fixed::graduated(tiers, *flat_fee_at_zero, quantity)
+    {
+        return Ok(charges);
+    }
+    let whole = ProratedUnits { quantity: Number(quantity), prorated: Number(quantity) };
+    rate_parts(model, &[whole])
 }
 
 fn rate_parts(model: &Model, parts: &[ProratedUnits]) -> Result<Vec<TierCharge>, Overflow> {

@@ -10,6 +10,7 @@ use crate::{
     decimal::Number,
     invalid::Invalid,
     money::{Currency, Money},
+    read,
 };
 
 /// More tiers than anybody needs.
@@ -28,6 +29,7 @@ pub struct RawModel {
     /// `per_unit`: major units for one.
     pub unit_price: Option<Number>,
     /// The tiers, in ascending order.
+    #[serde(default, deserialize_with = "read::optional_list::<_, _, TIERS_MAX>")]
     pub tiers: Option<Vec<RawTier>>,
     /// `graduated`, `volume`, `graduated_percentage`: whether the first flat fee is due at zero usage (default true).
     pub flat_fee_at_zero: Option<bool>,

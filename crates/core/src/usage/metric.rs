@@ -8,6 +8,7 @@ use crate::{
     arithmetic::{Overflow, add, div, mul, sub},
     decimal::Number,
     invalid::Invalid,
+    read,
 };
 
 /// How the events of a metric become one quantity.
@@ -105,7 +106,7 @@ impl Metric {
 pub struct MetricFilter {
     pub property: String,
     /// None of them means any value.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, VALUES_MAX>")]
     pub values: Vec<String>,
 }
 
@@ -117,7 +118,7 @@ pub struct Conversion {
     /// Greater than zero.
     pub factor: Number,
     /// To whole units.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub rounding: ConversionRounding,
 }
 
@@ -180,7 +181,7 @@ pub enum ConversionRounding {
 pub struct Rounding {
     pub mode: RoundingMode,
     /// Digits after the point, −15 to 15; negative for tens, hundreds….
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     #[schema(minimum = -15, maximum = 15)]
     pub precision: i32,
 }
@@ -228,17 +229,26 @@ impl Rounding {
     }
 }
 
-/// A metric that nobody has checked. Fields that do not matter for quantities are let pass, so that a metric may be
-/// given as the API writes it.
+/// More filters than anybody needs.
+pub const FILTERS_MAX: usize = 20;
+/// More values of one filter than anybody needs.
+pub const VALUES_MAX: usize = 100;
+
+/// A metric that nobody has checked, as it stands in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = MetricInput)]
 pub struct RawMetric {
+    /// Does not matter here, nor do `name` and `event_name`: a metric may be given as it was made.
+    pub code: Option<String>,
+    pub name: Option<String>,
+    pub event_name: Option<String>,
     pub aggregation: Aggregation,
     /// Needed for everything but counts.
     pub property: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::or_default")]
     pub recurring: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "read::list_or_empty::<_, _, FILTERS_MAX>")]
     pub filters: Vec<MetricFilter>,
     pub conversion: Option<Conversion>,
     pub rounding: Option<Rounding>,
@@ -250,6 +260,19 @@ impl RawMetric {
         let mut found = Vec::new();
         if self.aggregation.needs_property() && self.property.as_ref().is_none_or(String::is_empty) {
             found.push(Invalid::new("/property", "required", "is needed for this aggregation"));
+        }
+        if self.filters.len() > FILTERS_MAX {
+            found.push(Invalid::new("/filters", "too_many", format!("at most {FILTERS_MAX} are allowed")));
+        }
+        for (index, filter) in self.filters.iter().enumerate() {
+            let pointer = format!("/filters/{index}");
+            if filter.property.is_empty() {
+                found.push(Invalid::new(format!("{pointer}/property"), "required", "must not be empty"));
+            }
+            if filter.values.len() > VALUES_MAX {
+                let detail = format!("at most {VALUES_MAX} are allowed");
+                found.push(Invalid::new(format!("{pointer}/values"), "too_many", detail));
+            }
         }
         if let Some(Err(mistake)) = self.conversion.map(|conversion| conversion.check()) {
             found.push(mistake.under("/conversion"));

@@ -10,8 +10,8 @@ mod property;
 pub use buckets::{BucketUsage, Buckets, Split};
 pub use fold::{Fold, Moment, Sample, Scope, UsageError, Value};
 pub use metric::{
-    Aggregation, Conversion, ConversionOperation, ConversionRounding, Metric, MetricFilter, Operation,
-    RawMetric, Rounding, RoundingMode,
+    Aggregation, Conversion, ConversionOperation, ConversionRounding, FILTERS_MAX, Metric, MetricFilter,
+    Operation, RawMetric, Rounding, RoundingMode, VALUES_MAX,
 };
 pub use partial::Partial;
 pub use property::{BucketKey, Filter, Properties, Property, best_match};

@@ -177,6 +177,23 @@ fn local_days_decide_what_a_day_is() {
     assert_eq!(quantity, Decimal::from(2) / Decimal::from(31));
 }
 
+/// RULES 14.
+#[test]
+fn usage_splits_at_a_change_and_what_is_carried_over_counts_once() {
+    let (start, change) = ("2026-01-01T00:00:00Z", "2026-01-16T00:00:00Z");
+    let events = [("2026-01-10T00:00:00Z", num("7")), (change, num("2")), ("2026-01-20T00:00:00Z", num("3"))];
+    let part = |aggregation, from, to, recurring| {
+        let period = Period::try_new(at(from), at(to)).unwrap();
+        Scope { period, full: period, recurring, ..january(aggregation) }
+    };
+    let end = "2026-02-01T00:00:00Z";
+    assert_eq!(quantity(part(Aggregation::Sum, start, change, false), 0, &events), "7");
+    assert_eq!(quantity(part(Aggregation::Sum, change, end, false), 0, &events), "5");
+    // A stateful metric goes on from where it was: seven are there before the change, and still after it.
+    assert_eq!(quantity(part(Aggregation::Sum, start, change, true), 0, &events), "7");
+    assert_eq!(quantity(part(Aggregation::Sum, change, end, true), 0, &events), "12");
+}
+
 #[test]
 fn only_sums_and_unique_counts_can_be_prorated() {
     let scope = Scope { prorated: true, ..january(Aggregation::Max) };
@@ -227,6 +244,8 @@ fn scopes() -> impl Strategy<Value = Scope> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(crate::long::cases(256)))]
+
     #[test]
     fn merged_parts_equal_the_whole_in_any_order(
         scope in scopes(),

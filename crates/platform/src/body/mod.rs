@@ -1,10 +1,15 @@
 //! JSON bodies and queries: read strictly, with errors that point at the place.
 
+mod missing;
+mod words;
+
 use std::future::{Ready, ready};
 
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header::CONTENT_TYPE};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
+use url::form_urlencoded;
+use utoipa::ToSchema;
 
 use crate::{
     problem::{self, FieldError, Problem},
@@ -17,12 +22,12 @@ const DEPTH_MAX: usize = 32;
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest for Body<T> {
+impl<T: DeserializeOwned + ToSchema> FromRequest for Body<T> {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(json_text(request).and_then(|text| parse(&text)).map(Self))
+        ready(json_text(request).and_then(|text| read(&text)).map(Self))
     }
 }
 
@@ -48,12 +53,7 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let query = actix_web::web::Query::<T>::from_query(request.query_string());
-        ready(
-            query
-                .map(|query| Self(query.into_inner()))
-                .map_err(|error| Problem::new(&problem::UNREADABLE, format!("the query: {error}"))),
-        )
+        ready(parse_query(request.query_string()).map(Self))
     }
 }
 
@@ -147,25 +147,41 @@ fn check_text(text: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Reads a body. Of the fields that are missing all are named, not the first alone.
+fn read<T: DeserializeOwned + ToSchema>(text: &str) -> Result<T, Problem> {
+    if text.trim_start().starts_with('[') {
+        // It would be taken for the fields in their order.
+        return Err(Problem::field("", "malformed", "is a list, but should be an object"));
+    }
+    parse(text).map_err(|problem| {
+        let is_missing = problem.errors.iter().any(|error| error.code == "required");
+        let all = if is_missing { missing::fields::<T>(text) } else { Vec::new() };
+        if all.is_empty() { problem } else { Problem::invalid(all) }
+    })
+}
+
+fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    serde_path_to_error::deserialize(pairs).map_err(|error| {
+        let parameter = pointer(error.path()).trim_start_matches('/').to_owned();
+        let (code, name, detail) = words::of_query(&error.into_inner().to_string());
+        Problem::field(name.unwrap_or(parameter), code, detail)
+    })
+}
+
 /// Reads JSON; what is JSON but not what is wanted gets a pointer to its place.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let pointer = pointer(error.path());
+        let place = pointer(error.path());
         let cause = error.into_inner();
         if !cause.is_data() {
             return Problem::new(&problem::UNREADABLE, format!("the body is not JSON: {cause}"));
         }
         let text = cause.to_string();
-        let detail = text.split(" at line ").next().unwrap_or(&text).to_owned();
-        let code = if detail.starts_with("missing field") {
-            "required"
-        } else if detail.starts_with("unknown field") {
-            "unknown_field"
-        } else {
-            "malformed"
-        };
-        Problem::invalid(vec![FieldError::new(pointer, code, detail)])
+        let (code, field, detail) = words::of_body(text.split(" at line ").next().unwrap_or(&text));
+        let place = field.map_or(place.clone(), |field| format!("{place}/{field}"));
+        Problem::invalid(vec![FieldError::new(place, code, detail)])
     })?;
     json.end()
         .map_err(|error| Problem::new(&problem::UNREADABLE, format!("the body is not JSON: {error}")))?;
@@ -176,7 +192,9 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     let segments = path.iter().map(|segment| match segment {
         Segment::Seq { index } => format!("/{index}"),
         Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
-        Segment::Enum { .. } | Segment::Unknown => String::new(),
+        // Written as an object with one field: `{"day_of_month": 17}`.
+        Segment::Enum { variant } => format!("/{variant}"),
+        Segment::Unknown => String::new(),
     });
     segments.collect()
 }
@@ -209,7 +227,71 @@ mod tests {
             (problem.errors[0].pointer.as_str(), problem.errors[0].code.as_str()),
             ("/outer", "unknown_field")
         );
+        let problem = parse::<Outer>(r#"{"inner":[{}]}"#).unwrap_err();
+        assert_eq!(
+            (problem.errors[0].pointer.as_str(), problem.errors[0].code.as_str()),
+            ("/inner/0/count", "required")
+        );
         assert_eq!(parse::<Outer>(r#"{"inner":[]}"#).unwrap().inner.len(), 0);
+    }
+
+    #[derive(Debug, Deserialize, utoipa::ToSchema)]
+    #[expect(dead_code, reason = "read by nobody")]
+    struct Wanted {
+        name: String,
+        note: Option<String>,
+        parts: Vec<Part>,
+        #[serde(default)]
+        count: u32,
+    }
+
+    #[derive(Debug, Deserialize, utoipa::ToSchema)]
+    #[expect(dead_code, reason = "read by nobody")]
+    struct Part {
+        code: String,
+        amount: String,
+    }
+
+    fn pointers(problem: &Problem) -> Vec<&str> {
+        problem.errors.iter().map(|error| error.pointer.as_str()).collect()
+    }
+
+    #[test]
+    fn every_field_that_is_missing_is_named() {
+        let problem = read::<Wanted>("{}").unwrap_err();
+        assert_eq!(pointers(&problem), ["/name", "/parts"]);
+        assert!(problem.errors.iter().all(|error| error.code == "required" && error.detail == "is required"));
+        let problem = read::<Wanted>(r#"{"parts": [{"code": "a"}, {}]}"#).unwrap_err();
+        assert_eq!(pointers(&problem), ["/name", "/parts/0/amount", "/parts/1/amount", "/parts/1/code"]);
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "read by nobody")]
+    struct Asked {
+        limit: Option<u64>,
+        status: Option<Status>,
+        metric: String,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Status {
+        Open,
+        Paid,
+    }
+
+    #[test]
+    fn a_bad_query_parameter_is_named_with_what_would_be_good() {
+        let of = |query: &str| {
+            let problem = parse_query::<Asked>(query).unwrap_err();
+            let error = &problem.errors[0];
+            format!("{} {} {}: {}", problem.kind.status, error.pointer, error.code, error.detail)
+        };
+        assert_eq!(of("metric=m&limit=x"), "422 limit malformed: is not a whole number from 0 on");
+        assert_eq!(of("metric=m&status=opne"), "422 status malformed: is not one of open, paid");
+        assert_eq!(of("limit=1"), "422 metric required: is required");
+        assert_eq!(of("metric=m&limit=1&limit=2"), "422 limit malformed: is given twice");
+        assert_eq!(parse_query::<Asked>("metric=m&limit=3").unwrap().limit, Some(3));
     }
 
     #[test]

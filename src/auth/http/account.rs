@@ -1,0 +1,203 @@
+//! The account's settings over HTTP.
+
+use accrue_platform::{
+    body::Body,
+    check::Check,
+    problem::{Problem, ProblemBody},
+};
+use actix_web::{get, http::StatusCode, patch};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::{
+    caller::{Answer, Read, Write},
+    model::{Issuer, Tenant, TenantSettings},
+    resource, service,
+};
+
+const NAME_MAX: usize = 200;
+const ADDRESS_LINES_MAX: usize = 8;
+const LINE_MAX: usize = 100;
+const TAX_NUMBER_MAX: usize = 50;
+const FOOTER_MAX: usize = 1000;
+/// A year: nobody gives more time than that, and dates stay dates.
+const NET_TERMS_DAYS_MAX: u16 = 365;
+
+/// The account in this mode.
+#[derive(Serialize, utoipa::ToSchema)]
+struct AccountBody {
+    #[schema(value_type = String, example = "ten_01979f0c6a5e7c1f8f6d2b1a9e3c4d5f")]
+    id: accrue_core::id::TenantId,
+    #[schema(example = "account")]
+    object: &'static str,
+    livemode: bool,
+    name: String,
+    #[schema(example = "Europe/Berlin")]
+    timezone: String,
+    #[serde(flatten)]
+    settings: TenantSettings,
+    created_at: DateTime<Utc>,
+}
+
+impl From<Tenant> for AccountBody {
+    fn from(tenant: Tenant) -> Self {
+        let Tenant { id, livemode, name, timezone, settings, created_at, account_id: _ } = tenant;
+        Self { id, object: "account", livemode, name, timezone, settings, created_at }
+    }
+}
+
+/// What to change; what is not named stays.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateAccount {
+    #[schema(example = "Nimbus Cloud")]
+    name: Option<String>,
+    /// IANA; the zone of customers that name none, and of invoice dates.
+    #[schema(example = "Europe/Berlin")]
+    timezone: Option<String>,
+    /// Replaces the issuer as a whole.
+    issuer: Option<UpdateIssuer>,
+    /// 1 to 12 ASCII letters and digits.
+    #[schema(example = "INV")]
+    invoice_prefix: Option<String>,
+    /// 0 to 365.
+    #[schema(example = 30)]
+    net_terms_days: Option<u16>,
+    /// Printed at the foot of every invoice.
+    invoice_footer: Option<String>,
+    #[schema(example = "#1f4fd8")]
+    brand_color: Option<String>,
+}
+
+/// Who issues invoices.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateIssuer {
+    /// The legal name; the account's name unless given.
+    name: Option<String>,
+    /// As on an envelope: at most 8 lines.
+    #[serde(default)]
+    address: Vec<String>,
+    #[schema(example = "IE1234567T")]
+    tax_number: Option<String>,
+    email: Option<String>,
+}
+
+impl UpdateIssuer {
+    fn check(self, check: &mut Check) -> Issuer {
+        let Self { name, address, tax_number, email } = self;
+        check.optional_text("/issuer/name", name.as_deref(), NAME_MAX);
+        if address.len() > ADDRESS_LINES_MAX {
+            check.refuse("/issuer/address", "too_many", format!("has at most {ADDRESS_LINES_MAX} lines"));
+        }
+        for (index, line) in address.iter().enumerate().take(ADDRESS_LINES_MAX) {
+            check.text(&format!("/issuer/address/{index}"), line, LINE_MAX);
+        }
+        check.optional_text("/issuer/tax_number", tax_number.as_deref(), TAX_NUMBER_MAX);
+        check.optional_email("/issuer/email", email.as_deref());
+        Issuer { name, address, tax_number, email }
+    }
+}
+
+/// A change that was checked.
+struct AccountChange {
+    name: Option<String>,
+    timezone: Option<String>,
+    issuer: Option<Issuer>,
+    invoice_prefix: Option<String>,
+    net_terms_days: Option<u16>,
+    invoice_footer: Option<String>,
+    brand_color: Option<String>,
+}
+
+impl UpdateAccount {
+    fn check(self) -> Result<AccountChange, Problem> {
+        let Self { name, timezone, issuer, invoice_prefix, net_terms_days, invoice_footer, brand_color } =
+            self;
+        let mut check = Check::new();
+        check.optional_text("/name", name.as_deref(), NAME_MAX);
+        check.optional_zone("/timezone", timezone.as_deref());
+        let issuer = issuer.map(|issuer| issuer.check(&mut check));
+        if invoice_prefix.as_deref().is_some_and(|prefix| !is_prefix(prefix)) {
+            check.refuse("/invoice_prefix", "malformed", "has 1 to 12 ASCII letters and digits");
+        }
+        if net_terms_days.is_some_and(|days| days > NET_TERMS_DAYS_MAX) {
+            check.refuse("/net_terms_days", "out_of_range", format!("is 0 to {NET_TERMS_DAYS_MAX}"));
+        }
+        check.optional_text("/invoice_footer", invoice_footer.as_deref(), FOOTER_MAX);
+        if brand_color.as_deref().is_some_and(|color| !is_color(color)) {
+            check.refuse("/brand_color", "malformed", "is not a colour like #1f4fd8");
+        }
+        check.finish()?;
+        Ok(AccountChange {
+            name,
+            timezone,
+            issuer,
+            invoice_prefix,
+            net_terms_days,
+            invoice_footer,
+            brand_color,
+        })
+    }
+}
+
+fn is_prefix(prefix: &str) -> bool {
+    (1..=12).contains(&prefix.len()) && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn is_color(color: &str) -> bool {
+    color
+        .strip_prefix('#')
+        .is_some_and(|digits| digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+impl AccountChange {
+    fn apply(self, tenant: &mut Tenant) {
+        fn set<T>(field: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *field = value;
+            }
+        }
+        let Self { name, timezone, issuer, invoice_prefix, net_terms_days, invoice_footer, brand_color } =
+            self;
+        let settings = &mut tenant.settings;
+        set(&mut tenant.name, name);
+        set(&mut tenant.timezone, timezone);
+        set(&mut settings.issuer, issuer);
+        set(&mut settings.invoice_prefix, invoice_prefix);
+        set(&mut settings.net_terms_days, net_terms_days);
+        set(&mut settings.invoice_footer, invoice_footer.map(Some));
+        set(&mut settings.brand_color, brand_color);
+    }
+}
+
+/// The account's settings.
+#[utoipa::path(
+    tag = "account",
+    responses(
+        (status = 200, description = "The account", body = AccountBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[get("/v1/account")]
+pub(super) async fn get_account(read: Read<resource::Account>) -> Answer {
+    read.answer(&AccountBody::from(read.tenant.clone()))
+}
+
+/// Change the account's settings.
+#[utoipa::path(
+    tag = "account",
+    request_body = UpdateAccount,
+    responses(
+        (status = 200, description = "The account as it is now", body = AccountBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[patch("/v1/account")]
+pub(super) async fn update_account(write: Write<resource::Account>, body: Body<UpdateAccount>) -> Answer {
+    let change = body.0.check()?;
+
+    let tx = write.begin().await?;
+    let tenant = service::update_tenant(&tx, write.tenant_id(), |tenant| change.apply(tenant)).await?;
+    write.commit(tx, StatusCode::OK, tenant.id, &AccountBody::from(tenant)).await
+}

@@ -1,0 +1,117 @@
+//! The account's jobs over HTTP: those that died can be retried or forgotten.
+
+use accrue_core::id::JobId;
+use accrue_platform::{
+    body::Query,
+    page::{Page, PageQuery},
+    problem::{Problem, ProblemBody},
+    queue::{self, JobRow, JobState},
+};
+use actix_web::{delete, get, http::StatusCode, post, web::Path};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::{
+    caller::{Answer, Read, Write},
+    resource,
+};
+
+/// Which jobs to list.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct JobFilter {
+    /// `dead` unless given.
+    state: Option<JobState>,
+}
+
+/// A durable piece of work.
+#[derive(Serialize, utoipa::ToSchema)]
+struct JobBody {
+    id: JobId,
+    #[schema(example = "job")]
+    object: &'static str,
+    name: String,
+    state: JobState,
+    unique_key: String,
+    run_at: DateTime<Utc>,
+    runs: i32,
+    last_error: Option<String>,
+    created_at: DateTime<Utc>,
+}
+
+impl From<JobRow> for JobBody {
+    fn from(row: JobRow) -> Self {
+        let JobRow { id, name, state, unique_key, run_at, runs, last_error, created_at, .. } = row;
+        Self { id, object: "job", name, state, unique_key, run_at, runs, last_error, created_at }
+    }
+}
+
+/// List jobs, those that died unless told otherwise.
+#[utoipa::path(
+    tag = "account",
+    params(JobFilter, PageQuery),
+    responses(
+        (status = 200, description = "A page of jobs", body = Page<JobBody>),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[get("/v1/jobs")]
+pub(super) async fn list_jobs(
+    read: Read<resource::Account>,
+    filter: Query<JobFilter>,
+    page: Query<PageQuery>,
+) -> Answer {
+    let state = filter.0.state.unwrap_or(JobState::Dead);
+    let jobs = queue::page(read.db(), read.tenant_id(), state, &page.0).await?;
+    read.answer(&Page::of(&page.0, "/v1/jobs", jobs, JobBody::from))
+}
+
+/// The job that was moved.
+#[derive(Serialize, utoipa::ToSchema)]
+struct MovedJob {
+    id: JobId,
+    #[schema(example = "job")]
+    object: &'static str,
+    #[schema(example = "queued")]
+    state: &'static str,
+}
+
+/// Let a dead job run again.
+#[utoipa::path(
+    tag = "account",
+    params(("id" = String, Path, description = "The job's identifier")),
+    responses(
+        (status = 200, description = "The job waits to run", body = MovedJob),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/v1/jobs/{id}/retry")]
+pub(super) async fn retry_job(write: Write<resource::Account>, id: Path<String>) -> Answer {
+    let id: JobId = id.parse()?;
+    let tx = write.begin().await?;
+    let moved = queue::revive(&tx, write.app.now(), write.tenant_id(), id).await?;
+    dead_job_was(moved)?;
+    write.commit(tx, StatusCode::OK, id, &MovedJob { id, object: "job", state: "queued" }).await
+}
+
+/// Forget a dead job.
+#[utoipa::path(
+    tag = "account",
+    params(("id" = String, Path, description = "The job's identifier")),
+    responses(
+        (status = 200, description = "The job is gone", body = MovedJob),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[delete("/v1/jobs/{id}")]
+pub(super) async fn discard_job(write: Write<resource::Account>, id: Path<String>) -> Answer {
+    let id: JobId = id.parse()?;
+    let tx = write.begin().await?;
+    let moved = queue::discard(&tx, write.tenant_id(), id).await?;
+    dead_job_was(moved)?;
+    write.commit(tx, StatusCode::OK, id, &MovedJob { id, object: "job", state: "discarded" }).await
+}
+
+fn dead_job_was(found: bool) -> Result<(), Problem> {
+    if found { Ok(()) } else { Err(Problem::not_found("dead job")) }
+}
