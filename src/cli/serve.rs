@@ -92,11 +92,13 @@ pub async fn first_start(app: &App) -> anyhow::Result<Option<String>> {
 pub fn start(app: &App, listener: TcpListener) -> std::io::Result<Server> {
     let addresses = Data::new(Addresses::of(api::DOCUMENT));
     let (data, worker_only) = (Data::new(app.clone()), app.config.role == Role::Worker);
+    let runtime = tokio::runtime::Handle::current();
     let server = HttpServer::new(move || {
         let (actix, _) = ActixApp::new()
             .wrap(Compress::default())
             .wrap(from_fn(request::middleware))
             .app_data(data.clone())
+            .app_data(runtime.clone())
             .app_data(addresses.clone())
             .app_data(PathConfig::default().error_handler(|error, _| {
                 let problem = Problem::new(&problem::UNREADABLE, format!("the address: {error}"));
