@@ -94,11 +94,13 @@ pub fn start(app: &App, listener: TcpListener) -> std::io::Result<Server> {
     let addresses = Data::new(Addresses::of(api::DOCUMENT));
     let (intake, callers) = (Data::new(Intake::start(app)), Data::new(KnownCallers::default()));
     let (data, worker_only) = (Data::new(app.clone()), app.config.role == Role::Worker);
+    let runtime = tokio::runtime::Handle::current();
     let server = HttpServer::new(move || {
         let (actix, _) = ActixApp::new()
             .wrap(Compress::default())
             .wrap(from_fn(request::middleware))
             .app_data(data.clone())
+            .app_data(runtime.clone())
             .app_data(addresses.clone())
             .app_data(intake.clone())
             .app_data(callers.clone())

@@ -1,6 +1,10 @@
 //! What every request has: an identifier, a bounded body, an end. And what every piece of work has: a cause.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use accrue_core::{
     clock::{Clock, SystemClock},
@@ -17,6 +21,7 @@ use actix_web::{
 };
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
 use tracing::Instrument;
 
 use crate::problem::{self, Problem};
@@ -76,8 +81,9 @@ pub async fn middleware(
             Err(problem) => return Ok(request.into_response(problem.error_response())),
         };
         request.extensions_mut().insert(received);
+        let home = request.app_data::<Handle>().cloned().unwrap_or_else(Handle::current);
         // The request may not be cloned here: routing still writes to it.
-        match tokio::time::timeout(ANSWER_TIMEOUT, next.call(request)).await {
+        match tokio::time::timeout(ANSWER_TIMEOUT, at_home(home, next.call(request))).await {
             Ok(answer) => answer.map(ServiceResponse::map_into_boxed_body),
             Err(elapsed) => {
                 let problem = Problem::new(&problem::UNAVAILABLE, "the answer took too long");
@@ -91,6 +97,20 @@ pub async fn middleware(
     answer.headers_mut().insert(HEADER, value);
     observe(&answer, &span, started);
     Ok(answer)
+}
+
+/// Does `work` as a part of the runtime `home`.
+///
+/// Each thread of the server has a runtime of its own, which ends with the thread. What a request opens and
+/// others use after it, above all a connection to the database, must not end with it: when the server drains, it
+/// would break off whoever is not done yet.
+async fn at_home<F: Future>(home: Handle, work: F) -> F::Output {
+    let mut work = pin!(work);
+    poll_fn(move |context| {
+        let _entered = home.enter();
+        work.as_mut().poll(context)
+    })
+    .await
 }
 
 fn observe(answer: &ServiceResponse<BoxBody>, span: &tracing::Span, started: Instant) {
