@@ -36,7 +36,7 @@ pub(super) async fn corrections<'a>(
             let due = Due { price, period: closing.period, full: closing.period };
             let right = rating::charge(due, quantity(tx, subscription, &due).await?, subscription.timezone)?;
             let billed = store::billed(tx, subscription, price.id, closing.period).await?;
-            corrections.extend(rating::correction(right, billed, subscription.currency)?);
+            corrections.extend(rating::correction(&right, billed, subscription.currency)?);
         }
     }
     Ok((corrections, closings))

@@ -114,7 +114,7 @@ pub(super) fn charge(due: Due<'_>, quantity: Decimal, zone: Tz) -> Result<Charge
 /// What has to be added to what was billed for a period, now that more, or less, turns out to have been used; `None`
 /// if the bill was right (RULES 18, 28).
 pub(super) fn correction<'a>(
-    right: Charge<'a>,
+    right: &Charge<'a>,
     billed: Billed,
     currency: Currency,
 ) -> Result<Option<Charge<'a>>, MoneyError> {
@@ -124,7 +124,9 @@ pub(super) fn correction<'a>(
         return Ok(None);
     }
     let (adjustment, exact_amount) = (billed.adjustments + 1, missing.to_decimal());
-    Ok(Some(Charge { quantity, unit_price: None, exact_amount, tiers: Vec::new(), adjustment, ..right }))
+    let Charge { price, period, proration, .. } = *right;
+    let (unit_price, tiers) = (None, Vec::new());
+    Ok(Some(Charge { price, period, quantity, unit_price, proration, exact_amount, tiers, adjustment }))
 }
 
 /// Takes so much off the corrections in the customer's favour that the sum is not negative (RULES 34), and says

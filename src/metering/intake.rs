@@ -39,7 +39,8 @@ struct Parcel {
     sent: Sent,
     all_or_nothing: bool,
     answer: oneshot::Sender<Result<Ingested, MeteringError>>,
-    _room: OwnedSemaphorePermit,
+    /// Given back when the parcel is answered.
+    room: OwnedSemaphorePermit,
 }
 
 impl Intake {
@@ -70,7 +71,7 @@ impl Intake {
             )
         })?;
         let (answer, answered) = oneshot::channel();
-        let parcel = Parcel { sent, all_or_nothing, answer, _room: room };
+        let parcel = Parcel { sent, all_or_nothing, answer, room };
         let gone = || Problem::new(&problem::UNAVAILABLE, "the events were not taken; send them again");
         self.queue.send(parcel).map_err(|_| gone())?;
         Ok(answered.await.map_err(|_| gone())??)
@@ -118,7 +119,7 @@ async fn take_together(db: &Db, clock: &dyn Clock, parcels: Vec<Parcel>) {
         return;
     }
     let (sent, answers): (Vec<_>, Vec<_>) =
-        parcels.into_iter().map(|parcel| (parcel.sent, (parcel.answer, parcel._room))).unzip();
+        parcels.into_iter().map(|parcel| (parcel.sent, (parcel.answer, parcel.room))).unzip();
     let outcomes = match commit(db, clock, sent.clone()).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         Err(error) => {
@@ -131,9 +132,10 @@ async fn take_together(db: &Db, clock: &dyn Clock, parcels: Vec<Parcel>) {
             outcomes
         }
     };
-    for ((answer, _room), outcome) in answers.into_iter().zip(outcomes) {
+    for ((answer, room), outcome) in answers.into_iter().zip(outcomes) {
         // Whoever is gone has not heard that the events are stored, and will send them again.
         drop(answer.send(outcome));
+        drop(room);
     }
 }
 

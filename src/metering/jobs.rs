@@ -30,7 +30,7 @@ pub(super) async fn build_later(
     build: Build,
 ) -> Result<(), DbErr> {
     let job = BuildHours { metric_id: build.metric_id };
-    let key = format!("{}:{}", build.metric_id, build.build);
+    let key = format!("{}:{}", build.metric_id, build.number);
     enqueue(tx, tenant, None, now, key, &job).await
 }
 
@@ -54,7 +54,7 @@ impl Job for BuildHours {
         Gate::Usage.close(&tx, tenant).await?;
         let before = builds::find_for_update(&tx, tenant, metric.id).await?;
         let Some(before) = before.filter(|build| !build.is_complete) else { return Ok(()) };
-        let build = Build { build: before.build + 1, ..before };
+        let build = Build { number: before.number + 1, ..before };
         builds::save(&tx, tenant, build).await?;
         let snapshot = context.app.db.snapshot().await?;
         context.commit(tx).await?;

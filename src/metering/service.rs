@@ -144,7 +144,7 @@ async fn track(tx: &DatabaseTransaction, clock: &dyn Clock, tenant: TenantId) ->
     let mut builds: HashMap<_, _> = builds.into_iter().map(|build| (build.metric_id, build)).collect();
     for metric in &metrics {
         if let Entry::Vacant(none) = builds.entry(metric.id) {
-            let build = Build { metric_id: metric.id, build: 1, is_complete: false };
+            let build = Build { metric_id: metric.id, number: 1, is_complete: false };
             builds::save(tx, tenant, build).await?;
             jobs::build_later(tx, clock.now(), tenant, build).await?;
             none.insert(build);
@@ -183,17 +183,14 @@ async fn judge(
                     continue;
                 }
             };
-            match customers.get(event.customer.as_str()) {
-                Some((customer, test_clock)) => {
-                    let now = times[test_clock];
-                    candidates.push((request, Candidate::new(sender, index, event, *customer, now)));
-                }
-                None => {
-                    let detail = format!("there is no customer {}", event.customer);
-                    let error = FieldError::new("/customer_id", "unknown_customer", detail);
-                    outcomes[request].reject(index, Some(event.event_id), error);
-                }
-            }
+            let Some((customer, test_clock)) = customers.get(event.customer.as_str()) else {
+                let detail = format!("there is no customer {}", event.customer);
+                let error = FieldError::new("/customer_id", "unknown_customer", detail);
+                outcomes[request].reject(index, Some(event.event_id), error);
+                continue;
+            };
+            let now = times[test_clock];
+            candidates.push((request, Candidate::new(sender, index, event, *customer, now)));
         }
     }
     Ok(())
@@ -331,7 +328,7 @@ pub(super) fn count(
         tenant_id: event.tenant_id,
         customer_id: event.customer_id,
         metric_id: metric.id,
-        build: build.build,
+        build: build.number,
         hour: start_of_hour(event.timestamp),
     };
     added.push(metric.aggregation, key, &sample)

@@ -146,13 +146,16 @@ fn unnested(columns: &[Column]) -> String {
     let each = |form: fn(usize, &Column) -> String| {
         columns.iter().enumerate().map(|(index, column)| form(index, column)).collect::<Vec<_>>().join(", ")
     };
-    let read = each(|index, column| match column.is_nullable {
-        true => format!("nullif(c{index}, '')::{}", column.postgres),
-        false => format!("c{index}"),
+    let read = each(|index, column| {
+        if column.is_nullable {
+            format!("nullif(c{index}, '')::{}", column.postgres)
+        } else {
+            format!("c{index}")
+        }
     });
-    let arrays = each(|index, column| match column.is_nullable {
-        true => format!("${}::text[]", index + 1),
-        false => format!("${}::{}[]", index + 1, column.postgres),
+    let arrays = each(|index, column| {
+        let kind = if column.is_nullable { "text" } else { column.postgres };
+        format!("${}::{kind}[]", index + 1)
     });
     let names = each(|index, _| format!("c{index}"));
     format!("select {read} from unnest({arrays}) as rows ({names})")

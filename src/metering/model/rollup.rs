@@ -48,7 +48,7 @@ pub(in crate::metering) fn short(digest: Sha256) -> Uuid {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::metering) struct Build {
     pub metric_id: MetricId,
-    pub build: i64,
+    pub number: i64,
     /// Whether every event is in its hour. Until then, quantities are made from events.
     pub is_complete: bool,
 }

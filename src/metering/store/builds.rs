@@ -61,7 +61,7 @@ pub(in crate::metering) async fn save(
     let row = ActiveModel {
         tenant_id: Set(tenant),
         id: Set(build.metric_id),
-        build: Set(build.build),
+        build: Set(build.number),
         is_complete: Set(build.is_complete),
     };
     let known = OnConflict::columns([Column::TenantId, Column::Id])
@@ -73,6 +73,6 @@ pub(in crate::metering) async fn save(
 impl From<Model> for Build {
     fn from(row: Model) -> Self {
         let Model { tenant_id: _, id, build, is_complete } = row;
-        Self { metric_id: id, build, is_complete }
+        Self { metric_id: id, number: build, is_complete }
     }
 }

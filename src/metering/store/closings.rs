@@ -94,7 +94,7 @@ pub(in crate::metering) async fn set_check(
 ) -> Result<(), DbErr> {
     for some in ids.chunks(bulk::LIST_MAX) {
         Entity::update_many()
-            .col_expr(Column::CheckAt, Expr::val(check_at).into())
+            .col_expr(Column::CheckAt, Expr::val(check_at))
             .filter(Column::TenantId.eq(tenant))
             .filter(bulk::one_of(tx, Column::Id, some.to_vec()))
             .exec(tx)

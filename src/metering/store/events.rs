@@ -19,7 +19,7 @@ use sea_orm::{
 
 use crate::metering::model::{Candidate, Known, Remembered, UsageEvent, identity};
 
-mod events {
+mod rows {
     use sea_orm::entity::prelude::*;
 
     use super::{CustomerId, DateTime, TenantId, UsageEventId, Utc};
@@ -51,7 +51,7 @@ mod events {
     }
 }
 
-use events::Column;
+use rows::Column;
 
 mod identities {
     use sea_orm::entity::prelude::*;
@@ -146,7 +146,7 @@ pub(in crate::metering) async fn find(
     tenant: TenantId,
     id: UsageEventId,
 ) -> Result<Option<UsageEvent>, DbErr> {
-    Ok(events::of(tenant).filter(Column::Id.eq(id)).one(db).await?.map(Into::into))
+    Ok(rows::of(tenant).filter(Column::Id.eq(id)).one(db).await?.map(Into::into))
 }
 
 /// The event that was sent under this name by this source.
@@ -171,14 +171,14 @@ pub(in crate::metering) async fn list(
     event_name: Option<&str>,
     page: &PageQuery,
 ) -> Result<Vec<UsageEvent>, PageError> {
-    let mut select = events::of(tenant);
+    let mut select = rows::of(tenant);
     if let Some(customer) = customer {
         select = select.filter(Column::CustomerId.eq(customer));
     }
     if let Some(event_name) = event_name {
         select = select.filter(Column::EventName.eq(event_name));
     }
-    let rows = page.fetch::<events::Entity, UsageEventId>(select, Column::Id, db).await?;
+    let rows = page.fetch::<rows::Entity, UsageEventId>(select, Column::Id, db).await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
@@ -199,7 +199,7 @@ pub(in crate::metering) async fn next_used(
     last: Option<&Used>,
     limit: u64,
 ) -> Result<Vec<Used>, DbErr> {
-    let mut select = events::of(tenant)
+    let mut select = rows::of(tenant)
         .select_only()
         .columns([Column::Timestamp, Column::Id, Column::Metadata])
         .filter(Column::CustomerId.eq(customer))
@@ -227,12 +227,12 @@ pub(in crate::metering) async fn next_named(
     limit: u64,
 ) -> Result<Vec<(UsageEvent, Properties)>, DbErr> {
     let mut select =
-        events::of(tenant).filter(Column::EventName.eq(event_name)).order_by_asc(Column::Id).limit(limit);
+        rows::of(tenant).filter(Column::EventName.eq(event_name)).order_by_asc(Column::Id).limit(limit);
     if let Some(last) = last {
         select = select.filter(Column::Id.gt(last));
     }
     let rows = select.all(db).await?;
-    let read = |row: events::Model| {
+    let read = |row: rows::Model| {
         let properties =
             serde_json::from_str(&row.metadata).map_err(|error| DbErr::Custom(error.to_string()))?;
         Ok((row.into(), properties))
@@ -240,9 +240,9 @@ pub(in crate::metering) async fn next_named(
     rows.into_iter().map(read).collect()
 }
 
-impl From<events::Model> for UsageEvent {
-    fn from(row: events::Model) -> Self {
-        let events::Model {
+impl From<rows::Model> for UsageEvent {
+    fn from(row: rows::Model) -> Self {
+        let rows::Model {
             tenant_id,
             id,
             source,

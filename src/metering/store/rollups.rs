@@ -140,7 +140,7 @@ pub(in crate::metering) async fn hours(
     let mut select = of(tenant)
         .filter(Column::CustomerId.eq(customer))
         .filter(Column::MetricId.eq(build.metric_id))
-        .filter(Column::Build.eq(build.build))
+        .filter(Column::Build.eq(build.number))
         .filter(Column::Hour.lt(to));
     if let Some(from) = from {
         select = select.filter(Column::Hour.gte(from));
@@ -157,7 +157,7 @@ pub(in crate::metering) async fn delete_others(
     Entity::delete_many()
         .filter(Column::TenantId.eq(tenant))
         .filter(Column::MetricId.eq(build.metric_id))
-        .filter(Column::Build.ne(build.build))
+        .filter(Column::Build.ne(build.number))
         .exec(tx)
         .await
         .map(drop)
