@@ -1,14 +1,15 @@
 //! Every capability's jobs, sweeps and listeners. A list, no logic.
 
 use crate::{
-    app::Work, clocks, dunning, entitlements, housekeeping, invoices, notifications, payments, subscriptions,
-    webhooks,
+    app::Work, clocks, dunning, entitlements, housekeeping, invoices, metering, notifications, payments,
+    subscriptions, webhooks,
 };
 
 /// Everything that the program does in the background.
 pub static WORK: Work = Work {
     jobs: &[
         clocks::JOBS,
+        metering::JOBS,
         subscriptions::JOBS,
         invoices::JOBS,
         payments::JOBS,

@@ -50,13 +50,14 @@ create table invoices (
     created_at timestamptz not null,
     primary key (tenant_id, id),
     unique (tenant_id, number),
-    unique (tenant_id, subscription_id, period_start_at, reason),
     foreign key (tenant_id, customer_id) references customers (tenant_id, id),
     foreign key (tenant_id, subscription_id) references subscriptions (tenant_id, id),
     check (status = 'draft' or number is not null)
 );
 
 create index invoices_by_customer on invoices (tenant_id, customer_id, id);
+create unique index invoices_by_turn on invoices (tenant_id, subscription_id, period_start_at, reason)
+    where reason <> 'adjustment';
 create index invoices_by_status on invoices (tenant_id, status, id);
 
 create table invoice_lines (
@@ -77,9 +78,10 @@ create table invoice_lines (
     tax_minor bigint not null,
     proration text,
     tiers text not null,
+    adjustment integer not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),
-    unique (tenant_id, subscription_id, price_id, period_start_at, kind),
+    unique (tenant_id, subscription_id, price_id, period_start_at, kind, adjustment),
     foreign key (tenant_id, invoice_id) references invoices (tenant_id, id),
     foreign key (tenant_id, subscription_id) references subscriptions (tenant_id, id),
     foreign key (tenant_id, price_id) references prices (tenant_id, id)

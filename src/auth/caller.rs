@@ -1,6 +1,6 @@
 //! Who calls, and what a handler gets: the right to read, or to write once.
 
-use std::{future::Future, marker::PhantomData, pin::Pin};
+use std::{future::Future, marker::PhantomData, pin::Pin, time::Duration};
 
 use accrue_core::id::TenantId;
 use accrue_platform::{
@@ -17,11 +17,12 @@ use actix_web::{
     web::Data,
 };
 use chrono::{DateTime, Utc};
+use moka::sync::Cache;
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 use serde::Serialize;
 
 use super::{
-    model::{Key, Tenant},
+    model::{Key, Tenant, digest},
     resource::Resource,
     service::{self, Deed},
 };
@@ -164,6 +165,36 @@ impl Idempotency {
     }
 }
 
+/// A caller that may write `R`, where each thing written has an identity of its own: an `Idempotency-Key` is not
+/// looked at, and no audit row is written.
+///
+/// Whoever called a moment ago is known without asking the database.
+pub struct Bring<R> {
+    pub app: App,
+    pub tenant_id: TenantId,
+    resource: PhantomData<R>,
+}
+
+/// Who called within the last half second. A key that is revoked by another process is refused after that.
+#[derive(Clone, Debug)]
+pub struct KnownCallers(Cache<Vec<u8>, (TenantId, Key)>);
+
+impl KnownCallers {
+    const FOR: Duration = Duration::from_millis(500);
+    const MAX: u64 = 10_000;
+
+    /// Forgets everybody, because a key has changed.
+    pub(super) fn forget(&self) {
+        self.0.invalidate_all();
+    }
+}
+
+impl Default for KnownCallers {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(Self::MAX).time_to_live(Self::FOR).build())
+    }
+}
+
 /// Why a handler is not reached: a problem, or because the answer is known already.
 #[derive(Debug)]
 pub enum Interrupt {
@@ -249,26 +280,70 @@ impl<R: Resource> FromRequest for Write<R> {
     }
 }
 
+impl<R: Resource> FromRequest for Bring<R> {
+    type Error = Interrupt;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Interrupt>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let app = app_of(&request);
+            let known = request.app_data::<Data<KnownCallers>>().expect("mounted with the app");
+            let (text, scope) = (bearer(&request)?, format!("{}:write", R::NAME));
+            let digest = digest(text);
+            let (tenant_id, key) = match known.0.get(&digest) {
+                Some((tenant_id, key)) if key.is_usable(app.now()) => (tenant_id, key),
+                _ => {
+                    let (tenant, key) = find_caller(&app, text).await?;
+                    known.0.insert(digest, (tenant.id, key.clone()));
+                    (tenant.id, key)
+                }
+            };
+            allow(&key, &scope)?;
+            check_query(&request)?;
+            Ok(Self { app, tenant_id, resource: PhantomData })
+        })
+    }
+}
+
 async fn authenticate(request: &HttpRequest, scope: &str) -> Result<(App, Tenant, Key), Problem> {
-    let app = request.app_data::<Data<App>>().expect("the app is mounted").get_ref().clone();
+    let app = app_of(request);
+    let (tenant, key) = find_caller(&app, bearer(request)?).await?;
+    allow(&key, scope)?;
+    check_query(request)?;
+    Ok((app, tenant, key))
+}
+
+/// Parameters that nobody knows are refused, not passed over.
+fn check_query(request: &HttpRequest) -> Result<(), Problem> {
+    request.app_data::<Data<Addresses>>().map_or(Ok(()), |addresses| addresses.check_query(request))
+}
+
+fn app_of(request: &HttpRequest) -> App {
+    request.app_data::<Data<App>>().expect("the app is mounted").get_ref().clone()
+}
+
+fn bearer(request: &HttpRequest) -> Result<&str, Problem> {
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let text = header
+    header
         .and_then(|header| header.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, text)| text.trim())
         .ok_or_else(|| {
             Problem::new(&problem::UNAUTHENTICATED, "the header `Authorization: Bearer …` is missing")
-        })?;
-    let (tenant, key) = service::authenticate(app.db.reader(), text, app.now())
-        .await?
-        .ok_or_else(|| Problem::new(&problem::UNAUTHENTICATED, "the key is unknown, expired or revoked"))?;
-    if !key.may(scope) {
-        return Err(Problem::new(&problem::SCOPE_MISSING, format!("the key lacks the scope `{scope}`")));
+        })
+}
+
+async fn find_caller(app: &App, text: &str) -> Result<(Tenant, Key), Problem> {
+    let found = service::authenticate(app.db.reader(), text, app.now()).await?;
+    found.ok_or_else(|| Problem::new(&problem::UNAUTHENTICATED, "the key is unknown, expired or revoked"))
+}
+
+fn allow(key: &Key, scope: &str) -> Result<(), Problem> {
+    if key.may(scope) {
+        return Ok(());
     }
-    if let Some(addresses) = request.app_data::<Data<Addresses>>() {
-        addresses.check_query(request)?;
-    }
-    Ok((app, tenant, key))
+    Err(Problem::new(&problem::SCOPE_MISSING, format!("the key lacks the scope `{scope}`")))
 }
 
 async fn idempotency_of(

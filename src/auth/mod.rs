@@ -8,7 +8,7 @@ pub mod resource;
 pub mod service;
 mod store;
 
-pub use caller::{Answer, Interrupt, Read, Write};
+pub use caller::{Answer, Bring, Interrupt, KnownCallers, Read, Write};
 pub use http::routes;
 pub use model::{Account, Issuer, KeyKind, Mode, NewKey, Tenant, TenantSettings};
 pub use resource::Resource;

@@ -19,8 +19,9 @@ use super::wire;
 use crate::{
     api,
     app::{App, start_workers},
-    auth::{self, KeyKind, Mode, NewKey},
+    auth::{self, KeyKind, KnownCallers, Mode, NewKey},
     config::Role,
+    metering::Intake,
     system,
 };
 
@@ -91,6 +92,7 @@ pub async fn first_start(app: &App) -> anyhow::Result<Option<String>> {
 /// Starts to serve on a socket. A process whose role is `worker` serves only health and metrics.
 pub fn start(app: &App, listener: TcpListener) -> std::io::Result<Server> {
     let addresses = Data::new(Addresses::of(api::DOCUMENT));
+    let (intake, callers) = (Data::new(Intake::start(app)), Data::new(KnownCallers::default()));
     let (data, worker_only) = (Data::new(app.clone()), app.config.role == Role::Worker);
     let runtime = tokio::runtime::Handle::current();
     let server = HttpServer::new(move || {
@@ -100,6 +102,8 @@ pub fn start(app: &App, listener: TcpListener) -> std::io::Result<Server> {
             .app_data(data.clone())
             .app_data(runtime.clone())
             .app_data(addresses.clone())
+            .app_data(intake.clone())
+            .app_data(callers.clone())
             .app_data(PathConfig::default().error_handler(|error, _| {
                 let problem = Problem::new(&problem::UNREADABLE, format!("the address: {error}"));
                 let answer = problem.error_response();

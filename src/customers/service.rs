@@ -1,5 +1,7 @@
 //! The verbs of customers.
 
+use std::collections::HashMap;
+
 use accrue_core::{
     id::{CustomerId, PaymentMethodId, TenantId, TestClockId},
     money::Currency,
@@ -61,6 +63,30 @@ pub async fn resolve(
         Err(_) => store::find_by_external_id(db, tenant, reference).await?,
     };
     found.ok_or_else(|| CustomerError::NotFound(reference.to_owned()))
+}
+
+/// Those of these identifiers and names that exist, with the test clock that each customer hangs on.
+pub async fn resolve_all<'a>(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    references: impl IntoIterator<Item = &'a str>,
+) -> Result<HashMap<&'a str, (CustomerId, Option<TestClockId>)>, DbErr> {
+    let (mut by_id, mut by_name) = (HashMap::new(), HashMap::new());
+    for reference in references {
+        match reference.parse::<CustomerId>() {
+            Ok(id) => drop(by_id.insert(id, reference)),
+            Err(_) => drop(by_name.insert(reference, reference)),
+        }
+    }
+    let ids = by_id.keys().copied().collect();
+    let names = by_name.keys().map(|name| (*name).to_owned()).collect();
+    let found = store::find_all(db, tenant, ids, names).await?;
+    let mut resolved = HashMap::with_capacity(found.len());
+    for (id, external_id, test_clock) in found {
+        let by_name = external_id.and_then(|name| by_name.get(name.as_str()));
+        resolved.extend(by_id.get(&id).into_iter().chain(by_name).map(|name| (*name, (id, test_clock))));
+    }
+    Ok(resolved)
 }
 
 pub async fn get(

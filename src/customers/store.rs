@@ -2,6 +2,7 @@
 
 use accrue_core::id::{CustomerId, PaymentMethodId, TenantId, TestClockId};
 use accrue_platform::{
+    bulk,
     check::Metadata,
     column::Json,
     page::{PageError, PageQuery},
@@ -58,6 +59,25 @@ pub(super) async fn find_by_external_id(
     external_id: &str,
 ) -> Result<Option<Customer>, DbErr> {
     Ok(of(tenant).filter(Column::ExternalId.eq(external_id)).one(db).await?.map(Into::into))
+}
+
+/// Those with one of these identifiers or of the tenant's own names, as far as it takes to know them.
+pub(super) async fn find_all(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    ids: Vec<CustomerId>,
+    names: Vec<String>,
+) -> Result<Vec<(CustomerId, Option<String>, Option<TestClockId>)>, DbErr> {
+    let mut found = Vec::new();
+    let ids: Vec<Uuid> = ids.into_iter().map(|id| id.0).collect();
+    let by_id = ids.chunks(bulk::LIST_MAX).map(|some| bulk::one_of(db, Column::Id, some.to_vec()));
+    let by_name =
+        names.chunks(bulk::LIST_MAX).map(|some| bulk::one_of(db, Column::ExternalId, some.to_vec()));
+    for named in by_id.chain(by_name) {
+        let select = of(tenant).select_only().columns([Column::Id, Column::ExternalId, Column::TestClockId]);
+        found.extend(select.filter(named).into_tuple().all(db).await?);
+    }
+    Ok(found)
 }
 
 pub(super) async fn find_for_update(

@@ -1,19 +1,20 @@
 //! The billing cycle: turn by turn, each in one transaction with its invoice.
 
-use accrue_core::id::SubscriptionId;
+use accrue_core::{calendar::Period, id::SubscriptionId};
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 
 use super::{
     draft::{Basis, draft},
-    model::{Invoice, PartyCopy},
+    late,
+    model::{Invoice, PartyCopy, Reason},
     rating::{self, Due},
     service::{InvoiceError, issue},
 };
 use crate::{
     auth::Tenant,
-    catalog::{self, PriceKind},
+    catalog::{self, PlanVersion, PriceKind},
     customers, metering,
     subscriptions::{self, Subscription, Turn},
 };
@@ -45,22 +46,44 @@ async fn draft_of(
     turn: &Turn,
 ) -> Result<Option<Invoice>, InvoiceError> {
     let plan = catalog::service::get_plan_version(tx, tenant.id, subscription.plan_version_id).await?;
+    let due = rating::due(&plan, turn);
     let mut charges = Vec::new();
-    for due in rating::due(&plan, turn) {
-        let quantity = quantity(tx, subscription, &due).await?;
-        charges.push(rating::charge(due, quantity, subscription.timezone)?);
+    for due in &due {
+        let quantity = quantity(tx, subscription, due).await?;
+        charges.push(rating::charge(*due, quantity, subscription.timezone)?);
     }
+    let (corrections, checked) = late::corrections(tx, subscription, &plan).await?;
+    charges.extend(corrections);
+    let is_limited = rating::limit_credits(&mut charges, subscription.currency)?;
+    let check_again_at = is_limited.then_some(turn.opens.map_or(now, |period| period.end));
+    metering::service::check_again(tx, &checked, check_again_at).await?;
+    late::close(tx, now, subscription, &due).await?;
+
+    // An invoice is known by its period, so a turn that only closes one is known by that (P1).
+    let Some(period) = turn.opens.or(turn.closes) else { return Ok(None) };
+    let basis = basis(tx, tenant, subscription, &plan, period, Reason::of(turn)).await?;
+    Ok(draft(basis, charges, now)?)
+}
+
+/// What an invoice of a subscription is made from, beside its charges.
+pub(super) async fn basis<'a>(
+    tx: &DatabaseTransaction,
+    tenant: &Tenant,
+    subscription: &'a Subscription,
+    plan: &'a PlanVersion,
+    period: Period,
+    reason: Reason,
+) -> Result<Basis<'a>, InvoiceError> {
     let customer = customers::service::get(tx, tenant.id, subscription.customer_id).await?;
-    let tax = catalog::service::default_tax(tx, tenant.id).await?;
-    let basis = Basis {
+    Ok(Basis {
         subscription,
-        plan: &plan,
-        turn,
-        tax: tax.as_ref(),
+        plan,
+        period,
+        reason,
+        tax: catalog::service::default_tax(tx, tenant.id).await?,
         issuer: PartyCopy::issuer(tenant),
         customer: PartyCopy::customer(&customer, subscription.timezone),
-    };
-    Ok(draft(basis, charges, now)?)
+    })
 }
 
 /// What was agreed, or measured, for a price in a period.

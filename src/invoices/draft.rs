@@ -1,6 +1,7 @@
 //! From the charges of a turn to an invoice with all its sums. Pure.
 
 use accrue_core::{
+    calendar::Period,
     id::{InvoiceId, InvoiceLineId},
     invoice::{self as arithmetic, Input, LineInput, Totals, calculate},
     money::{Currency, Money},
@@ -14,16 +15,18 @@ use super::{
 };
 use crate::{
     catalog::{PlanVersion, PriceKind, Tax},
-    subscriptions::{Subscription, Turn},
+    subscriptions::Subscription,
 };
 
 /// What a turn's invoice is made from, beside its charges.
 pub(super) struct Basis<'a> {
     pub subscription: &'a Subscription,
     pub plan: &'a PlanVersion,
-    pub turn: &'a Turn,
+    /// What the invoice is known by (P1).
+    pub period: Period,
+    pub reason: Reason,
     /// The tax that every line gets, if there is one.
-    pub tax: Option<&'a Tax>,
+    pub tax: Option<Tax>,
     pub issuer: PartyCopy,
     pub customer: PartyCopy,
 }
@@ -34,13 +37,14 @@ pub(super) fn draft(
     charges: Vec<Charge<'_>>,
     now: DateTime<Utc>,
 ) -> Result<Option<Invoice>, arithmetic::InvoiceError> {
-    let Basis { subscription, plan, turn, tax, issuer, customer } = basis;
+    let Basis { subscription, plan, period, reason, tax, issuer, customer } = basis;
     let charges: Vec<Charge<'_>> = charges.into_iter().filter(|charge| !charge.is_nothing()).collect();
-    // An invoice is known by its period, so a turn that only closes one is known by that (P1).
-    let Some(period) = turn.opens.or(turn.closes).filter(|_| !charges.is_empty()) else { return Ok(None) };
+    if charges.is_empty() {
+        return Ok(None);
+    }
 
-    let totals = totals(subscription.currency, tax, &charges)?;
-    let taxes = totals.taxes.iter().zip(tax).map(|(total, tax)| TaxRow {
+    let totals = totals(subscription.currency, tax.as_ref(), &charges)?;
+    let taxes = totals.taxes.iter().zip(&tax).map(|(total, tax)| TaxRow {
         name: tax.name.clone(),
         rate: tax.rate,
         base_minor: total.taxable.minor(),
@@ -51,7 +55,7 @@ pub(super) fn draft(
         id: InvoiceLineId::new(now),
         subscription_id: Some(subscription.id),
         price_id: Some(charge.price.id),
-        kind: kind(charge.price.kind).to_owned(),
+        kind: kind(&charge).to_owned(),
         description: description(plan, &charge),
         period: charge.period,
         quantity: charge.quantity,
@@ -61,6 +65,7 @@ pub(super) fn draft(
         tax: sums.tax,
         proration: charge.proration,
         tiers: charge.tiers,
+        adjustment: charge.adjustment,
     });
     Ok(Some(Invoice {
         tenant_id: subscription.tenant_id,
@@ -70,7 +75,7 @@ pub(super) fn draft(
         subscription_id: Some(subscription.id),
         number: None,
         status: InvoiceStatus::Draft,
-        reason: Reason::of(turn),
+        reason,
         collection: subscription.collection,
         currency: subscription.currency,
         period,
@@ -109,16 +114,19 @@ fn totals(
 }
 
 fn description(plan: &PlanVersion, charge: &Charge<'_>) -> String {
-    if plan.name == charge.price.name {
-        return plan.name.clone();
-    }
-    format!("{} – {}", plan.name, charge.price.name)
+    let name = if plan.name == charge.price.name {
+        plan.name.clone()
+    } else {
+        format!("{} – {}", plan.name, charge.price.name)
+    };
+    if charge.adjustment > 0 { format!("{name} (usage told later)") } else { name }
 }
 
-fn kind(kind: PriceKind) -> &'static str {
-    match kind {
+fn kind(charge: &Charge<'_>) -> &'static str {
+    match charge.price.kind {
         PriceKind::Fixed => "fixed",
         PriceKind::Seat => "seat",
+        PriceKind::Usage if charge.adjustment > 0 => "usage_adjustment",
         PriceKind::Usage => "usage",
     }
 }

@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cycle::bill_next_turn,
+    late,
     service::{InvoiceError, get_tenant},
 };
 use crate::{
     app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
-    subscriptions,
+    metering, subscriptions,
 };
 
 /// Bills every turn of a subscription that is due, in order (RULES 7).
@@ -37,11 +38,55 @@ impl Job for Cycle {
     }
 }
 
+/// Looks whether more, or less, was used in a subscription's closed periods than was billed (RULES 18).
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CheckUsage {
+    pub subscription: SubscriptionId,
+}
+
+impl Job for CheckUsage {
+    const NAME: &'static str = "invoices.check_usage";
+
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let tx = context.begin().await?;
+        let tenant = get_tenant(&tx, context.tenant).await?;
+        late::check(&tx, context.now, &tenant, self.subscription).await?;
+        context.commit(tx).await
+    }
+}
+
 /// Every job of invoices.
-pub const JOBS: &[JobRunner] = &[job_runner::<Cycle>()];
+pub const JOBS: &[JobRunner] = &[job_runner::<Cycle>(), job_runner::<CheckUsage>()];
 
 /// Every sweep of invoices.
-pub const SWEEPS: &[Sweep] = &[CYCLE_SWEEP];
+pub const SWEEPS: &[Sweep] = &[CYCLE_SWEEP, USAGE_SWEEP];
+
+/// Finds the subscriptions with closed periods for which something came later.
+const USAGE_SWEEP: Sweep = Sweep {
+    schedule: Schedule { name: "invoices.check_usage", cron: "30 * * * * *" },
+    run: |db, scope, now| Box::pin(sweep_usage(db, scope, now)),
+    next_due: Some(|db, tenant, clock| Box::pin(metering::service::next_check(db, tenant, clock))),
+};
+
+async fn sweep_usage(db: &Db, scope: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> {
+    let test_clock = match scope {
+        Scope::WallClock => None,
+        Scope::TestClock(_, clock) => Some(clock),
+    };
+    let (mut found, mut after) = (0, None);
+    loop {
+        let page = metering::service::due_checks(db, scope, now, after).await?;
+        let Some(&(_, last)) = page.last() else { return Ok(found) };
+        let tx = db.begin().await?;
+        for &(tenant, subscription) in &page {
+            let key = format!("{subscription}:{}", now.timestamp_micros());
+            enqueue(&tx, tenant, test_clock, now, key, &CheckUsage { subscription }).await?;
+        }
+        tx.commit().await?;
+        found += page.len() as u64;
+        after = Some(last);
+    }
+}
 
 /// Everything that invoices hear of.
 pub const LISTENERS: &[Listener] = &[CYCLE_LISTENER];

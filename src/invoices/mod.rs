@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod http;
 mod jobs;
+mod late;
 mod model;
 mod postings;
 mod rating;

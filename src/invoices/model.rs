@@ -59,7 +59,7 @@ pub struct Line {
     pub id: InvoiceLineId,
     pub subscription_id: Option<SubscriptionId>,
     pub price_id: Option<PriceId>,
-    /// `fixed`, `seat`, `usage`.
+    /// `fixed`, `seat`, `usage`, `usage_adjustment`.
     pub kind: String,
     pub description: String,
     pub period: Period,
@@ -74,6 +74,8 @@ pub struct Line {
     pub proration: Option<accrue_core::proration::Fraction>,
     /// How the amount came about, tier by tier.
     pub tiers: Vec<TierCharge>,
+    /// The how-manieth correction of what was billed for the period; 0 for the bill itself.
+    pub adjustment: i32,
 }
 
 /// Who issued or got the invoice, as it was then.
@@ -125,6 +127,8 @@ pub enum Reason {
     Cycle,
     /// A subscription ended.
     Cancel,
+    /// Usage of a period came, or was corrected, after it was billed, and no turn will come any more.
+    Adjustment,
 }
 
 /// What moves an invoice from one state to the next.

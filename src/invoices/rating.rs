@@ -4,6 +4,7 @@
 use accrue_core::{
     arithmetic::Overflow,
     calendar::Period,
+    money::{Currency, Money, MoneyError},
     price::{Model, RatingError, TierCharge, rate},
     proration::{self, Basis, Fraction, ProrationError},
 };
@@ -37,6 +38,18 @@ pub(super) struct Charge<'a> {
     pub exact_amount: Decimal,
     /// Of the whole nominal period: what proration is taken of.
     pub tiers: Vec<TierCharge>,
+    /// The how-manieth correction of what was billed for the period; 0 for the bill itself.
+    pub adjustment: i32,
+}
+
+/// What was billed of a price for a period, corrections included.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Billed {
+    pub quantity: Decimal,
+    /// As it stands on invoices: rounded line by line.
+    pub amount: Money,
+    /// The corrections so far.
+    pub adjustments: i32,
 }
 
 /// Why a turn cannot be rated.
@@ -94,7 +107,41 @@ pub(super) fn charge(due: Due<'_>, quantity: Decimal, zone: Tz) -> Result<Charge
         (Model::Flat { amount }, PriceKind::Fixed) => Some(amount.0),
         _ => None,
     };
-    Ok(Charge { price, period, quantity, unit_price, proration, exact_amount, tiers: rated.tiers })
+    let tiers = rated.tiers;
+    Ok(Charge { price, period, quantity, unit_price, proration, exact_amount, tiers, adjustment: 0 })
+}
+
+/// What has to be added to what was billed for a period, now that more, or less, turns out to have been used; `None`
+/// if the bill was right (RULES 18, 28).
+pub(super) fn correction<'a>(
+    right: &Charge<'a>,
+    billed: Billed,
+    currency: Currency,
+) -> Result<Option<Charge<'a>>, MoneyError> {
+    let missing = Money::round(right.exact_amount, currency)?.checked_sub(billed.amount)?;
+    let quantity = right.quantity - billed.quantity;
+    if missing.is_zero() && quantity.is_zero() {
+        return Ok(None);
+    }
+    let (adjustment, exact_amount) = (billed.adjustments + 1, missing.to_decimal());
+    let Charge { price, period, proration, .. } = *right;
+    let (unit_price, tiers) = (None, Vec::new());
+    Ok(Some(Charge { price, period, quantity, unit_price, proration, exact_amount, tiers, adjustment }))
+}
+
+/// Takes so much off the corrections in the customer's favour that the sum is not negative (RULES 34), and says
+/// whether something is left for later: what was not credited now is still missing then.
+pub(super) fn limit_credits(charges: &mut [Charge<'_>], currency: Currency) -> Result<bool, MoneyError> {
+    let rounded = charges.iter().map(|charge| Money::round(charge.exact_amount, currency));
+    let sum = Money::sum(currency, rounded.collect::<Result<Vec<_>, _>>()?)?.to_decimal();
+    let mut too_much = (-sum).max(Decimal::ZERO);
+    let is_limited = !too_much.is_zero();
+    for charge in charges.iter_mut().rev().filter(|charge| charge.adjustment > 0) {
+        let less = too_much.min(-charge.exact_amount).max(Decimal::ZERO);
+        charge.exact_amount += less;
+        too_much -= less;
+    }
+    Ok(is_limited)
 }
 
 /// Days of a period of the days of the nominal one (RULES 8); `None` for all of them.

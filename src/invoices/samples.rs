@@ -57,6 +57,7 @@ pub(super) fn open_invoice(total: &str) -> Invoice {
             tax,
             proration: None,
             tiers: vec![],
+            adjustment: 0,
         }],
         subtotal: net,
         discount_total: usd("0"),

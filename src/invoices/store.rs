@@ -7,13 +7,21 @@ mod lines;
 
 use std::collections::HashMap;
 
-use accrue_core::id::{CustomerId, InvoiceId, SubscriptionId, TenantId};
+use accrue_core::{
+    calendar::Period,
+    id::{CustomerId, InvoiceId, PriceId, SubscriptionId, TenantId},
+    money::Money,
+};
 use accrue_platform::page::{PageError, PageQuery};
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, QueryTrait, entity::prelude::*,
 };
 
-use super::model::{Invoice, InvoiceStatus};
+use super::{
+    model::{Invoice, InvoiceStatus},
+    rating::Billed,
+};
+use crate::subscriptions::Subscription;
 
 pub(super) use checks::{numbers, owed, unlike_their_lines};
 pub(super) use documents::{find_document, keep_document};
@@ -35,6 +43,28 @@ impl Which {
             .apply_if(self.subscription, |select, id| select.filter(Column::SubscriptionId.eq(id)))
             .apply_if(self.status, |select, status| select.filter(Column::Status.eq(status)))
     }
+}
+
+/// What was billed of a usage price for a period, on whatever invoices.
+pub(super) async fn billed(
+    tx: &DatabaseTransaction,
+    subscription: &Subscription,
+    price: PriceId,
+    period: Period,
+) -> Result<Billed, DbErr> {
+    let lines = lines::of(subscription.tenant_id)
+        .filter(lines::Column::SubscriptionId.eq(subscription.id))
+        .filter(lines::Column::PriceId.eq(price))
+        .filter(lines::Column::PeriodStartAt.eq(period.start))
+        .filter(lines::Column::PeriodEndAt.eq(period.end))
+        .all(tx)
+        .await?;
+    let amount = lines.iter().map(|line| line.amount_minor).sum();
+    Ok(Billed {
+        quantity: lines.iter().map(|line| line.quantity.0).sum(),
+        amount: Money::from_minor(amount, subscription.currency),
+        adjustments: lines.iter().map(|line| line.adjustment).max().unwrap_or_default(),
+    })
 }
 
 pub(super) async fn find(

@@ -2,9 +2,13 @@
 //! used in a period. It knows no prices and no subscriptions.
 
 mod http;
+mod intake;
+mod jobs;
 mod model;
 pub mod service;
 mod store;
 
 pub use http::routes;
-pub use model::UsageEvent;
+pub use intake::Intake;
+pub use jobs::JOBS;
+pub use model::{Closing, UsageEvent};

@@ -1,15 +1,17 @@
 //! The verbs of metering.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use accrue_core::{
     arithmetic::Overflow,
     calendar::{Alignment, CalendarError, Grid, Interval, Period, Unit},
     clock::Clock,
-    id::{CustomerId, TenantId},
-    usage::{Fold, Sample, Scope},
+    id::{CustomerId, MetricId, SubscriptionId, TenantId, TestClockId},
+    usage::{Fold, Properties, Sample, Scope, UsageError},
 };
 use accrue_platform::{
+    db::Db,
+    gate::Gate,
     page::{PageError, PageQuery},
     problem::FieldError,
 };
@@ -18,11 +20,21 @@ use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
+use uuid::Uuid;
+
 use super::{
-    model::{Candidate, Ingested, Rejection, SentEvent, Usage, UsageEvent, first_of_each},
-    store,
+    jobs,
+    model::{
+        Additions, Build, Candidate, Closing, Ingested, Known, Rejection, Remembered, RollupKey, Sender,
+        SentEvent, Stretch, Usage, UsageEvent, end_of_hour, first_of_each, start_of_hour,
+    },
+    store::{
+        builds, closings, events,
+        rollups::{self, RollupError},
+    },
 };
 use crate::{
+    app,
     auth::Tenant,
     catalog::{self, Metric, service::CatalogError},
     clocks,
@@ -31,6 +43,8 @@ use crate::{
 
 /// Events read at a time when a quantity is made: a customer may have millions.
 const READ_AT_ONCE: usize = 5000;
+/// Subscriptions whose closed periods are looked for at a time.
+const CHECKS_AT_ONCE: u64 = 500;
 
 /// Why usage cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -51,87 +65,280 @@ pub enum MeteringError {
     Database(#[from] DbErr),
 }
 
+impl From<RollupError> for MeteringError {
+    fn from(error: RollupError) -> Self {
+        match error {
+            RollupError::Overflow(_) => Self::Overflow,
+            RollupError::Database(error) => Self::Database(error),
+        }
+    }
+}
+
+impl From<UsageError> for MeteringError {
+    fn from(error: UsageError) -> Self {
+        match error {
+            UsageError::Overflow(_) => Self::Overflow,
+            UsageError::NotProratable | UsageError::ScopeMismatch | UsageError::NeedsEvents => {
+                unreachable!("only what can be summed up is: {error}")
+            }
+        }
+    }
+}
+
 impl From<Overflow> for MeteringError {
     fn from(_: Overflow) -> Self {
         Self::Overflow
     }
 }
 
-/// Takes events in, each once, and says what became of each. They are durable when `tx` is committed.
-///
-/// A sent event is already a rejection if it could not be read.
+/// What a request sends. An event is already a rejection if it could not be read.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub tenant: TenantId,
+    pub events: Vec<Result<SentEvent, Rejection>>,
+    /// Whether events may come from any time in the past.
+    pub backfill: bool,
+}
+
+/// Takes what several requests sent, each event once, and says for each request what became of its events. They
+/// are durable, and counted, when `tx` is committed.
 pub(super) async fn ingest(
     tx: &DatabaseTransaction,
     clock: &dyn Clock,
-    tenant: TenantId,
-    sent: Vec<Result<SentEvent, Rejection>>,
-    backfill: bool,
-) -> Result<Ingested, MeteringError> {
-    let metrics = catalog::service::all_metrics(tx, tenant).await?;
-    let mut customers = HashMap::new();
-    let mut ingested = Ingested::default();
-    let mut candidates = Vec::with_capacity(sent.len());
-    for (index, sent) in sent.into_iter().enumerate() {
-        let sent = match sent {
-            Ok(sent) => sent,
-            Err(rejection) => {
-                ingested.rejected.push(rejection);
-                continue;
-            }
-        };
-        if !customers.contains_key(&sent.customer) {
-            let found = find_customer(tx, clock, tenant, &sent.customer).await?;
-            customers.insert(sent.customer.clone(), found);
-        }
-        let Some((customer, now)) = customers[&sent.customer] else {
-            let detail = format!("there is no customer {}", sent.customer);
-            let error = FieldError::new("/customer_id", "unknown_customer", detail);
-            ingested.reject(index, Some(sent.event_id), error);
-            continue;
-        };
-        candidates.push(Candidate::new(tenant, index, sent, customer, now, &metrics, backfill));
+    sent: Vec<Sent>,
+) -> Result<Vec<Ingested>, MeteringError> {
+    let mut outcomes: Vec<Ingested> = sent.iter().map(|_| Ingested::default()).collect();
+    let mut by_tenant = BTreeMap::<TenantId, Vec<(usize, Sent)>>::new();
+    for (request, sent) in sent.into_iter().enumerate() {
+        by_tenant.entry(sent.tenant).or_default().push((request, sent));
     }
-    take(tx, tenant, candidates, &mut ingested).await?;
-    Ok(ingested)
+    let mut tracked = BTreeMap::new();
+    let mut candidates = Vec::new();
+    for (tenant, requests) in by_tenant {
+        Gate::Usage.pass(tx, tenant).await?;
+        let metrics = track(tx, clock, tenant).await?;
+        judge(tx, clock, tenant, &metrics, requests, &mut outcomes, &mut candidates).await?;
+        tracked.insert(tenant, metrics);
+    }
+    let known = store(tx, &tracked, &candidates).await?;
+    for (request, candidate) in candidates {
+        let held = known.get(&(candidate.event.tenant_id, candidate.identity)).copied();
+        outcomes[request].settle(candidate, held);
+    }
+    for outcome in &mut outcomes {
+        outcome.rejected.sort_by_key(|rejection| rejection.index);
+    }
+    Ok(outcomes)
 }
 
-/// A customer and their time.
-async fn find_customer(
+/// A tenant's metrics, and how far the hours of each are built up.
+struct Tracked {
+    metrics: Vec<Metric>,
+    builds: HashMap<MetricId, Build>,
+}
+
+/// What is to be counted. From the first event that a metric could count, its hours are kept.
+async fn track(tx: &DatabaseTransaction, clock: &dyn Clock, tenant: TenantId) -> Result<Tracked, DbErr> {
+    let metrics = catalog::service::all_metrics(tx, tenant).await?;
+    let builds = builds::all(tx, tenant).await?;
+    let mut builds: HashMap<_, _> = builds.into_iter().map(|build| (build.metric_id, build)).collect();
+    for metric in &metrics {
+        if let Entry::Vacant(none) = builds.entry(metric.id) {
+            let build = Build { metric_id: metric.id, number: 1, is_complete: false };
+            builds::save(tx, tenant, build).await?;
+            jobs::build_later(tx, clock.now(), tenant, build).await?;
+            none.insert(build);
+        }
+    }
+    Ok(Tracked { metrics, builds })
+}
+
+/// Finds the customers of a tenant's events and looks which events may be stored.
+async fn judge(
     tx: &DatabaseTransaction,
     clock: &dyn Clock,
     tenant: TenantId,
-    reference: &str,
-) -> Result<Option<(CustomerId, DateTime<Utc>)>, MeteringError> {
-    let customer = match customers::service::resolve(tx, tenant, reference).await {
-        Ok(customer) => customer,
-        Err(CustomerError::NotFound(_)) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let now = clocks::service::now_of(tx, clock, tenant, customer.test_clock_id).await?;
-    Ok(Some((customer.id, now)))
+    tracked: &Tracked,
+    requests: Vec<(usize, Sent)>,
+    outcomes: &mut [Ingested],
+    candidates: &mut Vec<(usize, Candidate)>,
+) -> Result<(), MeteringError> {
+    let readable = requests.iter().flat_map(|(_, sent)| &sent.events).flatten();
+    let names: HashSet<String> = readable.map(|event| event.customer.clone()).collect();
+    let customers = customers::service::resolve_all(tx, tenant, names.iter().map(String::as_str)).await?;
+    let wall = clock.now();
+    let mut times = HashMap::from([(None, wall)]);
+    for (_, test_clock) in customers.values() {
+        if !times.contains_key(test_clock) {
+            times.insert(*test_clock, clocks::service::now_of(tx, clock, tenant, *test_clock).await?);
+        }
+    }
+    for (request, sent) in requests {
+        let sender = Sender { tenant, metrics: &tracked.metrics, wall, backfill: sent.backfill };
+        for (index, event) in sent.events.into_iter().enumerate() {
+            let event = match event {
+                Ok(event) => event,
+                Err(rejection) => {
+                    outcomes[request].rejected.push(rejection);
+                    continue;
+                }
+            };
+            let Some((customer, test_clock)) = customers.get(event.customer.as_str()) else {
+                let detail = format!("there is no customer {}", event.customer);
+                let error = FieldError::new("/customer_id", "unknown_customer", detail);
+                outcomes[request].reject(index, Some(event.event_id), error);
+                continue;
+            };
+            let now = times[test_clock];
+            candidates.push((request, Candidate::new(sender, index, event, *customer, now)));
+        }
+    }
+    Ok(())
 }
 
-/// Stores what is new. Only if something was not does it look at what is stored.
-async fn take(
+/// Stores and counts what is new, and tells what is stored under each candidate's identity.
+async fn store(
+    tx: &DatabaseTransaction,
+    tracked: &BTreeMap<TenantId, Tracked>,
+    candidates: &[(usize, Candidate)],
+) -> Result<Known, MeteringError> {
+    let fresh = first_of_each(candidates.iter().map(|(_, candidate)| candidate));
+    let taken = events::take_identities(tx, &fresh).await?;
+    let mut known = Known::new();
+    if usize::try_from(taken) == Ok(fresh.len()) && fresh.len() == candidates.len() {
+        let remembered = |new: &&Candidate| Remembered { id: new.event.id, body_hash: new.body_hash };
+        known.extend(fresh.iter().map(|new| ((new.event.tenant_id, new.identity), remembered(new))));
+    } else {
+        for tenant in tracked.keys() {
+            let of_tenant = candidates.iter().filter(|(_, candidate)| candidate.event.tenant_id == *tenant);
+            let identities: HashSet<Uuid> = of_tenant.map(|(_, candidate)| candidate.identity).collect();
+            known.extend(events::remembered(tx, *tenant, identities.into_iter().collect()).await?);
+        }
+    }
+    let is_new = |candidate: &&Candidate| {
+        known[&(candidate.event.tenant_id, candidate.identity)].id == candidate.event.id
+    };
+    let new: Vec<&Candidate> = fresh.into_iter().filter(is_new).collect();
+    events::insert(tx, &new).await?;
+    let mut added = Additions::default();
+    for candidate in &new {
+        let tracked = &tracked[&candidate.event.tenant_id];
+        for metric in tracked.metrics.iter().filter(|metric| metric.event_name == candidate.event.event_name)
+        {
+            let build = tracked.builds[&metric.id];
+            count(&mut added, metric, build, &candidate.event, &candidate.properties)?;
+        }
+    }
+    rollups::add(tx, &added).await?;
+    note_late(tx, tracked, &new).await?;
+    Ok(known)
+}
+
+/// Has the closed periods looked at again to which events of these belong.
+async fn note_late(
+    tx: &DatabaseTransaction,
+    tracked: &BTreeMap<TenantId, Tracked>,
+    new: &[&Candidate],
+) -> Result<(), DbErr> {
+    for (tenant, tracked) in tracked {
+        let of_tenant = new.iter().map(|new| &new.event).filter(|event| event.tenant_id == *tenant);
+        let Some(earliest) = of_tenant.clone().map(|event| event.timestamp).min() else { continue };
+        let closings = closings::ending_after(tx, *tenant, earliest).await?;
+        let mut late = BTreeMap::<DateTime<Utc>, Vec<Uuid>>::new();
+        for closing in closings {
+            let Some(metric) = tracked.metrics.iter().find(|metric| metric.id == closing.metric_id) else {
+                continue;
+            };
+            let mut of_metric = of_tenant.clone().filter(|event| event.event_name == metric.event_name);
+            if let Some(event) = of_metric.find(|event| closing.holds(event)) {
+                late.entry(event.received_at).or_default().push(closing.id());
+            }
+        }
+        for (received_at, ids) in late {
+            closings::set_check(tx, *tenant, ids, Some(received_at)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// From now on, what belongs to this period is late.
+pub async fn close(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    closing: Closing,
+) -> Result<(), MeteringError> {
+    Ok(closings::insert(tx, &closing, Closing::first_check_at(now)).await?)
+}
+
+/// The closed periods of a subscription that may have been billed too early, locked.
+pub async fn to_check(
     tx: &DatabaseTransaction,
     tenant: TenantId,
-    candidates: Vec<Candidate>,
-    ingested: &mut Ingested,
-) -> Result<(), DbErr> {
-    let fresh = first_of_each(&candidates);
-    let inserted = store::insert_new(tx, fresh.values().copied()).await?;
-    if usize::try_from(inserted) == Ok(candidates.len()) {
-        ingested.accepted += candidates.len();
+    subscription: SubscriptionId,
+) -> Result<Vec<Closing>, MeteringError> {
+    Ok(closings::to_check(tx, tenant, subscription).await?)
+}
+
+/// Has closed periods looked at at another time; `None` for when something comes for them.
+pub async fn check_again(
+    tx: &DatabaseTransaction,
+    closings: &[Closing],
+    at: Option<DateTime<Utc>>,
+) -> Result<(), MeteringError> {
+    let Some(first) = closings.first() else { return Ok(()) };
+    let ids = closings.iter().map(Closing::id).collect();
+    Ok(closings::set_check(tx, first.tenant_id, ids, at).await?)
+}
+
+/// Subscriptions whose closed periods are to be looked at, a page of them after the last of the page before.
+pub async fn due_checks(
+    db: &Db,
+    scope: app::Scope,
+    now: DateTime<Utc>,
+    after: Option<SubscriptionId>,
+) -> Result<Vec<(TenantId, SubscriptionId)>, DbErr> {
+    closings::due(db.reader(), scope, now, after, CHECKS_AT_ONCE).await
+}
+
+/// When the closed periods of a test clock's subscriptions are next to be looked at.
+pub async fn next_check(
+    db: &Db,
+    tenant: TenantId,
+    clock: TestClockId,
+) -> Result<Option<DateTime<Utc>>, DbErr> {
+    closings::next_check(db.reader(), tenant, clock).await
+}
+
+/// Adds an event to the hour of a metric, if the metric counts it and can be counted by the hour.
+pub(super) fn count(
+    added: &mut Additions,
+    metric: &Metric,
+    build: Build,
+    event: &UsageEvent,
+    properties: &Properties,
+) -> Result<(), Overflow> {
+    if !metric.aggregation.is_mergeable(false) {
         return Ok(());
     }
-    let event_ids = candidates.iter().map(|candidate| candidate.event.event_id.as_str());
-    let stored = store::remembered(tx, tenant, event_ids).await?;
-    ingested.settle(candidates, &stored);
-    Ok(())
+    let arrival = event.id.0.as_u128();
+    let Some(sample) = Sample::of(&rules(metric), event.timestamp, arrival, properties) else {
+        return Ok(());
+    };
+    let key = RollupKey {
+        tenant_id: event.tenant_id,
+        customer_id: event.customer_id,
+        metric_id: metric.id,
+        build: build.number,
+        hour: start_of_hour(event.timestamp),
+    };
+    added.push(metric.aggregation, key, &sample)
 }
 
 /// How much of a metric a customer used in a period, exactly. Events belong to the period that holds their
 /// timestamp (RULES 16). The raw aggregate: negative too, neither converted nor rounded.
+///
+/// Whole hours are read summed up; only what lies beside them, and what cannot be summed up, is read event by
+/// event.
 pub async fn quantity(
     db: &impl ConnectionTrait,
     tenant: TenantId,
@@ -139,7 +346,6 @@ pub async fn quantity(
     metric: &Metric,
     period: Period,
 ) -> Result<Decimal, MeteringError> {
-    let rules = rules(metric);
     let scope = Scope {
         aggregation: metric.aggregation,
         recurring: false,
@@ -149,11 +355,39 @@ pub async fn quantity(
         zone: Tz::UTC,
     };
     let mut fold = Fold::try_new(scope, Decimal::ZERO).expect("whatever is not prorated can be folded");
+    let build = builds::find(db, tenant, metric.id).await?.filter(|build| build.is_complete);
+    let by_hour = build.filter(|_| metric.aggregation.is_mergeable(scope.prorated));
+    let Some(build) = by_hour else {
+        read_events(db, tenant, customer, metric, period, &mut fold).await?;
+        return Ok(fold.quantity()?);
+    };
+    let Stretch { hours, edges } = Stretch::of(period);
+    if let Some(Period { start, end }) = hours {
+        for (hour, partial) in rollups::hours(db, tenant, customer, build, Some(start), end).await? {
+            fold.absorb(&partial, end_of_hour(hour))?;
+        }
+    }
+    for edge in edges {
+        read_events(db, tenant, customer, metric, edge, &mut fold).await?;
+    }
+    Ok(fold.quantity()?)
+}
+
+/// Feeds a fold with the events of a customer in a period.
+async fn read_events(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customer: CustomerId,
+    metric: &Metric,
+    period: Period,
+    fold: &mut Fold,
+) -> Result<(), MeteringError> {
+    let rules = rules(metric);
     let mut last = None;
     loop {
         let limit = READ_AT_ONCE as u64;
-        let event_name = &metric.event_name;
-        let used = store::next_used(db, tenant, customer, event_name, period, last.as_ref(), limit).await?;
+        let used =
+            events::next_used(db, tenant, customer, &metric.event_name, period, last.as_ref(), limit).await?;
         for event in &used {
             let arrival = event.id.0.as_u128();
             if let Some(sample) = Sample::of(&rules, event.at, arrival, &event.properties) {
@@ -161,7 +395,7 @@ pub async fn quantity(
             }
         }
         if used.len() < READ_AT_ONCE {
-            return Ok(fold.quantity()?);
+            return Ok(());
         }
         last = used.into_iter().next_back();
     }
@@ -213,8 +447,8 @@ pub(super) async fn get_event(
     source: Option<&str>,
 ) -> Result<UsageEvent, MeteringError> {
     let found = match reference.parse() {
-        Ok(id) => store::find(db, tenant, id).await?,
-        Err(_) => store::find_by_event_id(db, tenant, reference, source).await?,
+        Ok(id) => events::find(db, tenant, id).await?,
+        Err(_) => events::find_by_event_id(db, tenant, reference, source.unwrap_or_default()).await?,
     };
     found.ok_or_else(|| MeteringError::NoSuchEvent(reference.to_owned()))
 }
@@ -231,5 +465,5 @@ pub(super) async fn list_events(
         Some(reference) => Some(customers::service::resolve(db, tenant, reference).await?.id),
         None => None,
     };
-    Ok(store::list(db, tenant, customer, event_name, page).await?)
+    Ok(events::list(db, tenant, customer, event_name, page).await?)
 }

@@ -14,6 +14,7 @@ mod customers;
 mod dunning;
 mod entitlements;
 mod invoices;
+mod late_usage;
 mod ledger;
 mod metering;
 mod notifications;

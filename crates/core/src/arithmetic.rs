@@ -17,6 +17,16 @@ pub fn add(a: Decimal, b: Decimal) -> Result<Decimal, Overflow> {
     a.checked_add(b).ok_or(Overflow)
 }
 
+/// The sum with every digit of both, or none: what is counted must not depend on the order in which it came.
+pub fn add_exactly(a: Decimal, b: Decimal) -> Result<Decimal, Overflow> {
+    let sum = add(a, b)?;
+    let may_be_rounded = sum.scale() < a.scale().max(b.scale());
+    if may_be_rounded && (sub(sum, a)? != b || sub(sum, b)? != a) {
+        return Err(Overflow);
+    }
+    Ok(sum)
+}
+
 /// The difference.
 pub fn sub(a: Decimal, b: Decimal) -> Result<Decimal, Overflow> {
     a.checked_sub(b).ok_or(Overflow)
@@ -25,6 +35,13 @@ pub fn sub(a: Decimal, b: Decimal) -> Result<Decimal, Overflow> {
 /// The product.
 pub fn mul(a: Decimal, b: Decimal) -> Result<Decimal, Overflow> {
     a.checked_mul(b).ok_or(Overflow)
+}
+
+/// The product with every digit, or none.
+pub fn mul_exactly(a: Decimal, b: Decimal) -> Result<Decimal, Overflow> {
+    let (a, b) = (a.normalize(), b.normalize());
+    let product = mul(a, b)?;
+    if product.scale() < a.scale() + b.scale() { Err(Overflow) } else { Ok(product) }
 }
 
 /// The quotient, with at most 28 digits, so that it can be read again: 3.333333333333333333333333333. Overflows for a
@@ -64,6 +81,25 @@ mod tests {
         assert_eq!(sum.to_string(), "1234567890123456789012345.6781");
         assert_eq!(mul(number("9999999999999999999999999999"), number("20")), Err(Overflow));
         assert_eq!(div(Decimal::ONE, Decimal::ZERO), Err(Overflow));
+    }
+
+    #[test]
+    fn an_exact_sum_has_every_digit_or_is_none() {
+        let number = |text: &str| parse(text).unwrap();
+        let sum = |a: &str, b: &str| add_exactly(number(a), number(b)).map(|sum| sum.normalize().to_string());
+        assert_eq!(
+            sum("1234567890123456789012345.678", "0.0001").as_deref(),
+            Ok("1234567890123456789012345.6781")
+        );
+        assert_eq!(sum("1000000000000000000000000000", "0.0000000000000000000000000001"), Err(Overflow));
+        assert_eq!(sum("0.0000000000000000000000000001", "1000000000000000000000000000"), Err(Overflow));
+        assert_eq!(sum("9999999999999999999999999999", "0.5"), Err(Overflow));
+        assert_eq!(mul_exactly(number("0.000001"), number("12345678901234567890123")).unwrap().scale(), 6);
+        assert_eq!(mul_exactly(number("0.0000000000000000000000000001"), number("0.1")), Err(Overflow));
+        assert_eq!(
+            sum("-5000000000000000000000000000.0", "5000000000000000000000000000").as_deref(),
+            Ok("0")
+        );
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use std::{fs::File, path::Path, sync::Arc, time::Duration};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
-    DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    DbErr, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 
@@ -187,6 +187,18 @@ impl Db {
                 ..Default::default()
             })
             .await
+    }
+
+    /// Begins to read the database as it is now, whatever is committed meanwhile.
+    pub async fn snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
+        let options = TransactionOptions {
+            isolation_level: (!self.is_sqlite()).then_some(IsolationLevel::RepeatableRead),
+            ..Default::default()
+        };
+        let snapshot = self.reader.begin_with_options(options).await?;
+        // Both databases take the snapshot at the first read, not at the beginning.
+        snapshot.execute_unprepared("select 1 from tenants limit 1").await?;
+        Ok(snapshot)
     }
 
     /// Begins a writing transaction of which all processes together have one at a time: for a decision about

@@ -2,11 +2,13 @@
 
 pub mod addresses;
 pub mod body;
+pub mod bulk;
 pub mod check;
 pub mod column;
 pub mod counter;
 pub mod db;
 pub mod egress;
+pub mod gate;
 pub mod gateway;
 pub mod idempotency;
 pub mod lease;

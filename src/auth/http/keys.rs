@@ -7,12 +7,17 @@ use accrue_platform::{
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
 };
-use actix_web::{get, http::StatusCode, post, web::Path};
+use actix_web::{
+    get,
+    http::StatusCode,
+    post,
+    web::{Data, Path},
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{
-    caller::{Answer, Read, Write},
+    caller::{Answer, KnownCallers, Read, Write},
     model::{Key, KeyKind, NewKey},
     resource, service,
 };
@@ -138,9 +143,15 @@ pub(super) async fn list_keys(read: Read<resource::Account>, page: Query<PageQue
     ),
 )]
 #[post("/v1/api_keys/{id}/revoke")]
-pub(super) async fn revoke_key(write: Write<resource::Account>, id: Path<String>) -> Answer {
+pub(super) async fn revoke_key(
+    write: Write<resource::Account>,
+    id: Path<String>,
+    callers: Data<KnownCallers>,
+) -> Answer {
     let id: KeyId = id.parse()?;
     let tx = write.begin().await?;
     let key = service::revoke_key_unless_last(&tx, write.tenant_id(), id, write.app.now()).await?;
-    write.commit(tx, StatusCode::OK, id, &KeyBody::from(key)).await
+    let answer = write.commit(tx, StatusCode::OK, id, &KeyBody::from(key)).await;
+    callers.forget();
+    answer
 }

@@ -154,7 +154,8 @@ fn bill(
         })
         .collect();
     let (issuer, customer) = (PartyCopy::default(), PartyCopy::default());
-    let of = Of { subscription, plan, turn, tax, issuer, customer };
+    let (period, reason) = (turn.opens.or(turn.closes).unwrap(), Reason::of(turn));
+    let of = Of { subscription, plan, period, reason, tax: tax.cloned(), issuer, customer };
     draft(of, charges, turn.at).unwrap()
 }
 

@@ -35,6 +35,7 @@ pub struct Model {
     pub tax_minor: i64,
     pub proration: Option<Json<Fraction>>,
     pub tiers: Json<Vec<TierCharge>>,
+    pub adjustment: i32,
     pub created_at: DateTime<Utc>,
 }
 
@@ -62,6 +63,7 @@ pub(super) fn line(row: Model, currency: Currency) -> Line {
         tax: Money::from_minor(row.tax_minor, currency),
         proration: row.proration.map(|proration| proration.0),
         tiers: row.tiers.0,
+        adjustment: row.adjustment,
     }
 }
 
@@ -84,6 +86,7 @@ pub(super) fn row_of(invoice: &Invoice, line: &Line, position: i32) -> ActiveMod
         tax_minor: Set(line.tax.minor()),
         proration: Set(line.proration.map(Json)),
         tiers: Set(Json(line.tiers.clone())),
+        adjustment: Set(line.adjustment),
         created_at: Set(invoice.created_at),
     }
 }

@@ -12,7 +12,12 @@ use accrue_platform::{
     page::{Page, PageQuery},
     problem::{self, Problem, ProblemBody},
 };
-use actix_web::{get, http::StatusCode, post, web::Path};
+use actix_web::{
+    FromRequest, HttpRequest, HttpResponse, get,
+    http::StatusCode,
+    post,
+    web::{Data, Path},
+};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -20,10 +25,11 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use self::sent::{Batch, IngestRequest};
 use super::{
+    intake::Intake,
     model::{Ingested, Rejection, Usage, UsageEvent},
-    service::{self, MeteringError},
+    service::{self, MeteringError, Sent},
 };
-use crate::auth::{Answer, Read, Write, resource};
+use crate::auth::{Answer, Bring, Interrupt, Read, Write, resource};
 
 /// Mounts the endpoints.
 pub fn routes(config: &mut ServiceConfig) {
@@ -103,12 +109,34 @@ impl From<Ingested> for IngestBody {
     ),
 )]
 #[post("/v1/usage_events")]
-async fn ingest(write: Write<resource::Usage>, query: Query<IngestQuery>, text: JsonText) -> Answer {
+async fn ingest(
+    request: HttpRequest,
+    query: Query<IngestQuery>,
+    text: JsonText,
+    intake: Data<Intake>,
+) -> Result<HttpResponse, Interrupt> {
+    let IngestQuery { atomic, backfill } = query.0;
+    if request.headers().contains_key("idempotency-key") {
+        let write = Write::<resource::Usage>::extract(&request).await?;
+        return Ok(ingest_once(write, atomic, backfill, &text.0).await?);
+    }
+    let caller = Bring::<resource::Usage>::extract(&request).await?;
     let Batch { place, events } = sent::read(&text.0)?;
+    let sent = Sent { tenant: caller.tenant_id, events, backfill };
+    let ingested = intake.take(sent, atomic, text.0.len()).await?;
+    place.allow(&ingested, atomic)?;
+    caller.app.wake.notify_one();
+    Ok(HttpResponse::Ok().json(IngestBody::from(ingested)))
+}
+
+/// With an `Idempotency-Key` the answer is stored with the events, so they have a transaction of their own.
+async fn ingest_once(write: Write<resource::Usage>, atomic: bool, backfill: bool, text: &str) -> Answer {
+    let Batch { place, events } = sent::read(text)?;
     let tx = write.begin().await?;
-    let clock = &*write.app.clock;
-    let ingested = service::ingest(&tx, clock, write.tenant_id(), events, query.0.backfill).await?;
-    place.allow(&ingested, query.0.atomic)?;
+    let sent = Sent { tenant: write.tenant_id(), events, backfill };
+    let ingested = service::ingest(&tx, &*write.app.clock, vec![sent]).await?;
+    let ingested = ingested.into_iter().next().expect("an outcome for each request");
+    place.allow(&ingested, atomic)?;
     let object_id = format!("{} usage events", ingested.accepted);
     write.commit(tx, StatusCode::OK, object_id, &IngestBody::from(ingested)).await
 }
@@ -197,7 +225,7 @@ async fn list_events(
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct SourceQuery {
-    /// If several sources use the same `event_id`: which one. Unless given, the first event with that name.
+    /// The event's `source`, if it was sent with one.
     source: Option<String>,
 }
 

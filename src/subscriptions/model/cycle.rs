@@ -112,6 +112,11 @@ impl Subscription {
         });
     }
 
+    /// Is it over, and billed to its end?
+    pub fn has_ended(&self) -> bool {
+        self.status == Status::Canceled && self.next_due_at.is_none()
+    }
+
     /// Is it worth telling at `now` that the trial ends soon? Not if it is over, or if nothing follows it.
     pub fn goes_on_after_trial(&self, now: DateTime<Utc>) -> bool {
         self.status != Status::Canceled

@@ -151,6 +151,8 @@ fn aggregate(question: &UsageQuestion, metric: &Metric) -> Result<UsageAnswer, V
 fn mistake(error: UsageError) -> Vec<Invalid> {
     match error {
         UsageError::NotProratable => failed("/prorated", "not_proratable", error),
-        UsageError::ScopeMismatch | UsageError::Overflow(_) => too_large("/events", error),
+        UsageError::ScopeMismatch | UsageError::NeedsEvents | UsageError::Overflow(_) => {
+            too_large("/events", error)
+        }
     }
 }

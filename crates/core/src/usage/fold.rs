@@ -6,9 +6,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
-use super::{Aggregation, Metric, Operation, Properties, Property};
+use super::{Aggregation, Metric, Operation, Partial, Properties, Property};
 use crate::{
-    arithmetic::{self, Overflow, add, div, mul},
+    arithmetic::{self, Overflow, add, add_exactly, div, mul, mul_exactly},
     calendar::{Period, local_date},
     decimal::Number,
     price::ProratedUnits,
@@ -72,6 +72,8 @@ pub enum UsageError {
     NotProratable,
     #[error("aggregations of different scopes cannot be merged")]
     ScopeMismatch,
+    #[error("this aggregation needs each event")]
+    NeedsEvents,
     #[error(transparent)]
     Overflow(#[from] Overflow),
 }
@@ -103,7 +105,7 @@ impl Sample {
 }
 
 /// When something happened: by time, then by arrival.
-type Moment = (DateTime<Utc>, u128);
+pub type Moment = (DateTime<Utc>, u128);
 
 /// A quantity in the making.
 ///
@@ -170,14 +172,14 @@ impl Fold {
         let moment = (sample.at, sample.arrival);
         match (&mut self.state, sample.value) {
             (State::Count(count), _) => *count = count.checked_add(1).ok_or(Overflow)?,
-            (State::Sum(sum), Value::Number(value)) => *sum = add(*sum, value)?,
+            (State::Sum(sum), Value::Number(value)) => *sum = add_exactly(*sum, value)?,
             (State::ProratedSum(values), Value::Number(value)) => values.push((moment, value)),
             (State::Max(held), Value::Number(value)) => *held = (*held).max(Some(value)),
             (State::Min(held), Value::Number(value)) => {
                 *held = Some(held.map_or(value, |held| held.min(value)));
             }
             (State::Average { sum, count }, Value::Number(value)) => {
-                *sum = add(*sum, value)?;
+                *sum = add_exactly(*sum, value)?;
                 *count = count.checked_add(1).ok_or(Overflow)?;
             }
             (State::Latest(held), Value::Number(value)) => *held = (*held).max(Some((moment, value))),
@@ -186,9 +188,36 @@ impl Fold {
             }
             (State::Weighted(sum), Value::Number(value)) => {
                 let held_for = seconds(sample.at.max(scope.period.start), scope.period.end);
-                *sum = add(*sum, mul(value, held_for)?)?;
+                *sum = add_exactly(*sum, mul_exactly(value, held_for)?)?;
             }
             (_, Value::Event | Value::Number(_) | Value::Unique(..)) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the events of a whole stretch that ends at `end`, as if each had been pushed. The stretch lies
+    /// within the period, or wholly before it if the scope is recurring.
+    pub fn absorb(&mut self, partial: &Partial, end: DateTime<Utc>) -> Result<(), UsageError> {
+        let scope = self.scope;
+        match &mut self.state {
+            State::Count(count) => *count = count.checked_add(partial.count).ok_or(Overflow)?,
+            State::Sum(sum) => *sum = add_exactly(*sum, partial.sum)?,
+            State::Max(held) => *held = (*held).max(partial.greatest),
+            State::Min(held) => *held = (*held).into_iter().chain(partial.least).min(),
+            State::Average { sum, count } => {
+                *sum = add_exactly(*sum, partial.sum)?;
+                *count = count.checked_add(partial.count).ok_or(Overflow)?;
+            }
+            State::Latest(held) => *held = (*held).max(partial.latest),
+            State::Weighted(sum) if end <= scope.period.start => {
+                let held_for = seconds(scope.period.start, scope.period.end);
+                *sum = add_exactly(*sum, mul_exactly(partial.sum, held_for)?)?;
+            }
+            State::Weighted(sum) => {
+                let after = mul_exactly(partial.sum, seconds(end, scope.period.end))?;
+                *sum = add_exactly(*sum, add_exactly(partial.weighted, after)?)?;
+            }
+            State::ProratedSum(_) | State::Unique(_) => return Err(UsageError::NeedsEvents),
         }
         Ok(())
     }
@@ -201,13 +230,13 @@ impl Fold {
         match (&mut self.state, other.state) {
             (State::Count(count), State::Count(more)) => *count = count.checked_add(more).ok_or(Overflow)?,
             (State::Sum(sum), State::Sum(more)) | (State::Weighted(sum), State::Weighted(more)) => {
-                *sum = add(*sum, more)?;
+                *sum = add_exactly(*sum, more)?;
             }
             (State::ProratedSum(values), State::ProratedSum(more)) => values.extend(more),
             (State::Max(held), State::Max(more)) => *held = (*held).max(more),
             (State::Min(held), State::Min(more)) => *held = (*held).into_iter().chain(more).min(),
             (State::Average { sum, count }, State::Average { sum: more, count: others }) => {
-                *sum = add(*sum, more)?;
+                *sum = add_exactly(*sum, more)?;
                 *count = count.checked_add(others).ok_or(Overflow)?;
             }
             (State::Latest(held), State::Latest(more)) => *held = (*held).max(more),
@@ -380,7 +409,7 @@ fn between(from: NaiveDate, to: NaiveDate) -> i64 {
     (to - from).num_days() + 1
 }
 
-fn seconds(from: DateTime<Utc>, to: DateTime<Utc>) -> Decimal {
+pub(super) fn seconds(from: DateTime<Utc>, to: DateTime<Utc>) -> Decimal {
     let micros = (to - from).num_microseconds().unwrap_or(i64::MAX);
     Decimal::new(micros, 6).normalize()
 }

@@ -44,6 +44,12 @@ impl Aggregation {
         !matches!(self, Self::Count | Self::UniqueCount)
     }
 
+    /// Whether summed-up stretches of time are enough for its quantity: what is neither by unique value nor
+    /// prorated needs no single event.
+    pub fn is_mergeable(self, prorated: bool) -> bool {
+        self != Self::UniqueCount && !prorated
+    }
+
     /// Whether its quantity may be weighed by the days it was there (RULES 20).
     pub fn is_proratable(self) -> bool {
         matches!(self, Self::Sum | Self::UniqueCount)

@@ -4,14 +4,16 @@
 mod buckets;
 mod fold;
 mod metric;
+mod partial;
 mod property;
 
 pub use buckets::{BucketUsage, Buckets, Split};
-pub use fold::{Fold, Sample, Scope, UsageError, Value};
+pub use fold::{Fold, Moment, Sample, Scope, UsageError, Value};
 pub use metric::{
     Aggregation, Conversion, ConversionOperation, ConversionRounding, FILTERS_MAX, Metric, MetricFilter,
     Operation, RawMetric, Rounding, RoundingMode, VALUES_MAX,
 };
+pub use partial::Partial;
 pub use property::{BucketKey, Filter, Properties, Property, best_match};
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Worked examples of aggregation, and the properties that hold for all of it.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use chrono_tz::Tz;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
-use super::{Aggregation, Fold, Operation, Sample, Scope, Value};
+use super::{Aggregation, Fold, Operation, Partial, Sample, Scope, Value};
 use crate::calendar::Period;
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -260,6 +262,32 @@ proptest! {
         if scope.prorated {
             prop_assert_eq!(merged.parts().unwrap(), whole.parts().unwrap());
         }
+    }
+
+    #[test]
+    fn hours_summed_up_and_merged_tell_what_their_events_tell(
+        scope in scopes().prop_filter("mergeable", |scope| scope.aggregation.is_mergeable(scope.prorated)),
+        events in samples(),
+        split in 0_usize..60,
+    ) {
+        let hour = TimeDelta::hours(1);
+        let mut hours = BTreeMap::<DateTime<Utc>, Partial>::new();
+        let (early, late) = events.split_at(split.min(events.len()));
+        for part in [late, early] {
+            let mut stored = BTreeMap::<DateTime<Utc>, Partial>::new();
+            for sample in part.iter().filter(|sample| scope.covers(sample.at)) {
+                let start = sample.at.duration_trunc(hour).unwrap();
+                stored.entry(start).or_default().push(scope.aggregation, sample, start + hour).unwrap();
+            }
+            for (start, partial) in stored {
+                hours.entry(start).or_default().merge(&partial).unwrap();
+            }
+        }
+        let mut summed = Fold::try_new(scope, Decimal::ZERO).unwrap();
+        for (start, partial) in &hours {
+            summed.absorb(partial, *start + hour).unwrap();
+        }
+        prop_assert_eq!(summed.quantity().unwrap(), fed(scope, 0, &events).quantity().unwrap());
     }
 
     #[test]

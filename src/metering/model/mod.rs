@@ -1,6 +1,9 @@
 //! What a usage event is, whether it may be taken, and what happened to it.
 
-use std::collections::{BTreeMap, HashMap};
+mod closing;
+mod rollup;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use accrue_core::{
     calendar::Period,
@@ -12,7 +15,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
+pub use self::closing::Closing;
+pub(super) use self::rollup::*;
 use crate::catalog::Metric;
 
 const METADATA_KEYS_MAX: usize = 50;
@@ -75,14 +81,12 @@ impl EventMetadata {
     }
 }
 
-/// What identifies an event within its tenant: source and event id.
-pub(super) type Identity = (String, String);
-
-/// What is remembered of an event to know it again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is remembered of an event, for ever, to know it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Remembered {
+    /// The event's own identifier.
     pub id: UsageEventId,
-    pub body_hash: Vec<u8>,
+    pub body_hash: Uuid,
 }
 
 /// A sent event of a known customer, ready to be stored.
@@ -91,29 +95,42 @@ pub(super) struct Candidate {
     /// Its place in the request.
     pub index: usize,
     pub event: UsageEvent,
+    /// What identifies it within its tenant: a digest of source and event id (RULES 17).
+    pub identity: Uuid,
     /// Of what was sent, not of what was filled in: a repeated event without a time stays the same event.
-    pub body_hash: Vec<u8>,
+    pub body_hash: Uuid,
+    pub properties: Properties,
     /// Why it may not be stored; if it is stored already, this does not matter any more.
     pub refused: Option<FieldError>,
 }
 
+/// What is known of whoever sends events.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender<'a> {
+    pub tenant: TenantId,
+    pub metrics: &'a [Metric],
+    /// The real time, by which events are numbered.
+    pub wall: DateTime<Utc>,
+    /// Lifts the bound of the past.
+    pub backfill: bool,
+}
+
 impl Candidate {
-    /// `now` is the customer's time. `backfill` lifts the bound of the past.
+    /// `now` is the customer's time.
     pub fn new(
-        tenant: TenantId,
+        sender: Sender,
         index: usize,
         sent: SentEvent,
         customer: CustomerId,
         now: DateTime<Utc>,
-        metrics: &[Metric],
-        backfill: bool,
     ) -> Self {
         let timestamp = sent.timestamp.unwrap_or(now);
-        let refused = out_of_window(timestamp, now, backfill).or_else(|| no_number(metrics, &sent));
+        let refused =
+            out_of_window(timestamp, now, sender.backfill).or_else(|| no_number(sender.metrics, &sent));
         let body_hash = body_hash(&sent, customer);
         let event = UsageEvent {
-            tenant_id: tenant,
-            id: UsageEventId::new(now),
+            tenant_id: sender.tenant,
+            id: UsageEventId::new(sender.wall),
             event_id: sent.event_id,
             source: sent.source,
             event_name: sent.event_name,
@@ -122,18 +139,26 @@ impl Candidate {
             metadata: sent.metadata.json,
             received_at: now,
         };
-        Self { index, event, body_hash, refused }
-    }
-
-    pub fn identity(&self) -> Identity {
-        (self.event.source.clone(), self.event.event_id.clone())
+        let identity = identity(&event.source, &event.event_id);
+        Self { index, event, identity, body_hash, properties: sent.metadata.properties, refused }
     }
 }
 
-fn body_hash(sent: &SentEvent, customer: CustomerId) -> Vec<u8> {
+/// Texts hold no null bytes, so one parts them.
+pub(super) fn identity(source: &str, event_id: &str) -> Uuid {
+    short(Sha256::new().chain_update(source).chain_update([0]).chain_update(event_id))
+}
+
+fn body_hash(sent: &SentEvent, customer: CustomerId) -> Uuid {
     let timestamp = sent.timestamp.map(|at| at.timestamp_micros());
-    let body = (&sent.event_name, customer, timestamp, &sent.metadata.json);
-    Sha256::digest(serde_json::to_vec(&body).expect("plain data")).to_vec()
+    let digest = Sha256::new()
+        .chain_update(customer.0.as_bytes())
+        .chain_update([u8::from(timestamp.is_some())])
+        .chain_update(timestamp.unwrap_or_default().to_be_bytes())
+        .chain_update(&sent.event_name)
+        .chain_update([0])
+        .chain_update(&sent.metadata.json);
+    short(digest)
 }
 
 fn out_of_window(timestamp: DateTime<Utc>, now: DateTime<Utc>, backfill: bool) -> Option<FieldError> {
@@ -161,16 +186,6 @@ fn no_number(metrics: &[Metric], sent: &SentEvent) -> Option<FieldError> {
     Some(FieldError::new(pointer, "malformed_number", "is not a decimal number of up to 28 digits"))
 }
 
-/// The first candidate of each identity that may be stored, in an order that all requests share, so that two
-/// that send the same events do not wait for one another in a circle.
-pub(super) fn first_of_each(candidates: &[Candidate]) -> BTreeMap<Identity, &Candidate> {
-    let mut first = BTreeMap::new();
-    for candidate in candidates.iter().filter(|candidate| candidate.refused.is_none()) {
-        first.entry(candidate.identity()).or_insert(candidate);
-    }
-    first
-}
-
 /// What became of the events of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ingested {
@@ -193,23 +208,33 @@ impl Ingested {
         self.rejected.push(Rejection { index, event_id, error });
     }
 
-    /// Tells what became of each candidate from what is stored now: the first write wins (RULES 17).
-    pub fn settle(&mut self, candidates: Vec<Candidate>, stored: &HashMap<Identity, Remembered>) {
-        for candidate in candidates {
-            match (stored.get(&candidate.identity()), candidate.refused) {
-                (Some(held), _) if held.id == candidate.event.id => self.accepted += 1,
-                (Some(held), _) if held.body_hash == candidate.body_hash => self.duplicates += 1,
-                (None, Some(error)) => self.reject(candidate.index, Some(candidate.event.event_id), error),
-                _ => {
-                    let detail = "another event with this source and event_id was taken before";
-                    let error = FieldError::new("/event_id", "conflict", detail);
-                    self.reject(candidate.index, Some(candidate.event.event_id), error);
-                }
+    /// Tells what became of a candidate, from what is stored under its identity now: the first write wins
+    /// (RULES 17).
+    pub fn settle(&mut self, candidate: Candidate, stored: Option<Remembered>) {
+        match (stored, candidate.refused) {
+            (Some(held), _) if held.id == candidate.event.id => self.accepted += 1,
+            (Some(held), _) if held.body_hash == candidate.body_hash => self.duplicates += 1,
+            (None, Some(error)) => self.reject(candidate.index, Some(candidate.event.event_id), error),
+            _ => {
+                let detail = "another event with this source and event_id was taken before";
+                let error = FieldError::new("/event_id", "conflict", detail);
+                self.reject(candidate.index, Some(candidate.event.event_id), error);
             }
         }
-        self.rejected.sort_by_key(|rejection| rejection.index);
     }
 }
+
+/// The first candidate of each identity that may be stored.
+pub(super) fn first_of_each<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> Vec<&'a Candidate> {
+    let mut seen = HashSet::new();
+    let mut may = |candidate: &&Candidate| {
+        candidate.refused.is_none() && seen.insert((candidate.event.tenant_id, candidate.identity))
+    };
+    candidates.into_iter().filter(|candidate| may(candidate)).collect()
+}
+
+/// What is stored, by tenant and identity.
+pub(super) type Known = HashMap<(TenantId, Uuid), Remembered>;
 
 /// How much a customer used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,13 +271,13 @@ mod tests {
     }
 
     fn candidate(index: usize, sent: SentEvent, metrics: &[Metric]) -> Candidate {
-        let customer = CustomerId(uuid::Uuid::nil());
-        Candidate::new(TenantId(uuid::Uuid::nil()), index, sent, customer, now(), metrics, false)
+        let sender = Sender { tenant: TenantId(Uuid::nil()), metrics, wall: now(), backfill: false };
+        Candidate::new(sender, index, sent, CustomerId(Uuid::nil()), now())
     }
 
     fn tokens(aggregation: Aggregation) -> Metric {
         Metric {
-            tenant_id: TenantId(uuid::Uuid::nil()),
+            tenant_id: TenantId(Uuid::nil()),
             id: MetricId::new(now()),
             code: "tokens".to_owned(),
             name: "Tokens".to_owned(),
@@ -264,12 +289,8 @@ mod tests {
         }
     }
 
-    fn remembered<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> HashMap<Identity, Remembered> {
-        let remember = |candidate: &Candidate| {
-            let Candidate { event, body_hash, .. } = candidate.clone();
-            (candidate.identity(), Remembered { id: event.id, body_hash })
-        };
-        candidates.into_iter().map(remember).collect()
+    fn remembered(candidate: &Candidate) -> Remembered {
+        Remembered { id: candidate.event.id, body_hash: candidate.body_hash }
     }
 
     #[test]
@@ -323,9 +344,14 @@ mod tests {
             candidate(2, sent("a", r#"{"x":1}"#), &[]),
             candidate(3, SentEvent { source: "other".to_owned(), ..sent("a", r#"{"x":1}"#) }, &[]),
         ];
-        let stored = remembered(first_of_each(&candidates).into_values());
+        let first = first_of_each(&candidates);
+        let stored: HashMap<Uuid, Remembered> =
+            first.into_iter().map(|first| (first.identity, remembered(first))).collect();
         let mut ingested = Ingested::default();
-        ingested.settle(candidates, &stored);
+        for candidate in candidates {
+            let held = stored.get(&candidate.identity).copied();
+            ingested.settle(candidate, held);
+        }
         assert_eq!((ingested.accepted, ingested.duplicates), (2, 1));
         let [rejection] = ingested.rejected.as_slice() else { panic!("{ingested:?}") };
         assert_eq!((rejection.index, rejection.error.code.as_str()), (2, "conflict"));
@@ -339,10 +365,10 @@ mod tests {
         assert!(again.refused.is_some());
 
         let mut known = Ingested::default();
-        known.settle(vec![again.clone()], &remembered([&late(9)]));
+        known.settle(again.clone(), Some(remembered(&late(9))));
         assert_eq!(known, Ingested { accepted: 0, duplicates: 1, rejected: Vec::new() });
         let mut unknown = Ingested::default();
-        unknown.settle(vec![again], &HashMap::new());
+        unknown.settle(again, None);
         assert_eq!(unknown.rejected[0].error.code, "timestamp_out_of_window");
     }
 }

@@ -1,0 +1,64 @@
+//! What a stretch of time tells the aggregations that need no single event: hours of it can be stored, merged,
+//! and folded in place of their events, with the same answer to the last digit.
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+
+use super::{
+    Aggregation, Sample, Value,
+    fold::{Moment, seconds},
+};
+use crate::arithmetic::{Overflow, add_exactly, mul_exactly};
+
+/// The events of a half-open stretch of time, summed up: as much of them as their aggregation asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Partial {
+    /// How many events.
+    pub count: u64,
+    /// Of their values, if they are added up.
+    pub sum: Decimal,
+    /// For `min`.
+    pub least: Option<Decimal>,
+    /// For `max`.
+    pub greatest: Option<Decimal>,
+    /// For `latest`: the last value, by time and then by arrival.
+    pub latest: Option<(Moment, Decimal)>,
+    /// For `weighted_sum`: Σ value × seconds from its event to the end of the stretch.
+    pub weighted: Decimal,
+}
+
+impl Partial {
+    /// Adds an event of the stretch that ends at `end`.
+    pub fn push(
+        &mut self,
+        aggregation: Aggregation,
+        sample: &Sample,
+        end: DateTime<Utc>,
+    ) -> Result<(), Overflow> {
+        self.count = self.count.checked_add(1).ok_or(Overflow)?;
+        let Value::Number(value) = sample.value else { return Ok(()) };
+        match aggregation {
+            Aggregation::Count | Aggregation::UniqueCount => {}
+            Aggregation::Sum | Aggregation::Average => self.sum = add_exactly(self.sum, value)?,
+            Aggregation::Min => self.least = self.least.into_iter().chain([value]).min(),
+            Aggregation::Max => self.greatest = self.greatest.max(Some(value)),
+            Aggregation::Latest => self.latest = self.latest.max(Some(((sample.at, sample.arrival), value))),
+            Aggregation::WeightedSum => {
+                self.sum = add_exactly(self.sum, value)?;
+                self.weighted = add_exactly(self.weighted, mul_exactly(value, seconds(sample.at, end))?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds other events of the same stretch.
+    pub fn merge(&mut self, other: &Self) -> Result<(), Overflow> {
+        self.count = self.count.checked_add(other.count).ok_or(Overflow)?;
+        self.sum = add_exactly(self.sum, other.sum)?;
+        self.least = self.least.into_iter().chain(other.least).min();
+        self.greatest = self.greatest.max(other.greatest);
+        self.latest = self.latest.max(other.latest);
+        self.weighted = add_exactly(self.weighted, other.weighted)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! Many rows in one statement: arrays to PostgreSQL, which unnests them; lists of values to SQLite.
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, Statement, Value,
+    sea_query::{ArrayType, Expr, ExprTrait, Func, SimpleExpr},
+};
+use uuid::Uuid;
+
+/// Rows to SQLite in one statement: powers of four, so that few statements are prepared, again and again.
+const SQLITE_ROWS: [usize; 5] = [256, 64, 16, 4, 1];
+
+/// A column of the rows, with its name and its values.
+pub struct Column {
+    name: &'static str,
+    kind: ArrayType,
+    /// Its type on PostgreSQL.
+    postgres: &'static str,
+    is_nullable: bool,
+    values: Vec<Value>,
+}
+
+/// What a column may hold.
+pub trait Cell {
+    const POSTGRES: &'static str;
+    const KIND: ArrayType;
+    const IS_NULLABLE: bool;
+
+    fn value(self) -> Value;
+}
+
+macro_rules! cell {
+    ($type:ty, $kind:ident, $postgres:literal, $is_nullable:literal) => {
+        impl Cell for $type {
+            const POSTGRES: &'static str = $postgres;
+            const KIND: ArrayType = ArrayType::$kind;
+            const IS_NULLABLE: bool = $is_nullable;
+
+            fn value(self) -> Value {
+                self.into()
+            }
+        }
+    };
+}
+
+cell!(Uuid, Uuid, "uuid", false);
+cell!(Option<Uuid>, Uuid, "uuid", true);
+cell!(String, String, "text", false);
+cell!(DateTime<Utc>, ChronoDateTimeUtc, "timestamptz", false);
+cell!(Option<DateTime<Utc>>, ChronoDateTimeUtc, "timestamptz", true);
+cell!(Decimal, Decimal, "numeric", false);
+cell!(Option<Decimal>, Decimal, "numeric", true);
+cell!(i64, BigInt, "bigint", false);
+
+impl Column {
+    pub fn new<C: Cell>(name: &'static str, values: impl IntoIterator<Item = C>) -> Self {
+        let values = values.into_iter().map(Cell::value).collect();
+        Self { name, kind: C::KIND, postgres: C::POSTGRES, is_nullable: C::IS_NULLABLE, values }
+    }
+}
+
+/// Inserts rows, all of the same columns, and says how many were new: those whose key `key` exists stay as they
+/// are.
+///
+/// Names of tables and columns are part of the program, never of what somebody sent.
+pub async fn insert(
+    tx: &DatabaseTransaction,
+    table: &'static str,
+    columns: Vec<Column>,
+    key: &'static str,
+) -> Result<u64, DbErr> {
+    write(tx, table, columns, &format!("on conflict ({key}) do nothing")).await
+}
+
+/// Inserts rows, or changes the columns `state` of those whose key exists.
+pub async fn upsert(
+    tx: &DatabaseTransaction,
+    table: &'static str,
+    columns: Vec<Column>,
+    key: &'static str,
+    state: &[&'static str],
+) -> Result<u64, DbErr> {
+    let set = state.iter().map(|name| format!("{name} = excluded.{name}")).collect::<Vec<_>>().join(", ");
+    write(tx, table, columns, &format!("on conflict ({key}) do update set {set}")).await
+}
+
+async fn write(
+    tx: &DatabaseTransaction,
+    table: &'static str,
+    columns: Vec<Column>,
+    otherwise: &str,
+) -> Result<u64, DbErr> {
+    let rows = columns.first().map_or(0, |column| column.values.len());
+    debug_assert!(columns.iter().all(|column| column.values.len() == rows), "rows have all columns");
+    if rows == 0 {
+        return Ok(0);
+    }
+    let names = columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ");
+    let into = format!("insert into {table} ({names})");
+    if tx.get_database_backend() == DatabaseBackend::Postgres {
+        let sql = format!("{into} {} {otherwise}", unnested(&columns));
+        return execute(tx, sql, columns.into_iter().map(Column::into_array).collect()).await;
+    }
+    let width = columns.len();
+    let mut columns: Vec<_> = columns.into_iter().map(|column| column.values.into_iter()).collect();
+    let mut written = 0;
+    let mut left = rows;
+    for size in SQLITE_ROWS {
+        while left >= size {
+            let mut values = Vec::with_capacity(size * width);
+            for _ in 0..size {
+                values.extend(columns.iter_mut().filter_map(Iterator::next));
+            }
+            let sql = format!("{into} values {} {otherwise}", tuples(size, width));
+            written += execute(tx, sql, values).await?;
+            left -= size;
+        }
+    }
+    Ok(written)
+}
+
+impl Column {
+    /// Arrays cannot hold nulls on their way to PostgreSQL: where there may be some, texts go there instead.
+    fn into_array(self) -> Value {
+        if !self.is_nullable {
+            return Value::Array(self.kind, Some(Box::new(self.values)));
+        }
+        let texts = self.values.iter().map(|value| Value::from(text(value))).collect();
+        Value::Array(ArrayType::String, Some(Box::new(texts)))
+    }
+}
+
+/// A value as PostgreSQL reads it from a text; nothing for null.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Uuid(Some(id)) => id.to_string(),
+        Value::ChronoDateTimeUtc(Some(at)) => at.to_rfc3339(),
+        Value::Decimal(Some(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// `select c0, nullif(c1, '')::numeric, … from unnest($1::uuid[], $2::text[], …) as rows (c0, c1, …)`
+fn unnested(columns: &[Column]) -> String {
+    let each = |form: fn(usize, &Column) -> String| {
+        columns.iter().enumerate().map(|(index, column)| form(index, column)).collect::<Vec<_>>().join(", ")
+    };
+    let read = each(|index, column| {
+        if column.is_nullable {
+            format!("nullif(c{index}, '')::{}", column.postgres)
+        } else {
+            format!("c{index}")
+        }
+    });
+    let arrays = each(|index, column| {
+        let kind = if column.is_nullable { "text" } else { column.postgres };
+        format!("${}::{kind}[]", index + 1)
+    });
+    let names = each(|index, _| format!("c{index}"));
+    format!("select {read} from unnest({arrays}) as rows ({names})")
+}
+
+/// `(?, ?), (?, ?), …`
+fn tuples(rows: usize, width: usize) -> String {
+    let tuple = format!("({})", vec!["?"; width].join(", "));
+    vec![tuple.as_str(); rows].join(", ")
+}
+
+async fn execute(tx: &DatabaseTransaction, sql: String, values: Vec<Value>) -> Result<u64, DbErr> {
+    let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);
+    Ok(tx.execute_raw(statement).await?.rows_affected())
+}
+
+/// How many values [`one_of`] takes.
+pub const LIST_MAX: usize = 10_000;
+
+/// Is a column one of these values? On PostgreSQL they are one array: a statement of the same text, however many.
+pub fn one_of<C: Cell>(db: &impl ConnectionTrait, column: impl ColumnTrait, values: Vec<C>) -> SimpleExpr {
+    debug_assert!(values.len() <= LIST_MAX, "SQLite takes no longer lists");
+    let values: Vec<Value> = values.into_iter().map(Cell::value).collect();
+    if db.get_database_backend() == DatabaseBackend::Postgres {
+        let array = Value::Array(C::KIND, Some(Box::new(values)));
+        return Expr::col(column.as_column_ref()).eq(Func::cust("any").arg(Expr::val(array)));
+    }
+    column.is_in(values)
+}

@@ -1,0 +1,167 @@
+//! The intake: requests that wait at the same time are taken in one transaction, so that a thousand events cost
+//! one wait for the disk.
+//!
+//! Nobody waits for more to come: a writer that is free takes all that is there. What is answered is committed.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use accrue_core::clock::Clock;
+use accrue_platform::{
+    db::Db,
+    problem::{self, Problem},
+};
+use futures_util::FutureExt;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::{
+    model::Ingested,
+    service::{self, MeteringError, Sent},
+};
+use crate::app::App;
+
+/// Of bodies that wait or are being written. More are refused: memory has an end.
+const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Events that one transaction takes before it looks for no more.
+const EVENTS_AT_ONCE: usize = 10_000;
+/// On PostgreSQL; SQLite has one writer.
+const WRITERS: usize = 4;
+
+/// Where requests bring their events. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    queue: mpsc::UnboundedSender<Parcel>,
+    room: Arc<Semaphore>,
+}
+
+/// What a request brings, and whom to answer.
+#[derive(Debug)]
+struct Parcel {
+    sent: Sent,
+    all_or_nothing: bool,
+    answer: oneshot::Sender<Result<Ingested, MeteringError>>,
+    /// Given back when the parcel is answered.
+    room: OwnedSemaphorePermit,
+}
+
+impl Intake {
+    /// Starts the writers. They end when the last handle is dropped and all that was brought is answered.
+    pub fn start(app: &App) -> Self {
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let waiting = Arc::new(Mutex::new(waiting));
+        let writers = if app.db.is_sqlite() { 1 } else { WRITERS };
+        for _ in 0..writers {
+            tokio::spawn(write(app.db.clone(), app.clock.clone(), waiting.clone()));
+        }
+        Self { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
+    }
+
+    /// Takes what a request of `bytes` sends; durable when it answers.
+    pub(super) async fn take(
+        &self,
+        sent: Sent,
+        all_or_nothing: bool,
+        bytes: usize,
+    ) -> Result<Ingested, Problem> {
+        let bytes = u32::try_from(bytes.min(WAITING_BYTES_MAX)).expect("less than 64 MiB");
+        let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| {
+            metrics::counter!("usage_requests_refused_total").increment(1);
+            Problem::new(
+                &problem::UNAVAILABLE,
+                "more usage events are waiting than can be held; send them again",
+            )
+        })?;
+        let (answer, answered) = oneshot::channel();
+        let parcel = Parcel { sent, all_or_nothing, answer, room };
+        let gone = || Problem::new(&problem::UNAVAILABLE, "the events were not taken; send them again");
+        self.queue.send(parcel).map_err(|_| gone())?;
+        Ok(answered.await.map_err(|_| gone())??)
+    }
+}
+
+async fn write(db: Db, clock: Arc<dyn Clock>, waiting: Arc<Mutex<mpsc::UnboundedReceiver<Parcel>>>) {
+    loop {
+        let parcels = next(&mut *waiting.lock().await).await;
+        if parcels.is_empty() {
+            return;
+        }
+        let (alone, together): (Vec<_>, Vec<_>) =
+            parcels.into_iter().partition(|parcel| parcel.all_or_nothing);
+        let work = async {
+            take_together(&db, &*clock, together).await;
+            for parcel in alone {
+                let outcome = take_alone(&db, &*clock, parcel.sent, true).await;
+                drop(parcel.answer.send(outcome));
+            }
+        };
+        // A bug that one request finds must not end the writer: who waits is told that nothing was taken.
+        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            tracing::error!("taking usage events panicked");
+        }
+    }
+}
+
+/// All that waits, at least one parcel; nothing when no more can come.
+async fn next(waiting: &mut mpsc::UnboundedReceiver<Parcel>) -> Vec<Parcel> {
+    let Some(first) = waiting.recv().await else { return Vec::new() };
+    let mut events = first.sent.events.len();
+    let mut parcels = vec![first];
+    while events < EVENTS_AT_ONCE
+        && let Ok(parcel) = waiting.try_recv()
+    {
+        events += parcel.sent.events.len();
+        parcels.push(parcel);
+    }
+    parcels
+}
+
+async fn take_together(db: &Db, clock: &dyn Clock, parcels: Vec<Parcel>) {
+    if parcels.is_empty() {
+        return;
+    }
+    let (sent, answers): (Vec<_>, Vec<_>) =
+        parcels.into_iter().map(|parcel| (parcel.sent, (parcel.answer, parcel.room))).unzip();
+    let outcomes = match commit(db, clock, sent.clone()).await {
+        Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+        Err(error) => {
+            // One of them may be the trouble: each for itself, so that it is nobody else's.
+            tracing::warn!(%error, requests = sent.len(), "usage events could not be taken together");
+            let mut outcomes = Vec::with_capacity(sent.len());
+            for sent in sent {
+                outcomes.push(take_alone(db, clock, sent, false).await);
+            }
+            outcomes
+        }
+    };
+    for ((answer, room), outcome) in answers.into_iter().zip(outcomes) {
+        // Whoever is gone has not heard that the events are stored, and will send them again.
+        drop(answer.send(outcome));
+        drop(room);
+    }
+}
+
+async fn commit(db: &Db, clock: &dyn Clock, sent: Vec<Sent>) -> Result<Vec<Ingested>, MeteringError> {
+    let tx = db.begin().await?;
+    let outcomes = service::ingest(&tx, clock, sent).await?;
+    tx.commit().await?;
+    let taken: usize = outcomes.iter().map(|outcome| outcome.accepted).sum();
+    metrics::counter!("usage_events_total").increment(taken as u64);
+    Ok(outcomes)
+}
+
+/// Takes one request's events; if all or nothing is wanted and one is rejected, nothing is left behind.
+async fn take_alone(
+    db: &Db,
+    clock: &dyn Clock,
+    sent: Sent,
+    all_or_nothing: bool,
+) -> Result<Ingested, MeteringError> {
+    let tx = db.begin().await?;
+    let outcome = service::ingest(&tx, clock, vec![sent]).await?.pop().expect("an outcome for each request");
+    if all_or_nothing && !outcome.rejected.is_empty() {
+        tx.rollback().await?;
+        return Ok(outcome);
+    }
+    tx.commit().await?;
+    metrics::counter!("usage_events_total").increment(outcome.accepted as u64);
+    Ok(outcome)
+}

@@ -1,0 +1,164 @@
+//! Billed periods in the database.
+
+use accrue_core::{
+    calendar::Period,
+    id::{CustomerId, MetricId, SubscriptionId, TenantId, TestClockId},
+};
+use accrue_platform::bulk;
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    entity::prelude::*, sea_query::OnConflict,
+};
+
+use crate::{app::Scope, metering::model::Closing};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "usage_closings")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub tenant_id: TenantId,
+    /// A digest of all that it is about.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub subscription_id: SubscriptionId,
+    pub customer_id: CustomerId,
+    pub test_clock_id: Option<TestClockId>,
+    pub metric_id: MetricId,
+    pub start_at: DateTime<Utc>,
+    pub end_at: DateTime<Utc>,
+    /// When to compare what was billed with what was used; null if there is no reason to.
+    pub check_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Every query starts here, so that none can forget its tenant.
+fn of(tenant: TenantId) -> Select<Entity> {
+    Entity::find().filter(Column::TenantId.eq(tenant))
+}
+
+pub(in crate::metering) async fn insert(
+    tx: &DatabaseTransaction,
+    closing: &Closing,
+    check_at: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    let row = ActiveModel {
+        tenant_id: Set(closing.tenant_id),
+        id: Set(closing.id()),
+        subscription_id: Set(closing.subscription_id),
+        customer_id: Set(closing.customer_id),
+        test_clock_id: Set(closing.test_clock_id),
+        metric_id: Set(closing.metric_id),
+        start_at: Set(closing.period.start),
+        end_at: Set(closing.period.end),
+        check_at: Set(Some(check_at)),
+    };
+    let known = OnConflict::columns([Column::TenantId, Column::Id]).do_nothing().to_owned();
+    Entity::insert(row).on_conflict(known).exec_without_returning(tx).await.map(drop)
+}
+
+/// Those of a tenant that end after an instant.
+pub(in crate::metering) async fn ending_after(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    at: DateTime<Utc>,
+) -> Result<Vec<Closing>, DbErr> {
+    Ok(of(tenant).filter(Column::EndAt.gt(at)).all(db).await?.into_iter().map(Into::into).collect())
+}
+
+/// Those of a subscription that are to be checked, the oldest first.
+pub(in crate::metering) async fn to_check(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    subscription: SubscriptionId,
+) -> Result<Vec<Closing>, DbErr> {
+    let select = of(tenant)
+        .filter(Column::SubscriptionId.eq(subscription))
+        .filter(Column::CheckAt.is_not_null())
+        .order_by_asc(Column::StartAt)
+        .order_by_asc(Column::Id)
+        .lock_exclusive();
+    Ok(select.all(tx).await?.into_iter().map(Into::into).collect())
+}
+
+/// Has them checked at another time, or not any more.
+pub(in crate::metering) async fn set_check(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    ids: Vec<Uuid>,
+    check_at: Option<DateTime<Utc>>,
+) -> Result<(), DbErr> {
+    for some in ids.chunks(bulk::LIST_MAX) {
+        Entity::update_many()
+            .col_expr(Column::CheckAt, Expr::val(check_at))
+            .filter(Column::TenantId.eq(tenant))
+            .filter(bulk::one_of(tx, Column::Id, some.to_vec()))
+            .exec(tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Subscriptions with a period that is to be checked at `now`, a page of them, after the last of the page before.
+pub(in crate::metering) async fn due(
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    now: DateTime<Utc>,
+    after: Option<SubscriptionId>,
+    limit: u64,
+) -> Result<Vec<(TenantId, SubscriptionId)>, DbErr> {
+    let select = Entity::find()
+        .select_only()
+        .columns([Column::TenantId, Column::SubscriptionId])
+        .distinct()
+        .filter(Column::CheckAt.lte(now))
+        .order_by_asc(Column::SubscriptionId)
+        .limit(limit);
+    let select = match scope {
+        Scope::WallClock => select.filter(Column::TestClockId.is_null()),
+        Scope::TestClock(tenant, clock) => {
+            select.filter(Column::TenantId.eq(tenant)).filter(Column::TestClockId.eq(clock))
+        }
+    };
+    let select = match after {
+        Some(last) => select.filter(Column::SubscriptionId.gt(last)),
+        None => select,
+    };
+    select.into_tuple().all(db).await
+}
+
+/// When the next period of a test clock's subscriptions is to be checked.
+pub(in crate::metering) async fn next_check(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    clock: TestClockId,
+) -> Result<Option<DateTime<Utc>>, DbErr> {
+    let next = of(tenant)
+        .select_only()
+        .column_as(Column::CheckAt.min(), "next")
+        .filter(Column::TestClockId.eq(clock))
+        .filter(Column::CheckAt.is_not_null());
+    Ok(next.into_tuple::<Option<DateTime<Utc>>>().one(db).await?.flatten())
+}
+
+impl From<Model> for Closing {
+    fn from(row: Model) -> Self {
+        let Model {
+            tenant_id,
+            id: _,
+            subscription_id,
+            customer_id,
+            test_clock_id,
+            metric_id,
+            start_at,
+            end_at,
+            ..
+        } = row;
+        let period = Period { start: start_at, end: end_at };
+        Self { tenant_id, subscription_id, customer_id, test_clock_id, metric_id, period }
+    }
+}

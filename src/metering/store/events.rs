@@ -1,0 +1,258 @@
+//! Usage events, and by what they are known again.
+
+use accrue_core::{
+    calendar::Period,
+    id::{CustomerId, TenantId, UsageEventId},
+    usage::Properties,
+};
+use accrue_platform::{
+    bulk::{self, Column as Cells},
+    column::Json,
+    page::{PageError, PageQuery},
+};
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    entity::prelude::*,
+    sea_query::{Expr, ExprTrait},
+};
+
+use crate::metering::model::{Candidate, Known, Remembered, UsageEvent, identity};
+
+mod rows {
+    use sea_orm::entity::prelude::*;
+
+    use super::{CustomerId, DateTime, TenantId, UsageEventId, Utc};
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "usage_events")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub tenant_id: TenantId,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: UsageEventId,
+        pub source: String,
+        pub event_id: String,
+        pub event_name: String,
+        pub customer_id: CustomerId,
+        pub timestamp: DateTime<Utc>,
+        pub metadata: String,
+        pub received_at: DateTime<Utc>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+
+    /// Every query starts here, so that none can forget its tenant.
+    pub(super) fn of(tenant: TenantId) -> Select<Entity> {
+        Entity::find().filter(Column::TenantId.eq(tenant))
+    }
+}
+
+use rows::Column;
+
+mod identities {
+    use sea_orm::entity::prelude::*;
+
+    use super::{TenantId, UsageEventId};
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "usage_event_identities")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub tenant_id: TenantId,
+        /// A digest of source and event id, 16 bytes.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: Uuid,
+        pub usage_event_id: UsageEventId,
+        /// A digest of the body, 16 bytes.
+        pub body_hash: Uuid,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+
+    /// Every query starts here, so that none can forget its tenant.
+    pub(super) fn of(tenant: TenantId) -> Select<Entity> {
+        Entity::find().filter(Column::TenantId.eq(tenant))
+    }
+}
+
+/// Takes the identities that are free, and says how many these were.
+///
+/// In the order of the key, which all writers share, so that two that bring the same events do not wait for
+/// one another in a circle.
+pub(in crate::metering) async fn take_identities(
+    tx: &DatabaseTransaction,
+    fresh: &[&Candidate],
+) -> Result<u64, DbErr> {
+    let mut fresh = fresh.to_vec();
+    fresh.sort_unstable_by_key(|candidate| (candidate.event.tenant_id, candidate.identity));
+    let columns = vec![
+        Cells::new("tenant_id", fresh.iter().map(|candidate| candidate.event.tenant_id.0)),
+        Cells::new("id", fresh.iter().map(|candidate| candidate.identity)),
+        Cells::new("usage_event_id", fresh.iter().map(|candidate| candidate.event.id.0)),
+        Cells::new("body_hash", fresh.iter().map(|candidate| candidate.body_hash)),
+    ];
+    bulk::insert(tx, "usage_event_identities", columns, "tenant_id, id").await
+}
+
+/// What is remembered under these identities of a tenant.
+pub(in crate::metering) async fn remembered(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    identities: Vec<Uuid>,
+) -> Result<Known, DbErr> {
+    let mut known = Known::new();
+    for some in identities.chunks(bulk::LIST_MAX) {
+        let rows = identities::of(tenant)
+            .filter(bulk::one_of(tx, identities::Column::Id, some.to_vec()))
+            .all(tx)
+            .await?;
+        known.extend(
+            rows.into_iter().map(|row| {
+                ((tenant, row.id), Remembered { id: row.usage_event_id, body_hash: row.body_hash })
+            }),
+        );
+    }
+    Ok(known)
+}
+
+/// Stores events whose identities were free.
+pub(in crate::metering) async fn insert(tx: &DatabaseTransaction, fresh: &[&Candidate]) -> Result<(), DbErr> {
+    let mut events: Vec<&UsageEvent> = fresh.iter().map(|candidate| &candidate.event).collect();
+    // Neighbours in the index are neighbours in time.
+    events.sort_unstable_by_key(|event| (event.tenant_id, event.customer_id, event.timestamp));
+    let columns = vec![
+        Cells::new("tenant_id", events.iter().map(|event| event.tenant_id.0)),
+        Cells::new("id", events.iter().map(|event| event.id.0)),
+        Cells::new("source", events.iter().map(|event| event.source.clone())),
+        Cells::new("event_id", events.iter().map(|event| event.event_id.clone())),
+        Cells::new("event_name", events.iter().map(|event| event.event_name.clone())),
+        Cells::new("customer_id", events.iter().map(|event| event.customer_id.0)),
+        Cells::new("timestamp", events.iter().map(|event| event.timestamp)),
+        Cells::new("metadata", events.iter().map(|event| event.metadata.clone())),
+        Cells::new("received_at", events.iter().map(|event| event.received_at)),
+    ];
+    bulk::insert(tx, "usage_events", columns, "tenant_id, id").await.map(drop)
+}
+
+pub(in crate::metering) async fn find(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: UsageEventId,
+) -> Result<Option<UsageEvent>, DbErr> {
+    Ok(rows::of(tenant).filter(Column::Id.eq(id)).one(db).await?.map(Into::into))
+}
+
+/// The event that was sent under this name by this source.
+pub(in crate::metering) async fn find_by_event_id(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    event_id: &str,
+    source: &str,
+) -> Result<Option<UsageEvent>, DbErr> {
+    let held =
+        identities::of(tenant).filter(identities::Column::Id.eq(identity(source, event_id))).one(db).await?;
+    match held {
+        Some(held) => find(db, tenant, held.usage_event_id).await,
+        None => Ok(None),
+    }
+}
+
+pub(in crate::metering) async fn list(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customer: Option<CustomerId>,
+    event_name: Option<&str>,
+    page: &PageQuery,
+) -> Result<Vec<UsageEvent>, PageError> {
+    let mut select = rows::of(tenant);
+    if let Some(customer) = customer {
+        select = select.filter(Column::CustomerId.eq(customer));
+    }
+    if let Some(event_name) = event_name {
+        select = select.filter(Column::EventName.eq(event_name));
+    }
+    let rows = page.fetch::<rows::Entity, UsageEventId>(select, Column::Id, db).await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// An event as far as quantities depend on it.
+pub(in crate::metering) struct Used {
+    pub at: DateTime<Utc>,
+    pub id: UsageEventId,
+    pub properties: Properties,
+}
+
+/// The next `limit` events of a customer in a period after `last`, in the order of time.
+pub(in crate::metering) async fn next_used(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customer: CustomerId,
+    event_name: &str,
+    period: Period,
+    last: Option<&Used>,
+    limit: u64,
+) -> Result<Vec<Used>, DbErr> {
+    let mut select = rows::of(tenant)
+        .select_only()
+        .columns([Column::Timestamp, Column::Id, Column::Metadata])
+        .filter(Column::CustomerId.eq(customer))
+        .filter(Column::EventName.eq(event_name))
+        .filter(Column::Timestamp.gte(period.start))
+        .filter(Column::Timestamp.lt(period.end))
+        .order_by_asc(Column::Timestamp)
+        .order_by_asc(Column::Id)
+        .limit(limit);
+    if let Some(last) = last {
+        let place = Expr::tuple([Expr::col(Column::Timestamp), Expr::col(Column::Id)]);
+        let last = Expr::tuple([Expr::val(last.at), Expr::val(last.id)]);
+        select = select.filter(ExprTrait::gt(place, last));
+    }
+    let rows = select.into_tuple::<(DateTime<Utc>, UsageEventId, Json<Properties>)>().all(db).await?;
+    Ok(rows.into_iter().map(|(at, id, properties)| Used { at, id, properties: properties.0 }).collect())
+}
+
+/// The next `limit` events of a name after `last`, in the order of arrival, with what they say.
+pub(in crate::metering) async fn next_named(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    event_name: &str,
+    last: Option<UsageEventId>,
+    limit: u64,
+) -> Result<Vec<(UsageEvent, Properties)>, DbErr> {
+    let mut select =
+        rows::of(tenant).filter(Column::EventName.eq(event_name)).order_by_asc(Column::Id).limit(limit);
+    if let Some(last) = last {
+        select = select.filter(Column::Id.gt(last));
+    }
+    let rows = select.all(db).await?;
+    let read = |row: rows::Model| {
+        let properties =
+            serde_json::from_str(&row.metadata).map_err(|error| DbErr::Custom(error.to_string()))?;
+        Ok((row.into(), properties))
+    };
+    rows.into_iter().map(read).collect()
+}
+
+impl From<rows::Model> for UsageEvent {
+    fn from(row: rows::Model) -> Self {
+        let rows::Model {
+            tenant_id,
+            id,
+            source,
+            event_id,
+            event_name,
+            customer_id,
+            timestamp,
+            metadata,
+            received_at,
+        } = row;
+        Self { tenant_id, id, event_id, source, event_name, customer_id, timestamp, metadata, received_at }
+    }
+}

@@ -1,0 +1,6 @@
+//! Usage in the database.
+
+pub(super) mod builds;
+pub(super) mod closings;
+pub(super) mod events;
+pub(super) mod rollups;
