@@ -28,5 +28,6 @@ mod schema;
 mod story;
 mod subscriptions;
 mod tls;
+mod usage_formats;
 mod webhooks;
 mod workers;

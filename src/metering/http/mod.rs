@@ -8,7 +8,7 @@ use accrue_core::{
     id::{CustomerId, UsageEventId},
 };
 use accrue_platform::{
-    body::{JsonText, Query},
+    body::Query,
     page::{Page, PageQuery},
     problem::{self, Problem, ProblemBody},
 };
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use self::sent::{Batch, IngestRequest};
+use self::sent::{Batch, CloudEventRequest, IngestRequest};
 use super::{
     intake::Intake,
     model::{Ingested, Rejection, Usage, UsageEvent},
@@ -93,16 +93,56 @@ impl From<Ingested> for IngestBody {
 
 /// Send usage events.
 ///
-/// One event, an array of them, or `{"events": […]}`; up to 1,000. An event is known by its `source` and
-/// `event_id`, for ever: sent again it is a duplicate, which is fine; with another body it is a conflict.
-/// The answer means that what was accepted is durably stored.
+/// One event, an array of them, or `{"events": […]}`, up to 1,000; up to 10,000 as NDJSON, one on each line; or
+/// as CloudEvents 1.0 in structured, batch or binary mode. Bodies may be packed by gzip (`Content-Encoding`).
+/// An event is known by its `source` and `event_id`, for ever: sent again it is a duplicate, which is fine; with
+/// another body it is a conflict. The answer means that what was accepted is durably stored.
 ///
 /// Each event is judged alone: a refused one stands in `rejected`, and the status is 200 even if it was the
 /// only one. Look at `rejected`, or send `atomic=true`: then one refused event refuses all, with 422.
 #[utoipa::path(
     tag = "usage",
-    params(IngestQuery),
-    request_body = IngestRequest,
+    params(
+        IngestQuery,
+        ("ce-specversion" = Option<String>, Header, description = "CloudEvents, binary mode: `1.0`. The body is then the event's `metadata` alone"),
+        ("ce-id" = Option<String>, Header, description = "Binary mode: the event's `event_id`"),
+        ("ce-source" = Option<String>, Header, description = "Binary mode: the event's `source`"),
+        ("ce-type" = Option<String>, Header, description = "Binary mode: the event's `event_name`"),
+        ("ce-subject" = Option<String>, Header, description = "Binary mode: the customer's identifier or `external_id`"),
+        ("ce-time" = Option<String>, Header, description = "Binary mode: when it happened; unless given, now"),
+    ),
+    request_body(content(
+        (IngestRequest = "application/json", examples(
+            ("one" = (summary = "One event", value = json!({
+                "event_id": "req_81f", "customer_id": "acme", "event_name": "api.request.completed",
+                "timestamp": "2026-02-03T10:00:00Z", "metadata": {"tokens": 1234, "model": "pro"}
+            }))),
+            ("several" = (summary = "Several", value = json!({"events": [
+                {"event_id": "req_81f", "customer_id": "acme", "event_name": "api.request.completed"},
+                {"event_id": "req_820", "customer_id": "acme", "event_name": "api.request.completed"}
+            ]}))),
+            ("binary" = (summary = "The data of a CloudEvent whose attributes are in headers", value = json!(
+                {"tokens": 1234, "model": "pro"}
+            ))),
+        )),
+        (String = "application/x-ndjson", examples(
+            ("lines" = (summary = "One on each line", value = json!(
+                "{\"event_id\":\"req_81f\",\"customer_id\":\"acme\",\"event_name\":\"login\"}\n{\"event_id\":\"req_820\",\"customer_id\":\"acme\",\"event_name\":\"login\"}\n"
+            ))),
+        )),
+        (CloudEventRequest = "application/cloudevents+json", examples(
+            ("structured" = (summary = "One CloudEvent", value = json!({
+                "specversion": "1.0", "id": "req_81f", "source": "/gateways/eu", "type": "api.request.completed",
+                "subject": "acme", "time": "2026-02-03T10:00:00Z", "data": {"tokens": 1234, "model": "pro"}
+            }))),
+        )),
+        (Vec<CloudEventRequest> = "application/cloudevents-batch+json", examples(
+            ("batch" = (summary = "Several CloudEvents, up to 1,000", value = json!([{
+                "specversion": "1.0", "id": "req_81f", "source": "/gateways/eu", "type": "api.request.completed",
+                "subject": "acme", "data": {"tokens": 1234}
+            }]))),
+        )),
+    )),
     responses(
         (status = 200, description = "What became of the events", body = IngestBody),
         (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -112,31 +152,34 @@ impl From<Ingested> for IngestBody {
 async fn ingest(
     request: HttpRequest,
     query: Query<IngestQuery>,
-    text: JsonText,
     intake: Data<Intake>,
 ) -> Result<HttpResponse, Interrupt> {
     let IngestQuery { atomic, backfill } = query.0;
     if request.headers().contains_key("idempotency-key") {
         let write = Write::<resource::Usage>::extract(&request).await?;
-        return Ok(ingest_once(write, atomic, backfill, &text.0).await?);
+        return Ok(ingest_once(write, atomic, backfill, &request).await?);
     }
     let caller = Bring::<resource::Usage>::extract(&request).await?;
-    let Batch { place, events } = sent::read(&text.0)?;
+    let (Batch { form, events }, bytes) = sent::read_request(&request)?;
     let sent = Sent { tenant: caller.tenant_id, events, backfill };
-    let ingested = intake.take(sent, atomic, text.0.len()).await?;
-    place.allow(&ingested, atomic)?;
+    let ingested = form.answer(intake.take(sent, atomic, bytes).await?, atomic)?;
     caller.app.wake.notify_one();
     Ok(HttpResponse::Ok().json(IngestBody::from(ingested)))
 }
 
 /// With an `Idempotency-Key` the answer is stored with the events, so they have a transaction of their own.
-async fn ingest_once(write: Write<resource::Usage>, atomic: bool, backfill: bool, text: &str) -> Answer {
-    let Batch { place, events } = sent::read(text)?;
+async fn ingest_once(
+    write: Write<resource::Usage>,
+    atomic: bool,
+    backfill: bool,
+    request: &HttpRequest,
+) -> Answer {
+    let (Batch { form, events }, _) = sent::read_request(request)?;
     let tx = write.begin().await?;
     let sent = Sent { tenant: write.tenant_id(), events, backfill };
     let ingested = service::ingest(&tx, &*write.app.clock, vec![sent]).await?;
     let ingested = ingested.into_iter().next().expect("an outcome for each request");
-    place.allow(&ingested, atomic)?;
+    let ingested = form.answer(ingested, atomic)?;
     let object_id = format!("{} usage events", ingested.accepted);
     write.commit(tx, StatusCode::OK, object_id, &IngestBody::from(ingested)).await
 }
