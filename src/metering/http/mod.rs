@@ -1,12 +1,9 @@
 //! Sending usage events, and asking what was used.
 
+mod corrections;
 mod sent;
 
-use accrue_core::{
-    calendar::Period,
-    decimal::Number,
-    id::{CustomerId, UsageEventId},
-};
+use accrue_core::{calendar::Period, decimal::Number, id::CustomerId};
 use accrue_platform::{
     body::Query,
     page::{Page, PageQuery},
@@ -20,13 +17,14 @@ use actix_web::{
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use self::sent::{Batch, CloudEventRequest, IngestRequest};
 use super::{
+    body::UsageEventBody,
+    correct,
     intake::Intake,
-    model::{Ingested, Rejection, Usage, UsageEvent},
+    model::{CorrectionError, Ingested, Rejection, Usage},
     service::{self, MeteringError, Sent},
 };
 use crate::auth::{Answer, Bring, Interrupt, Read, Write, resource};
@@ -34,6 +32,7 @@ use crate::auth::{Answer, Bring, Interrupt, Read, Write, resource};
 /// Mounts the endpoints.
 pub fn routes(config: &mut ServiceConfig) {
     config.service(ingest).service(list_events).service(get_event).service(get_usage);
+    config.service(corrections::void).service(corrections::amend);
 }
 
 /// How events are taken.
@@ -184,55 +183,6 @@ async fn ingest_once(
     write.commit(tx, StatusCode::OK, object_id, &IngestBody::from(ingested)).await
 }
 
-/// A usage event.
-#[derive(Serialize, utoipa::ToSchema)]
-struct UsageEventBody {
-    id: UsageEventId,
-    #[schema(example = "usage_event")]
-    object: &'static str,
-    livemode: bool,
-    #[schema(example = "req_81f")]
-    event_id: String,
-    source: Option<String>,
-    #[schema(example = "api.request.completed")]
-    event_name: String,
-    customer_id: CustomerId,
-    timestamp: DateTime<Utc>,
-    /// As it was sent, with every digit.
-    #[schema(value_type = Object)]
-    metadata: Box<RawValue>,
-    /// When it arrived.
-    created_at: DateTime<Utc>,
-}
-
-impl UsageEventBody {
-    fn new(event: UsageEvent, livemode: bool) -> Self {
-        let UsageEvent {
-            id,
-            event_id,
-            source,
-            event_name,
-            customer_id,
-            timestamp,
-            metadata,
-            received_at,
-            tenant_id: _,
-        } = event;
-        Self {
-            id,
-            object: "usage_event",
-            livemode,
-            event_id,
-            source: Some(source).filter(|source| !source.is_empty()),
-            event_name,
-            customer_id,
-            timestamp,
-            metadata: RawValue::from_string(metadata).expect("made from JSON"),
-            created_at: received_at,
-        }
-    }
-}
-
 /// Which events to list.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -285,7 +235,8 @@ struct SourceQuery {
 async fn get_event(read: Read<resource::Usage>, event_id: Path<String>, query: Query<SourceQuery>) -> Answer {
     let source = query.0.source.as_deref();
     let event = service::get_event(read.db(), read.tenant_id(), &event_id, source).await?;
-    read.answer(&UsageEventBody::new(event, read.tenant.livemode))
+    let (event, history) = correct::get_with_history(read.db(), event).await?;
+    read.answer(&UsageEventBody::new(event, read.tenant.livemode).with_history(history))
 }
 
 /// What usage to tell.
@@ -360,6 +311,10 @@ impl From<MeteringError> for Problem {
         let detail = error.to_string();
         match error {
             MeteringError::NoSuchEvent(_) => Self::not_found("usage event"),
+            MeteringError::Correction(CorrectionError::Voided) => {
+                Self::new(&problem::ILLEGAL_TRANSITION, detail)
+            }
+            MeteringError::Correction(CorrectionError::Refused(error)) => Self::invalid(vec![error]),
             MeteringError::Customer(error) => error.into(),
             MeteringError::Catalog(error) => error.into(),
             MeteringError::Period(_) => Self::field("end", "out_of_range", detail),
