@@ -2,6 +2,7 @@
 //! used in a period. It knows no prices and no subscriptions.
 
 mod body;
+mod building;
 mod correct;
 mod events;
 mod http;
@@ -11,6 +12,7 @@ mod model;
 pub mod service;
 mod store;
 
+pub use building::Building;
 pub use http::routes;
 pub use intake::Intake;
 pub use jobs::JOBS;

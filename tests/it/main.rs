@@ -24,6 +24,7 @@ mod outages;
 mod payments;
 mod platform;
 mod replicas;
+mod rollups;
 mod schema;
 mod story;
 mod subscriptions;
