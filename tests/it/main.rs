@@ -29,5 +29,7 @@ mod schema;
 mod story;
 mod subscriptions;
 mod tls;
+mod usage_corrections;
+mod usage_formats;
 mod webhooks;
 mod workers;
