@@ -6,13 +6,15 @@ mod rollup;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use accrue_core::{
-    calendar::Period,
+    calendar::{Alignment, CalendarError, Grid, Interval, Period, Unit},
     id::{CustomerId, TenantId, UsageEventId},
     usage::{Properties, Property},
 };
 use accrue_platform::problem::FieldError;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Timelike, Utc};
+use chrono_tz::Tz;
 use rust_decimal::Decimal;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -42,6 +44,13 @@ pub struct UsageEvent {
     pub metadata: String,
     /// When it arrived, by the customer's clock.
     pub received_at: DateTime<Utc>,
+}
+
+impl UsageEvent {
+    /// What it says about itself.
+    pub fn properties(&self) -> Properties {
+        serde_json::from_str(&self.metadata).expect("read before it was stored")
+    }
 }
 
 /// An event as it was sent, whole and well-formed.
@@ -174,10 +183,13 @@ fn out_of_window(timestamp: DateTime<Utc>, now: DateTime<Utc>, backfill: bool) -
 
 /// A property that a metric adds up, but that is no number. A missing one is fine: the metric skips the event.
 fn no_number(metrics: &[Metric], sent: &SentEvent) -> Option<FieldError> {
-    let metrics = metrics.iter().filter(|metric| metric.event_name == sent.event_name);
+    let properties = &sent.metadata.properties;
+    let counts = |metric: &&Metric| metric.event_name == sent.event_name && metric.rules.matches(properties);
     let mut properties = metrics
-        .filter(|metric| metric.aggregation.needs_number())
-        .filter_map(|metric| metric.property.as_ref());
+        .iter()
+        .filter(counts)
+        .filter(|metric| metric.rules.aggregation.needs_number())
+        .filter_map(|metric| metric.rules.property.as_ref());
     let property = properties.find(|property| {
         let value = sent.metadata.properties.get(property.as_str());
         value.is_some_and(|value| *value != Property::Null && value.number().is_none())
@@ -238,16 +250,76 @@ pub(super) type Known = HashMap<(TenantId, Uuid), Remembered>;
 
 /// How much a customer used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Usage {
+pub(super) struct Usage {
     pub customer: CustomerId,
     pub metric: Metric,
     pub period: Period,
     pub quantity: Decimal,
+    /// Window by window and group by group, if that was asked for.
+    pub windows: Vec<WindowUsage>,
+}
+
+/// How much of it in a part of the time, and of one group of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WindowUsage {
+    pub period: Period,
+    /// The values of the properties by which usage is grouped; none where events lack one.
+    pub group: Vec<Option<String>>,
+    pub quantity: Decimal,
+}
+
+/// How long a window of usage is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Granularity {
+    Hour,
+    Day,
+    Month,
+}
+
+/// More windows than anybody looks at.
+pub(super) const WINDOWS_MAX: usize = 1000;
+
+impl Granularity {
+    /// The windows of a period, in which hours, days and months begin where the customer lives. `None` if they are
+    /// too many.
+    pub fn windows(self, period: Period, zone: Tz) -> Result<Option<Vec<Period>>, CalendarError> {
+        let mut windows = Vec::new();
+        let mut start = period.start;
+        while start < period.end {
+            if windows.len() == WINDOWS_MAX {
+                return Ok(None);
+            }
+            let end = self.next(start, zone)?.min(period.end);
+            windows.push(Period { start, end });
+            start = end;
+        }
+        Ok(Some(windows))
+    }
+
+    /// When the window that holds an instant ends.
+    fn next(self, at: DateTime<Utc>, zone: Tz) -> Result<DateTime<Utc>, CalendarError> {
+        let unit = match self {
+            Self::Hour => {
+                let local = at.with_timezone(&zone);
+                let into = TimeDelta::minutes(local.minute().into())
+                    + TimeDelta::seconds(local.second().into())
+                    + TimeDelta::nanoseconds(local.nanosecond().into());
+                return Ok(at - into + TimeDelta::hours(1));
+            }
+            Self::Day => Unit::Day,
+            Self::Month => Unit::Month,
+        };
+        Ok(Grid::try_new(at, Interval::every(unit), Alignment::Calendar, zone)?.containing(at)?.end)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use accrue_core::{id::MetricId, usage::Aggregation};
+    use accrue_core::{
+        id::MetricId,
+        usage::{self, Aggregation},
+    };
 
     use super::*;
 
@@ -282,8 +354,14 @@ mod tests {
             code: "tokens".to_owned(),
             name: "Tokens".to_owned(),
             event_name: "call".to_owned(),
-            aggregation,
-            property: Some("tokens".to_owned()),
+            rules: usage::Metric {
+                aggregation,
+                property: Some("tokens".to_owned()),
+                recurring: false,
+                filters: Vec::new(),
+                conversion: None,
+                rounding: None,
+            },
             metadata: BTreeMap::new(),
             created_at: now(),
         }
@@ -299,6 +377,34 @@ mod tests {
         assert!(taken("2026-02-24T12:00:00Z", false) && !taken("2026-02-24T11:59:59Z", false));
         assert!(taken("2026-03-31T12:05:00Z", false) && !taken("2026-03-31T12:05:01Z", false));
         assert!(taken("2016-01-01T00:00:00Z", true) && !taken("2026-03-31T12:05:01Z", true));
+    }
+
+    #[test]
+    fn windows_begin_where_the_customer_lives() {
+        let period = |start: &str, end: &str| {
+            let at = |text: &str| text.parse().unwrap();
+            Period::try_new(at(start), at(end)).unwrap()
+        };
+        let starts = |granularity: Granularity, of: Period, zone| -> Vec<String> {
+            let windows = granularity.windows(of, zone).unwrap().unwrap();
+            assert!(windows.windows(2).all(|pair| pair[0].end == pair[1].start));
+            assert_eq!(windows.last().unwrap().end, of.end);
+            windows.iter().map(|window| window.start.to_rfc3339()).collect()
+        };
+        let india = period("2026-03-01T10:15:00Z", "2026-03-01T12:00:00Z");
+        let hours = ["2026-03-01T10:15:00+00:00", "2026-03-01T10:30:00+00:00", "2026-03-01T11:30:00+00:00"];
+        assert_eq!(starts(Granularity::Hour, india, Tz::Asia__Kolkata), hours);
+        // The clocks go forward on the 29th: that day has 23 hours.
+        let berlin = period("2026-03-28T23:00:00Z", "2026-03-30T22:00:00Z");
+        let days = ["2026-03-28T23:00:00+00:00", "2026-03-29T22:00:00+00:00"];
+        assert_eq!(starts(Granularity::Day, berlin, Tz::Europe__Berlin), days);
+        let months = period("2026-01-31T00:00:00Z", "2026-03-01T00:00:00Z");
+        assert_eq!(
+            starts(Granularity::Month, months, Tz::UTC),
+            ["2026-01-31T00:00:00+00:00", "2026-02-01T00:00:00+00:00"]
+        );
+        let years = period("2020-01-01T00:00:00Z", "2026-01-01T00:00:00Z");
+        assert_eq!(Granularity::Hour.windows(years, Tz::UTC), Ok(None));
     }
 
     #[test]
