@@ -11,13 +11,16 @@ use accrue_core::{
     usage::{BucketKey, BucketUsage},
 };
 use chrono_tz::Tz;
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::model::Bucket;
 use crate::{
     catalog::{PlanVersion, Price, PriceKind, Timing},
     subscriptions::{Subscription, Turn},
 };
+
+/// Significant digits of a number on the wire and in stored JSON.
+const DIGITS_MAX: u32 = 28;
 
 /// A price whose turn it is, and the period that it is for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -126,7 +129,7 @@ pub(super) fn charge(due: Due<'_>, quantity: Decimal, zone: Tz) -> Result<Charge
         (Model::Flat { amount }, PriceKind::Fixed) => Some(amount.0),
         _ => None,
     };
-    let tiers = rated.tiers;
+    let tiers = told(rated.tiers);
     let part = Part::Bucket(Bucket::default());
     Ok(Charge { price, part, period, quantity, unit_price, proration, exact_amount, tiers, adjustment: 0 })
 }
@@ -168,12 +171,23 @@ pub(super) fn usage_charges<'a>(
             unit_price,
             proration: None,
             exact_amount: rated.exact_amount,
-            tiers: rated.tiers,
+            tiers: told(rated.tiers),
             adjustment: 0,
         });
     }
     charges.extend(terms.minimum.map(|_| true_up(due, rated.true_up)));
     Ok(charges)
+}
+
+/// Tiers as they can be read again: a quotient may have a digit more than a number may be sent with.
+fn told(tiers: Vec<TierCharge>) -> Vec<TierCharge> {
+    let short = |Number(number): Number| {
+        let rounded = number.round_sf_with_strategy(DIGITS_MAX, RoundingStrategy::MidpointAwayFromZero);
+        Number(rounded.unwrap_or(number))
+    };
+    let tier =
+        |tier: TierCharge| TierCharge { quantity: short(tier.quantity), amount: short(tier.amount), ..tier };
+    tiers.into_iter().map(tier).collect()
 }
 
 fn true_up(due: Due<'_>, missing: Money) -> Charge<'_> {
