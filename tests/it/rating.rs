@@ -203,6 +203,7 @@ async fn models_that_look_at_money_in_events_and_terms_of_a_price_bill_to_the_ce
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_there_before_a_period_counts_in_it_and_time_weighs_what_is_there(
     #[values(Sqlite, Postgres)] on: Engine,
+    #[values(false, true)] by_the_hour: bool,
 ) {
     let metrics = [
         json!({"code": "users", "event_name": "user", "aggregation": "unique_count", "property": "id", "recurring": true}),
@@ -226,6 +227,10 @@ async fn what_was_there_before_a_period_counts_in_it_and_time_weighs_what_is_the
     send(&world, "u2", "user", "2026-02-10T13:00:00Z", json!({"id": "ann"})).await;
     send(&world, "d1", "disk", "2026-02-01T00:00:00Z", json!({"n": 10, "load": "2.1", "kind": "ssd"})).await;
     send(&world, "d2", "disk", "2026-02-15T00:00:00Z", json!({"n": -5, "load": "99", "kind": "tape"})).await;
+    if by_the_hour {
+        // Builds the hours up: from here on events are added to them, and usage is read from them.
+        world.work().await;
+    }
     world.advance(&clock, "2026-03-30T00:00:00Z").await;
     send(&world, "u3", "user", "2026-03-10T09:00:00Z", json!({"id": "ann", "operation": "remove"})).await;
     send(&world, "u4", "user", "2026-03-17T09:00:00Z", json!({"id": "bob"})).await;
