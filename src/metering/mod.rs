@@ -1,6 +1,7 @@
 //! Metering is what was used: it takes events in, once each, and answers how much of a metric a customer
 //! used in a period. It knows no prices and no subscriptions.
 
+mod building;
 mod http;
 mod intake;
 mod jobs;
@@ -9,6 +10,7 @@ mod reading;
 pub mod service;
 mod store;
 
+pub use building::Building;
 pub use http::routes;
 pub use intake::Intake;
 pub use jobs::JOBS;

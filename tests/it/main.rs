@@ -25,6 +25,7 @@ mod payments;
 mod platform;
 mod rating;
 mod replicas;
+mod rollups;
 mod schema;
 mod story;
 mod subscriptions;

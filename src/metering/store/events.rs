@@ -220,6 +220,15 @@ pub(in crate::metering) async fn next_used(
     Ok(rows.into_iter().map(|(at, id, properties)| Used { at, id, properties: properties.0 }).collect())
 }
 
+/// How many events of a name there are.
+pub(in crate::metering) async fn count_named(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    event_name: &str,
+) -> Result<u64, DbErr> {
+    rows::of(tenant).filter(Column::EventName.eq(event_name)).count(db).await
+}
+
 /// The next `limit` events of a name after `last`, in the order of arrival, with what they say.
 pub(in crate::metering) async fn next_named(
     db: &impl ConnectionTrait,
