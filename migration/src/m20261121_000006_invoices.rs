@@ -79,9 +79,11 @@ create table invoice_lines (
     proration text,
     tiers text not null,
     adjustment integer not null,
+    bucket text not null,
+    bucket_id uuid not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),
-    unique (tenant_id, subscription_id, price_id, period_start_at, kind, adjustment),
+    unique (tenant_id, subscription_id, price_id, period_start_at, kind, bucket_id, adjustment),
     foreign key (tenant_id, invoice_id) references invoices (tenant_id, id),
     foreign key (tenant_id, subscription_id) references subscriptions (tenant_id, id),
     foreign key (tenant_id, price_id) references prices (tenant_id, id)

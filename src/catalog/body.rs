@@ -6,13 +6,15 @@ use accrue_core::{
     id::{FeatureId, MetricId, PlanId, PlanVersionId, PriceId, TaxId},
     money::{Currency, Money},
     price::Model,
-    usage::Aggregation,
+    usage::{Aggregation, Conversion, Filter, MetricFilter, Rounding},
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 
-use super::model::{Feature, FeatureKind, Metric, PlanFeature, PlanVersion, Price, PriceKind, Tax, Timing};
+use super::model::{
+    Feature, FeatureKind, Metric, PlanFeature, PlanVersion, Price, PriceFilter, PriceKind, Tax, Timing,
+};
 
 /// How usage events become a quantity.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -29,17 +31,24 @@ pub struct MetricBody {
     #[schema(example = "completion.finished")]
     pub event_name: String,
     pub aggregation: Aggregation,
-    /// Which property of an event holds the number; null for `count`.
+    /// Which property of an event holds the number, or the value that is unique; null for `count`.
     #[schema(example = "tokens")]
     pub property: Option<String>,
+    /// Whether what is there at a period's end is there at the next one's start.
+    pub recurring: bool,
+    /// An event counts if it matches all of them.
+    pub filters: Vec<MetricFilter>,
+    /// From measured units to priced ones.
+    pub conversion: Option<Conversion>,
+    /// Of the aggregate, before its conversion.
+    pub rounding: Option<Rounding>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
 }
 
 impl MetricBody {
     pub fn of(metric: Metric, livemode: bool) -> Self {
-        let Metric { id, code, name, event_name, aggregation, property, metadata, created_at, tenant_id: _ } =
-            metric;
+        let Metric { id, code, name, event_name, rules, metadata, created_at, tenant_id: _ } = metric;
         Self {
             id,
             object: "metric",
@@ -47,8 +56,12 @@ impl MetricBody {
             code,
             name,
             event_name,
-            aggregation,
-            property,
+            aggregation: rules.aggregation,
+            property: rules.property,
+            recurring: rules.recurring,
+            filters: rules.filters,
+            conversion: rules.conversion,
+            rounding: rules.rounding,
             metadata,
             created_at,
         }
@@ -182,6 +195,29 @@ pub struct PriceBody {
     pub timing: Timing,
     /// Of a usage price: what is measured.
     pub metric: Option<MetricId>,
+    /// Of usage that no filter matches.
+    #[schema(value_type = Model)]
+    pub model: ShownModel,
+    /// Usage with a model of its own. The most specific filter that matches wins, of equals the first.
+    pub filters: Vec<PriceFilterBody>,
+    /// Properties by whose values usage is priced apart, each in a line of its own.
+    pub group_by: Vec<String>,
+    /// A period is topped up to this, in a line of its own.
+    pub minimum_amount: Option<Money>,
+    /// A period costs at most this.
+    pub maximum_amount: Option<Money>,
+    /// Units that cost nothing, the first of each period.
+    pub free_quantity: Number,
+    /// Of fees: whether a short period costs less. Of stateful usage: whether it is weighed by its days.
+    pub prorate: bool,
+}
+
+/// Usage that is priced by another model.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = PriceFilter)]
+pub struct PriceFilterBody {
+    /// All these properties must be there, each with one of its values; none means any.
+    pub r#where: Filter,
     #[schema(value_type = Model)]
     pub model: ShownModel,
 }
@@ -189,8 +225,24 @@ pub struct PriceBody {
 impl PriceBody {
     fn of(price: Price, currency: Currency) -> Self {
         let model = |model| ShownModel { model, currency };
-        let Price { id, code, name, kind, timing, metric_id: metric, model: terms } = price;
-        Self { id, object: "price", code, name, kind, timing, metric, model: model(terms) }
+        let filter =
+            |filter: PriceFilter| PriceFilterBody { r#where: filter.r#where, model: model(filter.model) };
+        Self {
+            id: price.id,
+            object: "price",
+            code: price.code,
+            name: price.name,
+            kind: price.kind,
+            timing: price.timing,
+            metric: price.metric_id,
+            model: model(price.model),
+            filters: price.filters.into_iter().map(filter).collect(),
+            group_by: price.group_by,
+            minimum_amount: price.minimum_amount,
+            maximum_amount: price.maximum_amount,
+            free_quantity: Number(price.free_quantity),
+            prorate: price.prorate,
+        }
     }
 }
 

@@ -11,5 +11,6 @@ mod store;
 pub use body::{FeatureBody, MetricBody, PlanBody, PriceBody, TaxBody};
 pub use http::routes;
 pub use model::{
-    Feature, FeatureKind, FeatureValue, Metric, PlanFeature, PlanVersion, Price, PriceKind, Tax, Timing,
+    Feature, FeatureKind, FeatureValue, Metric, PlanFeature, PlanVersion, Price, PriceFilter, PriceKind, Tax,
+    Timing,
 };

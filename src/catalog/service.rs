@@ -181,15 +181,14 @@ pub(super) async fn create_metric(
     tenant: &Tenant,
     new: NewMetric,
 ) -> Result<Metric, CatalogError> {
-    let NewMetric { code, name, event_name, aggregation, property, metadata } = new;
+    let NewMetric { code, name, event_name, rules, metadata } = new;
     let metric = Metric {
         tenant_id: tenant.id,
         id: MetricId::new(now),
         code,
         name,
         event_name,
-        aggregation,
-        property,
+        rules,
         metadata,
         created_at: now,
     };

@@ -72,7 +72,7 @@ async fn rebuild(db: &Db, tenant: &Tenant, metric: Metric) -> anyhow::Result<Reb
     let building = Building::begin(db, &tx, tenant.id, metric, true).await?;
     tx.commit().await?;
     let mut building = building.context("a metric that is rebuilt anew is always begun")?;
-    let bar = progress(&code, building.len().await?);
+    let bar = progress(&code, building.count().await?);
     let mut events = 0;
     loop {
         let tx = db.begin().await?;

@@ -1,5 +1,7 @@
 //! An invoice as the API and events show it.
 
+use std::collections::BTreeMap;
+
 use accrue_core::{
     calendar::Period,
     decimal::Number,
@@ -7,6 +9,7 @@ use accrue_core::{
     money::{Currency, Money},
     price::TierCharge,
     proration::Fraction,
+    usage::Filter,
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
@@ -63,14 +66,19 @@ pub struct InvoiceBody {
 #[schema(as = InvoiceLine)]
 pub struct LineBody {
     pub id: InvoiceLineId,
-    /// `fixed`, `seat` or `usage`.
+    /// `fixed`, `seat`, `usage`, `usage_adjustment` or `true_up`.
     #[schema(example = "usage")]
     pub kind: String,
     #[schema(example = "Team plan – API requests")]
     pub description: String,
     pub subscription: Option<SubscriptionId>,
     pub price: Option<PriceId>,
+    /// Of usage that a filter of the price matched: that filter.
+    pub filter: Option<Filter>,
+    /// Of usage that the price groups: each property's value, null where events lack it.
+    pub group: BTreeMap<String, Option<String>>,
     pub period: Period,
+    /// In priced units.
     pub quantity: Number,
     /// Of prices that have just one.
     pub unit_price: Option<Number>,
@@ -144,6 +152,8 @@ impl From<&Line> for LineBody {
             description: line.description.clone(),
             subscription: line.subscription_id,
             price: line.price_id,
+            filter: line.bucket.filter.clone(),
+            group: line.bucket.group.clone(),
             period: line.period,
             quantity: Number(line.quantity),
             unit_price: line.unit_price.map(Number),

@@ -1,20 +1,24 @@
 //! The billing cycle: turn by turn, each in one transaction with its invoice.
 
-use accrue_core::{calendar::Period, id::SubscriptionId};
+use accrue_core::{
+    calendar::{CalendarError, Period},
+    id::SubscriptionId,
+    price::Measured,
+    usage::{BucketUsage, Filter, Scope, Split},
+};
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 
 use super::{
     draft::{Basis, draft},
     late,
     model::{Invoice, PartyCopy, Reason},
-    rating::{self, Due},
+    rating::{self, Charge, ChargeError, Due},
     service::{InvoiceError, issue},
 };
 use crate::{
     auth::Tenant,
-    catalog::{self, PlanVersion, PriceKind},
+    catalog::{self, Metric, PlanVersion, Price, PriceKind},
     customers, metering,
     subscriptions::{self, Subscription, Turn},
 };
@@ -49,8 +53,7 @@ async fn draft_of(
     let due = rating::due(&plan, turn);
     let mut charges = Vec::new();
     for due in &due {
-        let quantity = quantity(tx, subscription, due).await?;
-        charges.push(rating::charge(*due, quantity, subscription.timezone)?);
+        charges.extend(self::charges(tx, subscription, *due).await?);
     }
     let (corrections, checked) = late::corrections(tx, subscription, &plan).await?;
     charges.extend(corrections);
@@ -86,18 +89,58 @@ pub(super) async fn basis<'a>(
     })
 }
 
-/// What was agreed, or measured, for a price in a period.
-pub(super) async fn quantity(
+/// A usage price and one of the subscription's periods.
+pub(super) fn due_of<'a>(
+    subscription: &Subscription,
+    price: &'a Price,
+    period: Period,
+) -> Result<Due<'a>, CalendarError> {
+    let full = subscription.full(period)?;
+    Ok(Due { price, period, full, trial: subscription.is_trial(period) })
+}
+
+/// What a price costs for a period, by what was agreed or measured.
+pub(super) async fn charges<'a>(
     db: &impl ConnectionTrait,
     subscription: &Subscription,
-    due: &Due<'_>,
-) -> Result<Decimal, InvoiceError> {
+    due: Due<'a>,
+) -> Result<Vec<Charge<'a>>, InvoiceError> {
     if let Some(agreed) = rating::agreed_quantity(due.price, subscription) {
-        return Ok(agreed);
+        return Ok(vec![rating::charge(due, agreed, subscription.timezone)?]);
     }
     debug_assert_eq!(due.price.kind, PriceKind::Usage);
-    let Some(metric) = due.price.metric_id else { return Ok(Decimal::ZERO) };
+    let Some(metric) = due.price.metric_id else { return Ok(Vec::new()) };
+    let metric = catalog::service::get_metric(db, subscription.tenant_id, metric).await?;
+    let usage = usage(db, subscription, due, &metric).await?;
+    Ok(rating::usage_charges(due, &usage, subscription.currency)?)
+}
+
+/// What was measured for a price in a period, as the price splits and sees it.
+pub(super) async fn usage(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    due: Due<'_>,
+    metric: &Metric,
+) -> Result<Vec<BucketUsage>, InvoiceError> {
+    let Due { price, period, full, .. } = due;
+    let scope = Scope {
+        aggregation: metric.rules.aggregation,
+        recurring: metric.rules.recurring,
+        prorated: price.prorate,
+        period,
+        full,
+        zone: subscription.timezone,
+    };
+    let filters: Vec<Filter> = price.filters.iter().map(|filter| filter.r#where.clone()).collect();
+    let split = Split { filters: &filters, group_by: &price.group_by, by_event: price.prices_events() };
     let (tenant, customer) = (subscription.tenant_id, subscription.customer_id);
-    let metric = catalog::service::get_metric(db, tenant, metric).await?;
-    Ok(metering::service::quantity(db, tenant, customer, &metric, due.period).await?)
+    let mut usage = metering::service::usage_by_bucket(db, tenant, customer, metric, scope, split).await?;
+    for used in &mut usage {
+        // A bucket whose own model looks at no event has its quantity rounded and converted as a whole.
+        if split.by_event && !price.model_of(used.key.filter).prices_events() {
+            let units = metric.rules.convert(used.quantity).map_err(ChargeError::from)?;
+            used.measured = Measured::Units(units);
+        }
+    }
+    Ok(usage)
 }

@@ -10,13 +10,16 @@ use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
 
 use super::{
-    model::{Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow},
-    rating::Charge,
+    model::{Bucket, Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow},
+    rating::{Charge, Part, TRUE_UP},
 };
 use crate::{
     catalog::{PlanVersion, PriceKind, Tax},
     subscriptions::Subscription,
 };
+
+/// Letters of a property's value that a description shows.
+const VALUE_MAX: usize = 60;
 
 /// What a turn's invoice is made from, beside its charges.
 pub(super) struct Basis<'a> {
@@ -66,6 +69,10 @@ pub(super) fn draft(
         proration: charge.proration,
         tiers: charge.tiers,
         adjustment: charge.adjustment,
+        bucket: match charge.part {
+            Part::Bucket(bucket) => bucket,
+            Part::TrueUp => Bucket::default(),
+        },
     });
     Ok(Some(Invoice {
         tenant_id: subscription.tenant_id,
@@ -119,11 +126,40 @@ fn description(plan: &PlanVersion, charge: &Charge<'_>) -> String {
     } else {
         format!("{} – {}", plan.name, charge.price.name)
     };
+    let name = match &charge.part {
+        Part::Bucket(bucket) => match told(bucket) {
+            bucket if bucket.is_empty() => name,
+            bucket => format!("{name} ({bucket})"),
+        },
+        Part::TrueUp => format!("{name} (up to the minimum)"),
+    };
     if charge.adjustment > 0 { format!("{name} (usage told later)") } else { name }
+}
+
+/// `region: eu, us; model: pro`
+fn told(bucket: &Bucket) -> String {
+    let filters = bucket.filter.iter().flat_map(|filter| &filter.0).map(|(property, values)| {
+        let values = if values.is_empty() { "any".to_owned() } else { values.join(", ") };
+        format!("{property}: {}", short(&values))
+    });
+    let group = bucket.group.iter().map(|(property, value)| {
+        format!("{property}: {}", value.as_deref().map_or_else(|| "none".to_owned(), short))
+    });
+    filters.chain(group).collect::<Vec<_>>().join("; ")
+}
+
+/// As much of a text as fits on a line of paper.
+fn short(text: &str) -> String {
+    let printable = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
+    match text.char_indices().nth(VALUE_MAX) {
+        None => printable.collect(),
+        Some(_) => printable.take(VALUE_MAX - 1).chain(['…']).collect(),
+    }
 }
 
 fn kind(charge: &Charge<'_>) -> &'static str {
     match charge.price.kind {
+        _ if charge.part == Part::TrueUp => TRUE_UP,
         PriceKind::Fixed => "fixed",
         PriceKind::Seat => "seat",
         PriceKind::Usage if charge.adjustment > 0 => "usage_adjustment",

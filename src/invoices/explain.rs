@@ -1,6 +1,6 @@
 //! How an invoice came about: line → price → quantity → tiers → proration → rounding, from what was stored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use accrue_core::{
     calendar::Period,
@@ -9,7 +9,7 @@ use accrue_core::{
     money::{Currency, Money},
     price::{Model, TierCharge},
     proration::Fraction,
-    usage::Aggregation,
+    usage::{Aggregation, Conversion, Filter, MetricFilter, Rounding},
 };
 use rust_decimal::Decimal;
 use sea_orm::ConnectionTrait;
@@ -53,13 +53,18 @@ struct LineExplanation {
     price: Option<PriceExplanation>,
     /// What was counted; none for fees and seats.
     metric: Option<MetricExplanation>,
+    /// Of usage that a filter of the price matched: that filter.
+    filter: Option<Filter>,
+    /// Of usage that the price groups: each property's value, null where events lack it.
+    group: BTreeMap<String, Option<String>>,
+    /// In priced units: what was measured, rounded and converted by its metric.
     quantity: Number,
     tiers: Vec<TierCharge>,
     /// Σ tiers.
     rated_amount: Number,
     /// The days of a short period, of the days of a whole one.
     proration: Option<Fraction>,
-    /// `rated_amount` × `proration`.
+    /// `rated_amount` × `proration`, or what the price's maximum left of it.
     exact_amount: Number,
     rounding: RoundingExplanation,
     amount: Money,
@@ -86,7 +91,12 @@ struct PriceExplanation {
     name: String,
     kind: PriceKind,
     timing: Timing,
+    /// By which this line was rated: the filter's, or the price's own.
     model: Model,
+    free_quantity: Number,
+    minimum_amount: Option<Money>,
+    maximum_amount: Option<Money>,
+    prorate: bool,
 }
 
 /// What a line counts.
@@ -97,6 +107,10 @@ struct MetricExplanation {
     event_name: String,
     aggregation: Aggregation,
     property: Option<String>,
+    recurring: bool,
+    filters: Vec<MetricFilter>,
+    rounding: Option<Rounding>,
+    conversion: Option<Conversion>,
 }
 
 /// Prices by identifier, each with its metric.
@@ -151,8 +165,10 @@ fn explain_line(line: Line, prices: &Prices) -> LineExplanation {
         line: line.id,
         description: line.description,
         period: line.period,
-        price: price.map(PriceExplanation::from),
+        price: price.map(|price| PriceExplanation::new(price, line.bucket.filter.as_ref())),
         metric: metric.map(MetricExplanation::from),
+        filter: line.bucket.filter,
+        group: line.bucket.group,
         quantity: Number(line.quantity),
         tiers: line.tiers,
         rated_amount: Number(rated.max(Decimal::ZERO)),
@@ -169,10 +185,21 @@ fn explain_line(line: Line, prices: &Prices) -> LineExplanation {
     }
 }
 
-impl From<&Price> for PriceExplanation {
-    fn from(price: &Price) -> Self {
-        let Price { id, code, name, kind, timing, model, metric_id: _ } = price.clone();
-        Self { id, code, name, kind, timing, model }
+impl PriceExplanation {
+    fn new(price: &Price, filter: Option<&Filter>) -> Self {
+        let at = price.filters.iter().position(|of| Some(&of.r#where) == filter);
+        Self {
+            id: price.id,
+            code: price.code.clone(),
+            name: price.name.clone(),
+            kind: price.kind,
+            timing: price.timing,
+            model: price.model_of(at).clone(),
+            free_quantity: Number(price.free_quantity),
+            minimum_amount: price.minimum_amount,
+            maximum_amount: price.maximum_amount,
+            prorate: price.prorate,
+        }
     }
 }
 
@@ -182,8 +209,12 @@ impl From<&Metric> for MetricExplanation {
             id: metric.id,
             code: metric.code.clone(),
             event_name: metric.event_name.clone(),
-            aggregation: metric.aggregation,
-            property: metric.property.clone(),
+            aggregation: metric.rules.aggregation,
+            property: metric.rules.property.clone(),
+            recurring: metric.rules.recurring,
+            filters: metric.rules.filters.clone(),
+            rounding: metric.rules.rounding,
+            conversion: metric.rules.conversion,
         }
     }
 }

@@ -17,6 +17,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{
     body::InvoiceBody,
     documents::{self, DocumentError},
+    event::{self, EventExplanation},
     explain::{self, InvoiceExplanation},
     model::{InvoiceStatus, MoveError},
     service::{self, InvoiceError, Which},
@@ -28,7 +29,7 @@ use crate::{
     clocks,
     customers::{self, service::CustomerError},
     ledger::service::LedgerError,
-    metering::service::MeteringError,
+    metering::{self, service::MeteringError},
     subscriptions::{self, service::SubscriptionError},
 };
 
@@ -41,7 +42,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(get_invoice)
         .service(void_invoice)
         .service(mark_invoice_uncollectible)
-        .service(get_subscription_usage);
+        .service(get_subscription_usage)
+        .service(explain_usage_event);
 }
 
 /// Which invoices to list.
@@ -213,6 +215,38 @@ async fn get_subscription_usage(read: Read<resource::Usage>, id: Path<String>) -
     let now = clocks::service::now_of(db, &*read.app.clock, tenant.id, clock).await?;
     let usage = usage::so_far(db, now, tenant.livemode, &subscription).await?;
     read.answer(&usage)
+}
+
+/// Whose event is meant.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct SourceQuery {
+    /// The event's `source`, if it was sent with one.
+    source: Option<String>,
+}
+
+/// Explain a usage event.
+///
+/// Which metrics count it, which subscription, price and invoice line it landed on, or why on none.
+#[utoipa::path(
+    tag = "usage",
+    params(("event_id" = String, Path, description = "The event's `id` or `event_id`"), SourceQuery),
+    responses(
+        (status = 200, description = "What came of the event", body = EventExplanation),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[get("/v1/usage_events/{event_id}/explain")]
+async fn explain_usage_event(
+    read: Read<resource::Usage>,
+    event_id: Path<String>,
+    query: Query<SourceQuery>,
+) -> Answer {
+    let (db, tenant) = (read.db(), &read.tenant);
+    let source = query.0.source.as_deref();
+    let event = metering::service::get_event(db, tenant.id, &event_id, source).await?;
+    let explanation = event::explain(db, tenant.livemode, event).await?;
+    read.answer(&explanation)
 }
 
 impl From<InvoiceError> for Problem {

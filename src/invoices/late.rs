@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use sea_orm::DatabaseTransaction;
 
 use super::{
-    cycle::{self, quantity},
+    cycle,
     model::Reason,
-    rating::{self, Charge, Due},
+    rating::{self, Billed, Charge, Due},
     service::{InvoiceError, issue},
     store,
 };
@@ -33,10 +33,18 @@ pub(super) async fn corrections<'a>(
     let mut corrections = Vec::new();
     for closing in &closings {
         for price in plan.prices.iter().filter(|price| price.metric_id == Some(closing.metric_id)) {
-            let due = Due { price, period: closing.period, full: closing.period };
-            let right = rating::charge(due, quantity(tx, subscription, &due).await?, subscription.timezone)?;
-            let billed = store::billed(tx, subscription, price.id, closing.period).await?;
-            corrections.extend(rating::correction(&right, billed, subscription.currency)?);
+            let due = cycle::due_of(subscription, price, closing.period)?;
+            let mut billed = store::billed(tx, subscription, price.id, closing.period).await?;
+            for right in cycle::charges(tx, subscription, due).await? {
+                let before =
+                    billed.remove(&right.part).unwrap_or_else(|| Billed::nothing(subscription.currency));
+                corrections.extend(rating::correction(&right, before, subscription.currency)?);
+            }
+            // What was billed once and is not there any more.
+            for (part, before) in billed {
+                let right = Charge::nothing(due, part);
+                corrections.extend(rating::correction(&right, before, subscription.currency)?);
+            }
         }
     }
     Ok((corrections, closings))

@@ -5,6 +5,7 @@ mod body;
 mod cycle;
 mod documents;
 mod draft;
+mod event;
 mod events;
 mod explain;
 mod http;
@@ -24,6 +25,6 @@ pub use body::InvoiceBody;
 pub use documents::DocumentError;
 pub use http::routes;
 pub use jobs::{JOBS, LISTENERS, SWEEPS};
-pub use model::{Invoice, InvoiceStatus, Line, MoveError, PartyCopy, Reason, TaxRow};
+pub use model::{Bucket, Invoice, InvoiceStatus, Line, MoveError, PartyCopy, Reason, TaxRow};
 
 pub use crate::subscriptions::Collection;

@@ -1,12 +1,13 @@
 //! What an invoice is, and how it moves.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use accrue_core::{
     calendar::Period,
     id::{CustomerId, InvoiceId, InvoiceLineId, PriceId, SubscriptionId, TenantId, TestClockId},
     money::{Currency, Money, MoneyError},
     price::TierCharge,
+    usage::Filter,
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
@@ -14,6 +15,8 @@ use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use sea_orm::{DeriveActiveEnum, EnumIter};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::{
     auth::Tenant,
@@ -59,7 +62,7 @@ pub struct Line {
     pub id: InvoiceLineId,
     pub subscription_id: Option<SubscriptionId>,
     pub price_id: Option<PriceId>,
-    /// `fixed`, `seat`, `usage`, `usage_adjustment`.
+    /// `fixed`, `seat`, `usage`, `usage_adjustment`, `true_up`.
     pub kind: String,
     pub description: String,
     pub period: Period,
@@ -76,6 +79,27 @@ pub struct Line {
     pub tiers: Vec<TierCharge>,
     /// The how-manieth correction of what was billed for the period; 0 for the bill itself.
     pub adjustment: i32,
+    /// What of the price's usage it is.
+    pub bucket: Bucket,
+}
+
+/// Usage that is priced apart: what a filter of its price matched, of one group. Nothing of both is everything else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Bucket {
+    pub filter: Option<Filter>,
+    /// The values of the properties by which the price groups usage; none where events lack one.
+    pub group: BTreeMap<String, Option<String>>,
+}
+
+impl Bucket {
+    /// By what the database tells buckets apart: texts may be longer than a key.
+    pub(super) fn id(&self) -> Uuid {
+        if *self == Self::default() {
+            return Uuid::nil();
+        }
+        let json = serde_json::to_vec(self).expect("texts only");
+        Uuid::from_slice(&Sha256::digest(json)[..16]).expect("a digest is longer")
+    }
 }
 
 /// Who issued or got the invoice, as it was then.

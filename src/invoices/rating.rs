@@ -2,19 +2,25 @@
 //! was used is an argument.
 
 use accrue_core::{
-    arithmetic::Overflow,
+    arithmetic::{self, Overflow},
     calendar::Period,
+    decimal::Number,
     money::{Currency, Money, MoneyError},
-    price::{Model, RatingError, TierCharge, rate},
+    price::{self, Before, Measured, Model, RatingError, Terms, TierCharge, rate},
     proration::{self, Basis, Fraction, ProrationError},
+    usage::{BucketKey, BucketUsage},
 };
 use chrono_tz::Tz;
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 
+use super::model::Bucket;
 use crate::{
     catalog::{PlanVersion, Price, PriceKind, Timing},
     subscriptions::{Subscription, Turn},
 };
+
+/// Significant digits of a number on the wire and in stored JSON.
+const DIGITS_MAX: u32 = 28;
 
 /// A price whose turn it is, and the period that it is for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,13 +29,27 @@ pub(super) struct Due<'a> {
     pub period: Period,
     /// The whole nominal period around `period`.
     pub full: Period,
+    /// Whether `period` is a trial.
+    pub trial: bool,
 }
+
+/// What of a price a charge is for: all of it or a bucket of its usage, or what is missing to its minimum.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    Bucket(Bucket),
+    TrueUp,
+}
+
+/// The kind of lines that top a price up to its minimum.
+pub(super) const TRUE_UP: &str = "true_up";
 
 /// What a price costs for a period, before its one rounding (RULES 29).
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Charge<'a> {
     pub price: &'a Price,
+    pub part: Part,
     pub period: Period,
+    /// In priced units.
     pub quantity: Decimal,
     /// Of prices that have just one.
     pub unit_price: Option<Decimal>,
@@ -42,7 +62,7 @@ pub(super) struct Charge<'a> {
     pub adjustment: i32,
 }
 
-/// What was billed of a price for a period, corrections included.
+/// What was billed of a part of a price for a period, corrections included.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Billed {
     pub quantity: Decimal,
@@ -50,6 +70,12 @@ pub(super) struct Billed {
     pub amount: Money,
     /// The corrections so far.
     pub adjustments: i32,
+}
+
+impl Billed {
+    pub(super) fn nothing(currency: Currency) -> Self {
+        Self { quantity: Decimal::ZERO, amount: Money::zero(currency), adjustments: 0 }
+    }
 }
 
 /// Why a turn cannot be rated.
@@ -75,7 +101,7 @@ pub(super) fn due<'a>(plan: &'a PlanVersion, turn: &Turn) -> Vec<Due<'a>> {
         };
         let covered = trial && price.kind != PriceKind::Usage;
         let period = period.filter(|_| !covered)?;
-        Some(Due { price, period, full: full.unwrap_or(period) })
+        Some(Due { price, period, full: full.unwrap_or(period), trial })
     };
     plan.prices.iter().filter_map(of).collect()
 }
@@ -91,24 +117,107 @@ pub(super) fn agreed_quantity(price: &Price, subscription: &Subscription) -> Opt
     }
 }
 
-/// Prices a quantity for its period. Usage is never prorated: it is what it is (RULES 11).
+/// Prices an agreed quantity for its period.
 pub(super) fn charge(due: Due<'_>, quantity: Decimal, zone: Tz) -> Result<Charge<'_>, ChargeError> {
-    let Due { price, period, full } = due;
-    // RULES 21: a negative total bills as 0.
+    let Due { price, period, full, .. } = due;
     let quantity = quantity.max(Decimal::ZERO);
     let rated = rate(&price.model, quantity)?;
-    let proration = match price.kind {
-        PriceKind::Usage => None,
-        PriceKind::Fixed | PriceKind::Seat => part_of(period, full, zone)?,
-    };
+    let proration = if price.prorate { part_of(period, full, zone)? } else { None };
     let exact_amount = proration.unwrap_or(Fraction::ONE).of(rated.exact_amount)?;
     let unit_price = match (&price.model, price.kind) {
         (Model::PerUnit { unit_price }, _) => Some(unit_price.0),
         (Model::Flat { amount }, PriceKind::Fixed) => Some(amount.0),
         _ => None,
     };
-    let tiers = rated.tiers;
-    Ok(Charge { price, period, quantity, unit_price, proration, exact_amount, tiers, adjustment: 0 })
+    let tiers = told(rated.tiers);
+    let part = Part::Bucket(Bucket::default());
+    Ok(Charge { price, part, period, quantity, unit_price, proration, exact_amount, tiers, adjustment: 0 })
+}
+
+/// Prices usage for its period, bucket by bucket, and what is missing to the minimum. A trial has none (RULES 27).
+///
+/// Usage is never prorated: it is what it is (RULES 11).
+pub(super) fn usage_charges<'a>(
+    due: Due<'a>,
+    usage: &[BucketUsage],
+    currency: Currency,
+) -> Result<Vec<Charge<'a>>, ChargeError> {
+    let Due { price, period, trial, .. } = due;
+    let terms = Terms {
+        free_quantity: price.free_quantity,
+        discount_percent: Decimal::ZERO,
+        minimum: price.minimum_amount.filter(|_| !trial),
+        maximum: price.maximum_amount,
+    };
+    let bucket = |used: &BucketUsage| price::Bucket {
+        model: price.model_of(used.key.filter),
+        before: Before::default(),
+        measured: used.measured.clone(),
+    };
+    let buckets: Vec<price::Bucket<'_>> = usage.iter().map(bucket).collect();
+    let rated = price::charge(&buckets, &terms, currency)?;
+    let mut charges = Vec::with_capacity(usage.len() + 1);
+    for ((used, bucket), rated) in usage.iter().zip(&buckets).zip(rated.buckets) {
+        let unit_price = match bucket.model {
+            Model::PerUnit { unit_price } => Some(unit_price.0),
+            _ => None,
+        };
+        charges.push(Charge {
+            price,
+            part: Part::Bucket(bucket_of(price, &used.key)),
+            period,
+            // RULES 21: a negative total bills as 0.
+            quantity: priced(&used.measured)?.max(Decimal::ZERO),
+            unit_price,
+            proration: None,
+            exact_amount: rated.exact_amount,
+            tiers: told(rated.tiers),
+            adjustment: 0,
+        });
+    }
+    charges.extend(terms.minimum.map(|_| true_up(due, rated.true_up)));
+    Ok(charges)
+}
+
+/// Tiers as they can be read again: a quotient may have a digit more than a number may be sent with.
+fn told(tiers: Vec<TierCharge>) -> Vec<TierCharge> {
+    let short = |Number(number): Number| {
+        let rounded = number.round_sf_with_strategy(DIGITS_MAX, RoundingStrategy::MidpointAwayFromZero);
+        Number(rounded.unwrap_or(number))
+    };
+    let tier =
+        |tier: TierCharge| TierCharge { quantity: short(tier.quantity), amount: short(tier.amount), ..tier };
+    tiers.into_iter().map(tier).collect()
+}
+
+fn true_up(due: Due<'_>, missing: Money) -> Charge<'_> {
+    let exact_amount = missing.to_decimal();
+    let nothing = Charge::nothing(due, Part::TrueUp);
+    if missing.is_zero() {
+        return nothing;
+    }
+    let tier = TierCharge {
+        up_to: None,
+        quantity: Number::default(),
+        unit_price: Number::default(),
+        flat_fee: Number(exact_amount),
+        amount: Number(exact_amount),
+    };
+    Charge { quantity: Decimal::ONE, exact_amount, tiers: vec![tier], ..nothing }
+}
+
+/// What a line remembers of a bucket.
+pub(super) fn bucket_of(price: &Price, key: &BucketKey) -> Bucket {
+    let filter = key.filter.and_then(|at| price.filters.get(at)).map(|filter| filter.r#where.clone());
+    Bucket { filter, group: price.group_by.iter().cloned().zip(key.group.iter().cloned()).collect() }
+}
+
+/// The units that cost something: of prorated ones, what proration leaves.
+fn priced(measured: &Measured) -> Result<Decimal, Overflow> {
+    match measured {
+        Measured::Prorated(parts) => arithmetic::sum(parts.iter().map(|part| part.prorated.0)),
+        Measured::Units(_) | Measured::Events(_) => measured.quantity(),
+    }
 }
 
 /// What has to be added to what was billed for a period, now that more, or less, turns out to have been used; `None`
@@ -125,8 +234,8 @@ pub(super) fn correction<'a>(
     }
     let (adjustment, exact_amount) = (billed.adjustments + 1, missing.to_decimal());
     let Charge { price, period, proration, .. } = *right;
-    let (unit_price, tiers) = (None, Vec::new());
-    Ok(Some(Charge { price, period, quantity, unit_price, proration, exact_amount, tiers, adjustment }))
+    let (part, unit_price, tiers) = (right.part.clone(), None, Vec::new());
+    Ok(Some(Charge { price, part, period, quantity, unit_price, proration, exact_amount, tiers, adjustment }))
 }
 
 /// Takes so much off the corrections in the customer's favour that the sum is not negative (RULES 34), and says
@@ -150,7 +259,22 @@ fn part_of(period: Period, full: Period, zone: Tz) -> Result<Option<Fraction>, P
     Ok((part.numerator != part.denominator).then_some(part))
 }
 
-impl Charge<'_> {
+impl<'a> Charge<'a> {
+    /// What a part of a price costs for which there is no usage any more.
+    pub(super) fn nothing(due: Due<'a>, part: Part) -> Self {
+        Self {
+            price: due.price,
+            part,
+            period: due.period,
+            quantity: Decimal::ZERO,
+            unit_price: None,
+            proration: None,
+            exact_amount: Decimal::ZERO,
+            tiers: Vec::new(),
+            adjustment: 0,
+        }
+    }
+
     /// Nothing was used and nothing is owed: not worth a line.
     pub(super) fn is_nothing(&self) -> bool {
         self.exact_amount.is_zero() && self.quantity.is_zero()

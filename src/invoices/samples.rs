@@ -7,7 +7,7 @@ use accrue_core::{
 };
 use chrono::{DateTime, Utc};
 
-use super::model::{Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow};
+use super::model::{Bucket, Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow};
 use crate::subscriptions::Collection;
 
 pub(super) fn at(text: &str) -> DateTime<Utc> {
@@ -58,6 +58,7 @@ pub(super) fn open_invoice(total: &str) -> Invoice {
             proration: None,
             tiers: vec![],
             adjustment: 0,
+            bucket: Bucket::default(),
         }],
         subtotal: net,
         discount_total: usd("0"),

@@ -5,26 +5,30 @@ mod documents;
 mod invoices;
 mod lines;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use accrue_core::{
     calendar::Period,
-    id::{CustomerId, InvoiceId, PriceId, SubscriptionId, TenantId},
+    id::{CustomerId, InvoiceId, InvoiceLineId, PriceId, SubscriptionId, TenantId},
     money::Money,
 };
 use accrue_platform::page::{PageError, PageQuery};
+use chrono::{DateTime, Utc};
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, QueryTrait, entity::prelude::*,
 };
 
 use super::{
-    model::{Invoice, InvoiceStatus},
-    rating::Billed,
+    model::{Bucket, Invoice, InvoiceStatus},
+    rating::{Billed, Part, TRUE_UP},
 };
 use crate::subscriptions::Subscription;
 
 pub(super) use checks::{numbers, owed, unlike_their_lines};
 pub(super) use documents::{find_document, keep_document};
+
+/// A statement has an end: usage by group may have thousands of lines.
+const LINES_AT_ONCE: usize = 500;
 
 /// Which invoices to list.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,13 +49,13 @@ impl Which {
     }
 }
 
-/// What was billed of a usage price for a period, on whatever invoices.
+/// What was billed of a usage price for a period, on whatever invoices, part by part.
 pub(super) async fn billed(
     tx: &DatabaseTransaction,
     subscription: &Subscription,
     price: PriceId,
     period: Period,
-) -> Result<Billed, DbErr> {
+) -> Result<BTreeMap<Part, Billed>, DbErr> {
     let lines = lines::of(subscription.tenant_id)
         .filter(lines::Column::SubscriptionId.eq(subscription.id))
         .filter(lines::Column::PriceId.eq(price))
@@ -59,12 +63,54 @@ pub(super) async fn billed(
         .filter(lines::Column::PeriodEndAt.eq(period.end))
         .all(tx)
         .await?;
-    let amount = lines.iter().map(|line| line.amount_minor).sum();
-    Ok(Billed {
+    let mut billed: BTreeMap<Part, Vec<lines::Model>> = BTreeMap::new();
+    for line in lines {
+        let part = if line.kind == TRUE_UP { Part::TrueUp } else { Part::Bucket(line.bucket.0.clone()) };
+        billed.entry(part).or_default().push(line);
+    }
+    let sums = |lines: Vec<lines::Model>| Billed {
         quantity: lines.iter().map(|line| line.quantity.0).sum(),
-        amount: Money::from_minor(amount, subscription.currency),
+        amount: Money::from_minor(lines.iter().map(|line| line.amount_minor).sum(), subscription.currency),
         adjustments: lines.iter().map(|line| line.adjustment).max().unwrap_or_default(),
-    })
+    };
+    Ok(billed.into_iter().map(|(part, lines)| (part, sums(lines))).collect())
+}
+
+/// Where an invoice says what came of usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub invoice: InvoiceId,
+    pub line: InvoiceLineId,
+    pub period: Period,
+    pub created_at: DateTime<Utc>,
+}
+
+/// The lines for a bucket of a usage price whose period holds an instant, the oldest first.
+pub(super) async fn places(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    price: PriceId,
+    bucket: &Bucket,
+    at: DateTime<Utc>,
+) -> Result<Vec<Place>, DbErr> {
+    let lines = lines::of(subscription.tenant_id)
+        .filter(lines::Column::SubscriptionId.eq(subscription.id))
+        .filter(lines::Column::PriceId.eq(price))
+        .filter(lines::Column::BucketId.eq(bucket.id()))
+        .filter(lines::Column::Kind.ne(TRUE_UP))
+        .filter(lines::Column::PeriodStartAt.lte(at))
+        .filter(lines::Column::PeriodEndAt.gt(at))
+        .order_by_asc(lines::Column::Adjustment)
+        .order_by_asc(lines::Column::Id)
+        .all(db)
+        .await?;
+    let place = |line: lines::Model| Place {
+        invoice: line.invoice_id,
+        line: line.id,
+        period: Period { start: line.period_start_at, end: line.period_end_at },
+        created_at: line.created_at,
+    };
+    Ok(lines.into_iter().map(place).collect())
 }
 
 pub(super) async fn find(
@@ -120,7 +166,11 @@ pub(super) async fn list(
 pub(super) async fn insert(tx: &DatabaseTransaction, invoice: &Invoice) -> Result<(), DbErr> {
     invoices::Entity::insert(invoices::row_of(invoice)).exec_without_returning(tx).await?;
     let rows = invoice.lines.iter().zip(0..).map(|(line, position)| lines::row_of(invoice, line, position));
-    lines::Entity::insert_many(rows).exec_without_returning(tx).await.map(drop)
+    let rows: Vec<_> = rows.collect();
+    for some in rows.chunks(LINES_AT_ONCE) {
+        lines::Entity::insert_many(some.to_vec()).exec_without_returning(tx).await?;
+    }
+    Ok(())
 }
 
 /// Saves what may still change of an invoice once it has a number (RULES 36).

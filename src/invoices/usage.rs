@@ -1,13 +1,15 @@
 //! What the running period has cost so far, by the very code that will bill it.
 
+use std::collections::BTreeMap;
+
 use accrue_core::{
     calendar::Period,
     decimal::Number,
     id::{PriceId, SubscriptionId},
     money::{Currency, Money},
-    price::TierCharge,
+    price::{Measured, TierCharge},
     proration::Fraction,
-    usage::Aggregation,
+    usage::{Aggregation, BucketUsage, Filter},
 };
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -16,11 +18,12 @@ use serde::Serialize;
 
 use super::{
     cycle,
-    rating::{self, Due},
+    model::Bucket,
+    rating::{self, Charge, ChargeError, Due, Part, TRUE_UP},
     service::InvoiceError,
 };
 use crate::{
-    catalog::{self, Metric, Price, PriceKind},
+    catalog::{self, Metric, PriceKind},
     subscriptions::Subscription,
 };
 
@@ -44,9 +47,12 @@ pub(super) struct SubscriptionUsage {
     projected_amount: Money,
 }
 
-/// What one usage price has come to.
+/// What one usage price has come to: for a bucket of its usage, or up to its minimum.
 #[derive(Serialize, utoipa::ToSchema)]
 struct PriceUsage {
+    /// `usage` or `true_up`.
+    #[schema(example = "usage")]
+    kind: &'static str,
     price: PriceId,
     #[schema(example = "api_requests")]
     code: String,
@@ -54,6 +60,11 @@ struct PriceUsage {
     /// The metric's code.
     #[schema(example = "requests")]
     metric: String,
+    /// Of usage that a filter of the price matched: that filter.
+    filter: Option<Filter>,
+    /// Of usage that the price groups: each property's value, null where events lack it.
+    group: BTreeMap<String, Option<String>>,
+    /// In priced units.
     quantity: Number,
     exact_amount: Number,
     /// Rounded as the invoice would.
@@ -71,18 +82,20 @@ pub(super) async fn so_far(
     livemode: bool,
     subscription: &Subscription,
 ) -> Result<SubscriptionUsage, InvoiceError> {
-    let tenant = subscription.tenant_id;
+    let (tenant, currency) = (subscription.tenant_id, subscription.currency);
     let plan = catalog::service::get_plan_version(db, tenant, subscription.plan_version_id).await?;
     let mut prices = Vec::new();
     for price in plan.prices.iter().filter(|price| price.kind == PriceKind::Usage) {
         let Some(metric) = price.metric_id else { continue };
         let metric = catalog::service::get_metric(db, tenant, metric).await?;
-        let due = Due { price, period: subscription.period, full: subscription.period };
-        let quantity = cycle::quantity(db, subscription, &due).await?;
-        let projected = project(quantity, metric.aggregation, subscription.period, now);
-        prices.push(price_usage(subscription, price, &metric, quantity, projected)?);
+        let due = cycle::due_of(subscription, price, subscription.period)?;
+        let usage = cycle::usage(db, subscription, due, &metric).await?;
+        let so_far = rating::usage_charges(due, &usage, currency)?;
+        let at_the_end = project(due, &usage, pace(&metric, subscription.period, now), currency)?;
+        for (now, then) in so_far.into_iter().zip(at_the_end) {
+            prices.push(price_usage(now, &then, &metric, currency)?);
+        }
     }
-    let currency = subscription.currency;
     Ok(SubscriptionUsage {
         object: "subscription_usage",
         livemode,
@@ -97,54 +110,114 @@ pub(super) async fn so_far(
 }
 
 fn price_usage(
-    subscription: &Subscription,
-    price: &Price,
+    now: Charge<'_>,
+    then: &Charge<'_>,
     metric: &Metric,
-    quantity: Decimal,
-    projected: Decimal,
+    currency: Currency,
 ) -> Result<PriceUsage, InvoiceError> {
-    let due = Due { price, period: subscription.period, full: subscription.period };
-    let now = rating::charge(due, quantity, subscription.timezone)?;
-    let then = rating::charge(due, projected, subscription.timezone)?;
+    let (kind, Bucket { filter, group }) = match now.part {
+        Part::Bucket(bucket) => ("usage", bucket),
+        Part::TrueUp => (TRUE_UP, Bucket::default()),
+    };
     Ok(PriceUsage {
-        price: price.id,
-        code: price.code.clone(),
-        name: price.name.clone(),
+        kind,
+        price: now.price.id,
+        code: now.price.code.clone(),
+        name: now.price.name.clone(),
         metric: metric.code.clone(),
+        filter,
+        group,
         quantity: Number(now.quantity),
         exact_amount: Number(now.exact_amount),
-        amount: Money::round(now.exact_amount, subscription.currency)?,
+        amount: Money::round(now.exact_amount, currency)?,
         tiers: now.tiers,
-        projected_quantity: Number(projected),
-        projected_amount: Money::round(then.exact_amount, subscription.currency)?,
+        projected_quantity: Number(then.quantity),
+        projected_amount: Money::round(then.exact_amount, currency)?,
     })
 }
 
-/// The quantity at the end of the period at the pace so far.
-fn project(quantity: Decimal, aggregation: Aggregation, period: Period, now: DateTime<Utc>) -> Decimal {
-    let grows = matches!(aggregation, Aggregation::Count | Aggregation::Sum);
+/// How much longer the period is than what is over of it; none for what does not grow with time.
+fn pace(metric: &Metric, period: Period, now: DateTime<Utc>) -> Option<Fraction> {
+    let grows = matches!(metric.rules.aggregation, Aggregation::Count | Aggregation::Sum);
     let elapsed = (now - period.start).num_seconds();
-    if !grows || elapsed <= 0 || now >= period.end {
-        return quantity;
+    let goes_on = grows && !metric.rules.recurring && elapsed > 0 && now < period.end;
+    goes_on.then_some(Fraction { numerator: period.seconds(), denominator: elapsed })
+}
+
+/// The charges at the end of the period at the pace so far: of units, what so many will cost; of events that are
+/// priced one by one, as many times what they cost.
+fn project<'a>(
+    due: Due<'a>,
+    usage: &[BucketUsage],
+    pace: Option<Fraction>,
+    currency: Currency,
+) -> Result<Vec<Charge<'a>>, ChargeError> {
+    let grown = |quantity: Decimal| -> Result<Decimal, ChargeError> {
+        let Some(pace) = pace else { return Ok(quantity) };
+        Ok(pace.of(quantity)?.round_dp(PROJECTION_DIGITS).normalize())
+    };
+    let mut later = usage.to_vec();
+    for used in &mut later {
+        if let Measured::Units(units) = &mut used.measured {
+            *units = grown(*units)?;
+        }
     }
-    let pace = Fraction { numerator: period.seconds(), denominator: elapsed };
-    pace.of(quantity).map_or(quantity, |projected| projected.round_dp(PROJECTION_DIGITS).normalize())
+    let mut charges = rating::usage_charges(due, &later, currency)?;
+    if !due.price.prices_events() {
+        return Ok(charges);
+    }
+    let mut left = due.price.maximum_amount.map(Money::to_decimal);
+    let mut spent = Decimal::ZERO;
+    for (charge, used) in charges.iter_mut().zip(&later) {
+        if let Measured::Events(_) = used.measured {
+            charge.quantity = grown(charge.quantity)?;
+            charge.exact_amount = grown(charge.exact_amount)?;
+        }
+        charge.exact_amount = left.map_or(charge.exact_amount, |left| left.min(charge.exact_amount));
+        left = left.map(|left| left - charge.exact_amount);
+        spent += charge.exact_amount;
+    }
+    if let Some(minimum) = charges.iter_mut().find(|charge| charge.part == Part::TrueUp) {
+        let least = due.price.minimum_amount.map_or(Decimal::ZERO, Money::to_decimal);
+        minimum.exact_amount = (least - spent).max(Decimal::ZERO);
+    }
+    Ok(charges)
 }
 
 #[cfg(test)]
 mod tests {
+    use accrue_core::id::{MetricId, TenantId};
+    use uuid::Uuid;
+
     use super::*;
     use crate::invoices::samples::{at, period};
+
+    fn metric(rules: &str) -> Metric {
+        let rules: accrue_core::usage::RawMetric = serde_json::from_str(rules).unwrap();
+        Metric {
+            tenant_id: TenantId(Uuid::nil()),
+            id: MetricId(Uuid::nil()),
+            code: "m".into(),
+            name: "M".into(),
+            event_name: "e".into(),
+            rules: rules.check().unwrap(),
+            metadata: accrue_platform::check::Metadata::new(),
+            created_at: at("2026-01-01T00:00:00Z"),
+        }
+    }
 
     #[test]
     fn counts_and_sums_are_projected_by_their_pace_and_nothing_else_is() {
         let april = period("2026-04-01", "2026-05-01");
         let tenth = at("2026-04-11T00:00:00Z");
-        let of = |aggregation, now| project(50.into(), aggregation, april, now);
-        assert_eq!(of(Aggregation::Count, tenth), 150.into());
-        assert_eq!(of(Aggregation::Sum, tenth), 150.into());
-        assert_eq!(of(Aggregation::Max, tenth), 50.into());
-        assert_eq!(of(Aggregation::Sum, april.start), 50.into());
-        assert_eq!(of(Aggregation::Sum, april.end), 50.into());
+        let of =
+            |rules: &str, now| pace(&metric(rules), april, now).map(|pace| pace.numerator / pace.denominator);
+        assert_eq!(of(r#"{"aggregation":"count"}"#, tenth), Some(3));
+        let sum = r#"{"aggregation":"sum","property":"n"}"#;
+        assert_eq!(of(sum, tenth), Some(3));
+        assert_eq!(of(r#"{"aggregation":"max","property":"n"}"#, tenth), None);
+        assert_eq!(of(r#"{"aggregation":"sum","property":"n","recurring":true}"#, tenth), None);
+        assert_eq!(of(sum, april.start), None);
+        assert_eq!(of(sum, april.end), None);
     }
 }

@@ -50,7 +50,7 @@ impl Building {
     }
 
     /// How many events there are to read.
-    pub async fn len(&self) -> Result<u64, MeteringError> {
+    pub async fn count(&self) -> Result<u64, MeteringError> {
         Ok(events::count_named(&self.snapshot, self.tenant, &self.metric.event_name).await?)
     }
 

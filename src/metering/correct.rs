@@ -15,7 +15,9 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
     events as facts, jobs,
-    model::{Additions, Build, Change, Correction, RollupKey, Sender, UsageEvent, Version, end_of_hour},
+    model::{
+        Additions, Build, Change, Closing, Correction, RollupKey, Sender, UsageEvent, Version, end_of_hour,
+    },
     service::{self, MeteringError},
     store::{builds, closings, events, rollups, versions},
 };
@@ -169,10 +171,14 @@ async fn look_again(
 ) -> Result<(), DbErr> {
     let tenant = before.tenant_id;
     let closings = closings::ending_after(tx, tenant, before.timestamp.min(after.timestamp)).await?;
-    let is_metered = |id| metrics.iter().any(|metric| metric.id == id);
-    let of_either = closings
-        .into_iter()
-        .filter(|closing| is_metered(closing.metric_id) && (closing.holds(before) || closing.holds(after)));
+    let holds_either = |closing: &Closing| {
+        let metric = metrics.iter().find(|metric| metric.id == closing.metric_id);
+        metric.is_some_and(|metric| {
+            let holds = |event| closing.holds(event, metric.rules.recurring);
+            holds(before) || holds(after)
+        })
+    };
+    let of_either = closings.into_iter().filter(holds_either);
     let ids = of_either.map(|closing| closing.id()).collect();
     closings::set_check(tx, tenant, ids, Some(now)).await
 }

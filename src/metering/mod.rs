@@ -9,6 +9,7 @@ mod http;
 mod intake;
 mod jobs;
 mod model;
+mod reading;
 pub mod service;
 mod store;
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use accrue_core::{
     arithmetic::Overflow,
-    calendar::{Alignment, CalendarError, Grid, Interval, Period, Unit},
+    calendar::CalendarError,
     clock::Clock,
-    id::{CustomerId, MetricId, SubscriptionId, TenantId, TestClockId},
-    usage::{Fold, Properties, Sample, Scope, UsageError},
+    id::{MetricId, SubscriptionId, TenantId, TestClockId},
+    usage::{Properties, Sample, UsageError},
 };
 use accrue_platform::{
     db::Db,
@@ -16,8 +16,6 @@ use accrue_platform::{
     problem::FieldError,
 };
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
-use rust_decimal::Decimal;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use uuid::Uuid;
@@ -26,7 +24,7 @@ use super::{
     jobs,
     model::{
         Additions, Build, Candidate, Closing, CorrectionError, Ingested, Known, Rejection, Remembered,
-        RollupKey, Sender, SentEvent, Stretch, Usage, UsageEvent, end_of_hour, first_of_each, start_of_hour,
+        RollupKey, Sender, SentEvent, UsageEvent, first_of_each, start_of_hour,
     },
     store::{
         builds, closings, events,
@@ -35,14 +33,13 @@ use super::{
 };
 use crate::{
     app,
-    auth::Tenant,
     catalog::{self, Metric, service::CatalogError},
     clocks,
-    customers::{self, Customer, service::CustomerError},
+    customers::{self, service::CustomerError},
 };
 
-/// Events read at a time when a quantity is made: a customer may have millions.
-const READ_AT_ONCE: usize = 5000;
+pub use super::reading::{quantity, usage_by_bucket};
+
 /// Subscriptions whose closed periods are looked for at a time.
 const CHECKS_AT_ONCE: u64 = 500;
 
@@ -59,6 +56,8 @@ pub enum MeteringError {
     Catalog(#[from] CatalogError),
     #[error(transparent)]
     Period(#[from] CalendarError),
+    #[error("more than {0} windows were asked for: take a larger granularity, or a shorter time")]
+    TooManyWindows(usize),
     #[error("the quantity is too large to be held exactly")]
     Overflow,
     #[error(transparent)]
@@ -252,7 +251,7 @@ async fn note_late(
                 continue;
             };
             let mut of_metric = of_tenant.clone().filter(|event| event.event_name == metric.event_name);
-            if let Some(event) = of_metric.find(|event| closing.holds(event)) {
+            if let Some(event) = of_metric.find(|event| closing.holds(event, metric.rules.recurring)) {
                 late.entry(event.received_at).or_default().push(closing.id());
             }
         }
@@ -319,11 +318,11 @@ pub(super) fn count(
     event: &UsageEvent,
     properties: &Properties,
 ) -> Result<(), Overflow> {
-    if !metric.aggregation.is_mergeable(false) {
+    if !metric.rules.aggregation.is_mergeable(false) {
         return Ok(());
     }
     let arrival = event.id.0.as_u128();
-    let Some(sample) = Sample::of(&rules(metric), event.timestamp, arrival, properties) else {
+    let Some(sample) = Sample::of(&metric.rules, event.timestamp, arrival, properties) else {
         return Ok(());
     };
     let key = RollupKey {
@@ -333,116 +332,11 @@ pub(super) fn count(
         build: build.number,
         hour: start_of_hour(event.timestamp),
     };
-    added.push(metric.aggregation, key, &sample)
-}
-
-/// How much of a metric a customer used in a period, exactly. Events belong to the period that holds their
-/// timestamp (RULES 16). The raw aggregate: negative too, neither converted nor rounded.
-///
-/// Whole hours are read summed up; only what lies beside them, and what cannot be summed up, is read event by
-/// event.
-pub async fn quantity(
-    db: &impl ConnectionTrait,
-    tenant: TenantId,
-    customer: CustomerId,
-    metric: &Metric,
-    period: Period,
-) -> Result<Decimal, MeteringError> {
-    let scope = Scope {
-        aggregation: metric.aggregation,
-        recurring: false,
-        prorated: false,
-        period,
-        full: period,
-        zone: Tz::UTC,
-    };
-    let mut fold = Fold::try_new(scope, Decimal::ZERO).expect("whatever is not prorated can be folded");
-    let build = builds::find(db, tenant, metric.id).await?.filter(|build| build.is_complete);
-    let by_hour = build.filter(|_| metric.aggregation.is_mergeable(scope.prorated));
-    let Some(build) = by_hour else {
-        read_events(db, tenant, customer, metric, period, &mut fold).await?;
-        return Ok(fold.quantity()?);
-    };
-    let Stretch { hours, edges } = Stretch::of(period);
-    if let Some(Period { start, end }) = hours {
-        for (hour, partial) in rollups::hours(db, tenant, customer, build, Some(start), end).await? {
-            fold.absorb(&partial, end_of_hour(hour))?;
-        }
-    }
-    for edge in edges {
-        read_events(db, tenant, customer, metric, edge, &mut fold).await?;
-    }
-    Ok(fold.quantity()?)
-}
-
-/// Feeds a fold with the events of a customer in a period.
-async fn read_events(
-    db: &impl ConnectionTrait,
-    tenant: TenantId,
-    customer: CustomerId,
-    metric: &Metric,
-    period: Period,
-    fold: &mut Fold,
-) -> Result<(), MeteringError> {
-    let rules = rules(metric);
-    let mut last = None;
-    loop {
-        let limit = READ_AT_ONCE as u64;
-        let used =
-            events::next_used(db, tenant, customer, &metric.event_name, period, last.as_ref(), limit).await?;
-        for event in &used {
-            let arrival = event.id.0.as_u128();
-            if let Some(sample) = Sample::of(&rules, event.at, arrival, &event.properties) {
-                fold.push(sample)?;
-            }
-        }
-        if used.len() < READ_AT_ONCE {
-            return Ok(());
-        }
-        last = used.into_iter().next_back();
-    }
-}
-
-/// A metric as far as quantities depend on it.
-fn rules(metric: &Metric) -> accrue_core::usage::Metric {
-    accrue_core::usage::Metric {
-        aggregation: metric.aggregation,
-        property: metric.property.clone(),
-        recurring: false,
-        filters: Vec::new(),
-        conversion: None,
-        rounding: None,
-    }
-}
-
-/// How much of a metric a customer used in a period; unless told, in the month that it is for them now.
-pub(super) async fn usage(
-    db: &impl ConnectionTrait,
-    clock: &dyn Clock,
-    tenant: &Tenant,
-    customer: &str,
-    metric: &str,
-    period: Option<Period>,
-) -> Result<Usage, MeteringError> {
-    let customer = customers::service::resolve(db, tenant.id, customer).await?;
-    let metric = catalog::service::resolve_metric(db, tenant.id, metric).await?;
-    let period = if let Some(period) = period {
-        period
-    } else {
-        let now = clocks::service::now_of(db, clock, tenant.id, customer.test_clock_id).await?;
-        month_of(&customer, &tenant.timezone, now)?
-    };
-    let quantity = quantity(db, tenant.id, customer.id, &metric, period).await?;
-    Ok(Usage { customer: customer.id, metric, period, quantity })
-}
-
-fn month_of(customer: &Customer, tenant_zone: &str, now: DateTime<Utc>) -> Result<Period, CalendarError> {
-    let month = Interval::every(Unit::Month);
-    Grid::try_new(now, month, Alignment::Calendar, customer.zone(tenant_zone))?.containing(now)
+    added.push(metric.rules.aggregation, key, &sample)
 }
 
 /// An event by its identifier, or by the caller's own name for it.
-pub(super) async fn get_event(
+pub async fn get_event(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     reference: &str,

@@ -257,6 +257,18 @@ pub async fn get_for_update(
     store::find_for_update(tx, tenant, id).await?.ok_or_else(|| SubscriptionError::NotFound(id.to_string()))
 }
 
+/// A customer's subscriptions that ran at an instant, the oldest first.
+pub async fn running_at(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customer: CustomerId,
+    at: DateTime<Utc>,
+) -> Result<Vec<Subscription>, DbErr> {
+    let mut found = store::not_over_at(db, tenant, customer, at).await?;
+    found.retain(|subscription| subscription.start_at <= at);
+    Ok(found)
+}
+
 /// A customer's subscriptions that are not canceled, the oldest first; those that start later are among them.
 pub async fn running_of_customer(
     db: &impl ConnectionTrait,

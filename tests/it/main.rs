@@ -23,6 +23,7 @@ mod operations;
 mod outages;
 mod payments;
 mod platform;
+mod rating;
 mod replicas;
 mod rollups;
 mod schema;

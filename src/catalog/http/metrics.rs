@@ -1,6 +1,8 @@
 //! `/v1/metrics`
 
-use accrue_core::usage::Aggregation;
+use accrue_core::usage::{
+    Aggregation, Conversion, FILTERS_MAX, MetricFilter, RawMetric, Rounding, VALUES_MAX,
+};
 use accrue_platform::{
     body::{Body, Query},
     check::{Check, Metadata},
@@ -16,7 +18,7 @@ use crate::{
     auth::{Answer, Read, Write, resource},
     catalog::{
         body::MetricBody,
-        model::{NewMetric, check_metric},
+        model::{NewMetric, check_property},
         service,
     },
 };
@@ -38,32 +40,74 @@ struct CreateMetric {
     /// The events it counts.
     #[schema(example = "completion.finished")]
     event_name: String,
-    /// `count` or `sum`.
+    /// How events become one quantity.
     aggregation: Aggregation,
-    /// Which property of an event holds the number that is summed up.
+    /// Which property of an event holds the number, or the value that is unique; needed for all but `count`.
     #[schema(example = "tokens")]
     property: Option<String>,
+    /// Whether what is there at a period's end is there at the next one's start.
+    recurring: Option<bool>,
+    /// Counts only events that match all of them; at most 20.
+    #[schema(max_items = 20)]
+    filters: Option<Vec<MetricFilter>>,
+    /// From measured units to priced ones, once per quantity.
+    conversion: Option<Conversion>,
+    /// Of the aggregate, once, before its conversion.
+    rounding: Option<Rounding>,
     #[serde(default)]
     metadata: Metadata,
 }
 
 impl CreateMetric {
     fn check(self) -> Result<NewMetric, Problem> {
-        let Self { code, name, event_name, aggregation, property, metadata } = self;
+        let Self { code, name, event_name, aggregation, property, metadata, .. } = self;
         let mut check = Check::new();
         check.code("/code", &code);
         check.optional_text("/name", name.as_deref(), NAME_MAX);
         check.text("/event_name", &event_name, NAME_MAX);
-        check.optional_text("/property", property.as_deref(), NAME_MAX);
-        check.invalid("", check_metric(aggregation, property.as_deref()));
+        check.optional_text("/property", property.as_deref().filter(|text| !text.is_empty()), NAME_MAX);
+        check.invalid("", check_property(aggregation, property.as_deref()));
+        let filters = self.filters.unwrap_or_default();
+        check_filters(&mut check, &filters);
+        let raw = RawMetric {
+            code: None,
+            name: None,
+            event_name: None,
+            aggregation,
+            property,
+            recurring: self.recurring.unwrap_or_default(),
+            filters,
+            conversion: self.conversion,
+            rounding: self.rounding,
+        };
+        let rules = raw.check().map_err(|mistakes| check.invalid("", mistakes));
         check.metadata("/metadata", &metadata);
         check.finish()?;
         let name = name.unwrap_or_else(|| code.clone());
-        Ok(NewMetric { code, name, event_name, aggregation, property, metadata })
+        let rules = rules.expect("every mistake was reported");
+        Ok(NewMetric { code, name, event_name, rules, metadata })
+    }
+}
+
+/// The lengths of what filters compare.
+fn check_filters(check: &mut Check, filters: &[MetricFilter]) {
+    for (index, filter) in filters.iter().take(FILTERS_MAX).enumerate() {
+        if filter.property.chars().count() > NAME_MAX {
+            let detail = format!("has at most {NAME_MAX} characters");
+            check.refuse(format!("/filters/{index}/property"), "too_long", detail);
+        }
+        for (at, value) in filter.values.iter().take(VALUES_MAX).enumerate() {
+            if value.chars().count() > NAME_MAX {
+                let detail = format!("has at most {NAME_MAX} characters");
+                check.refuse(format!("/filters/{index}/values/{at}"), "too_long", detail);
+            }
+        }
     }
 }
 
 /// Make a metric.
+///
+/// What a metric counts never changes: what was measured and billed stays true. Make another one instead.
 #[utoipa::path(
     tag = "catalog",
     request_body = CreateMetric,
@@ -127,7 +171,7 @@ mod tests {
     fn a_metric_is_named_by_its_code_unless_told_otherwise() {
         let json = r#"{"code":"calls","event_name":"api.request.completed","aggregation":"count"}"#;
         let new = parse::<CreateMetric>(json).unwrap().check().unwrap();
-        assert_eq!((new.name.as_str(), new.property), ("calls", None));
+        assert_eq!((new.name.as_str(), new.rules.property), ("calls", None));
     }
 
     #[test]
@@ -137,12 +181,17 @@ mod tests {
             ["/code malformed", "/name blank", "/event_name blank", "/property required"]
         );
         assert_eq!(
-            mistakes(r#"{"code":"x","event_name":"e","aggregation":"max","property":"p"}"#),
-            ["/aggregation unsupported"]
-        );
-        assert_eq!(
-            mistakes(r#"{"code":"x","event_name":"e","aggregation":"count","filters":[]}"#),
-            ["/filters unknown_field"]
+            mistakes(
+                r#"{"code":"x","event_name":"e","aggregation":"count","property":"p",
+                "filters":[{"property":""},{"property":"region","values":["eu"]}],
+                "conversion":{"operation":"divide","factor":"0"},"rounding":{"mode":"ceil","precision":16}}"#
+            ),
+            [
+                "/property unexpected",
+                "/filters/0/property required",
+                "/conversion/factor not_positive",
+                "/rounding/precision out_of_range",
+            ]
         );
     }
 }

@@ -4,6 +4,7 @@ mod features;
 mod metrics;
 mod plan_request;
 mod plans;
+mod price_request;
 mod taxes;
 
 use accrue_platform::problem::{self, Problem};

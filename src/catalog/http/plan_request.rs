@@ -2,23 +2,21 @@
 
 use std::collections::HashSet;
 
-use accrue_core::{
-    calendar::Interval,
-    invalid::Invalid,
-    money::Currency,
-    price::{InvalidModel, Model, RawModel},
-};
+use accrue_core::{calendar::Interval, money::Currency};
 use accrue_platform::{
     check::{Check, Metadata},
     problem::Problem,
 };
 use serde::Deserialize;
 
-use super::{NAME_MAX, features::metric_id};
+use super::{
+    NAME_MAX,
+    price_request::{PriceRequest, check_prices},
+};
 use crate::catalog::{
     model::{
-        FEATURES_MAX, NewPlan, NewPrice, PRICES_MAX, PlanChange, PlanFeature, PlanTerms, PriceKind,
-        TRIAL_DAYS_MAX, TermsChange, Timing, check_grant, check_interval, check_model, check_price,
+        FEATURES_MAX, NewPlan, PRICES_MAX, PlanChange, PlanFeature, PlanTerms, TRIAL_DAYS_MAX, TermsChange,
+        check_grant, check_interval,
     },
     service::Named,
 };
@@ -76,26 +74,6 @@ pub(super) struct CreatePlanVersion {
     /// All features of the new version, at most 100.
     #[schema(max_items = 100)]
     features: Option<Vec<PlanFeature>>,
-}
-
-/// A price of a plan to be made.
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct PriceRequest {
-    /// Your name for it, unique in the plan.
-    #[schema(example = "base")]
-    code: String,
-    /// As invoices print it; the code unless given.
-    #[schema(example = "Base fee")]
-    name: Option<String>,
-    kind: PriceKind,
-    /// `advance` unless given for fixed and seat prices, always `arrears` for usage.
-    timing: Option<Timing>,
-    /// Of a usage price: the identifier or code of the metric that is measured.
-    #[schema(example = "tokens")]
-    metric: Option<String>,
-    /// A fixed price is `flat`. Models that price each event cannot be part of a plan.
-    model: RawModel,
 }
 
 /// Identifiers and codes of metrics and of features.
@@ -159,7 +137,7 @@ impl CreatePlanVersion {
 }
 
 fn references<'a>(prices: &'a [PriceRequest], features: &'a [PlanFeature]) -> References<'a> {
-    let metrics = prices.iter().take(PRICES_MAX).filter_map(|price| price.metric.as_deref());
+    let metrics = prices.iter().take(PRICES_MAX).filter_map(PriceRequest::metric);
     let features = features.iter().take(FEATURES_MAX).map(|feature| feature.feature.as_str());
     (metrics.collect(), features.collect())
 }
@@ -167,60 +145,6 @@ fn references<'a>(prices: &'a [PriceRequest], features: &'a [PlanFeature]) -> Re
 fn check_trial(check: &mut Check, days: u16) {
     if days > TRIAL_DAYS_MAX {
         check.refuse("/trial_days", "out_of_range", format!("a trial lasts at most {TRIAL_DAYS_MAX} days"));
-    }
-}
-
-/// The prices without the bad ones. Digits of money can be checked only if the currency is known.
-fn check_prices(
-    check: &mut Check,
-    prices: Vec<PriceRequest>,
-    currency: Option<Currency>,
-    named: &Named,
-) -> Vec<NewPrice> {
-    if prices.len() > PRICES_MAX {
-        check.refuse("/prices", "too_many", format!("a plan has at most {PRICES_MAX} prices"));
-    }
-    let mut codes = HashSet::new();
-    let mut checked = Vec::new();
-    for (index, price) in prices.into_iter().take(PRICES_MAX).enumerate() {
-        let under = format!("/prices/{index}");
-        if !codes.insert(price.code.clone()) {
-            check.refuse(format!("{under}/code"), "duplicate", "another price of the plan has this code");
-        }
-        checked.extend(check_one_price(check, &under, price, currency, named));
-    }
-    checked
-}
-
-fn check_one_price(
-    check: &mut Check,
-    under: &str,
-    price: PriceRequest,
-    currency: Option<Currency>,
-    named: &Named,
-) -> Option<NewPrice> {
-    let PriceRequest { code, name, kind, timing, metric, model } = price;
-    let timing = timing.unwrap_or_else(|| kind.usual_timing());
-    check.code(&format!("{under}/code"), &code);
-    check.optional_text(&format!("{under}/name"), name.as_deref(), NAME_MAX);
-    check.invalid(under, check_price(kind, timing, metric.is_some()));
-    let metric_id = metric_id(check, &format!("{under}/metric"), metric.as_deref(), named);
-    let model = match read_model(model, currency) {
-        Ok(model) => model,
-        Err(mistakes) => {
-            check.invalid(&format!("{under}/model"), mistakes);
-            return None;
-        }
-    };
-    check.invalid(&format!("{under}/model"), check_model(kind, &model));
-    let name = name.unwrap_or_else(|| code.clone());
-    Some(NewPrice { code, name, kind, timing, metric_id, model })
-}
-
-fn read_model(model: RawModel, currency: Option<Currency>) -> Result<Model, Vec<Invalid>> {
-    match currency {
-        Some(currency) => model.check(currency),
-        None => Model::try_from(model).map_err(|InvalidModel(mistakes)| mistakes),
     }
 }
 
@@ -253,13 +177,13 @@ fn check_features(check: &mut Check, features: Vec<PlanFeature>, named: &Named) 
 mod tests {
     use accrue_core::{
         id::{FeatureId, MetricId, TenantId},
-        usage::Aggregation,
+        usage::RawMetric,
     };
     use accrue_platform::body::parse;
     use chrono::{DateTime, Utc};
 
     use super::*;
-    use crate::catalog::model::{Feature, FeatureKind, FeatureValue, Metric};
+    use crate::catalog::model::{Feature, FeatureKind, FeatureValue, Metric, Timing};
 
     fn now() -> DateTime<Utc> {
         "2026-01-31T10:00:00Z".parse().unwrap()
@@ -273,8 +197,7 @@ mod tests {
             code: "tokens".into(),
             name: "Tokens".into(),
             event_name: "completion".into(),
-            aggregation: Aggregation::Count,
-            property: None,
+            rules: serde_json::from_str::<RawMetric>(r#"{"aggregation":"count"}"#).unwrap().check().unwrap(),
             metadata: Metadata::new(),
             created_at: now(),
         };
@@ -358,6 +281,35 @@ mod tests {
     }
 
     #[test]
+    fn every_mistake_in_the_terms_of_usage_is_reported_with_its_place() {
+        assert_eq!(
+            mistakes(
+                r#""currency":"USD","prices":[
+                {"code":"base","kind":"fixed","minimum_amount":"1","group_by":["x"],
+                    "model":{"type":"flat","amount":"1"}},
+                {"code":"tokens","kind":"usage","metric":"tokens","prorate":true,"group_by":["a","","a"],
+                    "minimum_amount":"2.00","maximum_amount":"1.999","free_quantity":"-1",
+                    "model":{"type":"per_unit","unit_price":"1"},
+                    "filters":[{"where":{},"model":{"type":"flat"}},
+                        {"where":{"region":["eu"]},"model":{"type":"dynamic"}},
+                        {"where":{"region":["eu"]},"model":{"type":"flat","amount":"1"}}]}]"#
+            ),
+            [
+                "/prices/0/group_by unexpected",
+                "/prices/0/minimum_amount unexpected",
+                "/prices/1/filters/0/model/amount required",
+                "/prices/1/filters/1/model/type unsupported",
+                "/prices/1/filters/0/where required",
+                "/prices/1/filters/2/where duplicate",
+                "/prices/1/group_by/1 blank",
+                "/prices/1/group_by/2 duplicate",
+                "/prices/1/maximum_amount invalid_amount",
+                "/prices/1/free_quantity negative",
+            ]
+        );
+    }
+
+    #[test]
     fn an_unknown_currency_hides_no_other_mistake() {
         assert_eq!(
             mistakes(r#""currency":"XXX","prices":[{"code":"b","kind":"fixed","model":{"type":"flat"}}]"#),
@@ -386,10 +338,10 @@ mod tests {
     fn fields_that_are_not_known_are_refused_where_they_stand() {
         assert_eq!(
             mistakes(
-                r#""currency":"USD","prices":[{"code":"b","kind":"fixed","minimum_amount":"1",
+                r#""currency":"USD","prices":[{"code":"b","kind":"fixed","tax_code":"1",
                 "model":{"type":"flat","amount":"1"}}]"#
             ),
-            ["/prices/0/minimum_amount unknown_field"]
+            ["/prices/0/tax_code unknown_field"]
         );
         assert_eq!(
             mistakes(r#""currency":"USD","minimum_commitment":"100""#),

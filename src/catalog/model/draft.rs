@@ -3,14 +3,14 @@
 use accrue_core::{
     calendar::Interval,
     id::{MetricId, PriceId},
-    money::Currency,
+    money::{Currency, Money},
     price::Model,
-    usage::Aggregation,
+    usage,
 };
 use accrue_platform::check::Metadata;
 use rust_decimal::Decimal;
 
-use super::{FeatureKind, PlanFeature, Price, PriceKind, Timing};
+use super::{FeatureKind, PlanFeature, Price, PriceFilter, PriceKind, Timing};
 
 /// A metric to be made, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +18,7 @@ pub(in crate::catalog) struct NewMetric {
     pub code: String,
     pub name: String,
     pub event_name: String,
-    pub aggregation: Aggregation,
-    pub property: Option<String>,
+    pub rules: usage::Metric,
     pub metadata: Metadata,
 }
 
@@ -106,19 +105,50 @@ pub(in crate::catalog) struct NewPrice {
     pub timing: Timing,
     pub metric_id: Option<MetricId>,
     pub model: Model,
+    pub filters: Vec<PriceFilter>,
+    pub group_by: Vec<String>,
+    pub minimum_amount: Option<Money>,
+    pub maximum_amount: Option<Money>,
+    pub free_quantity: Decimal,
+    pub prorate: bool,
 }
 
 impl NewPrice {
     pub(in crate::catalog) fn with_id(self, id: PriceId) -> Price {
-        let Self { code, name, kind, timing, metric_id, model } = self;
-        Price { id, code, name, kind, timing, metric_id, model }
+        Price {
+            id,
+            code: self.code,
+            name: self.name,
+            kind: self.kind,
+            timing: self.timing,
+            metric_id: self.metric_id,
+            model: self.model,
+            filters: self.filters,
+            group_by: self.group_by,
+            minimum_amount: self.minimum_amount,
+            maximum_amount: self.maximum_amount,
+            free_quantity: self.free_quantity,
+            prorate: self.prorate,
+        }
     }
 }
 
 impl From<Price> for NewPrice {
     fn from(price: Price) -> Self {
-        let Price { id: _, code, name, kind, timing, metric_id, model } = price;
-        Self { code, name, kind, timing, metric_id, model }
+        Self {
+            code: price.code,
+            name: price.name,
+            kind: price.kind,
+            timing: price.timing,
+            metric_id: price.metric_id,
+            model: price.model,
+            filters: price.filters,
+            group_by: price.group_by,
+            minimum_amount: price.minimum_amount,
+            maximum_amount: price.maximum_amount,
+            free_quantity: price.free_quantity,
+            prorate: price.prorate,
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use accrue_core::{
     calendar::Interval,
     decimal::Number,
     id::{FeatureId, MetricId, PlanId, PlanVersionId, PriceId, TaxId, TenantId},
-    money::Currency,
+    money::{Currency, Money},
     price::Model,
-    usage::Aggregation,
+    usage::{self, Filter},
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
@@ -34,9 +34,8 @@ pub struct Metric {
     pub name: String,
     /// The events it counts.
     pub event_name: String,
-    pub aggregation: Aggregation,
-    /// Which property of an event holds the number; none for `count`.
-    pub property: Option<String>,
+    /// Which of them count, and how they become one quantity.
+    pub rules: usage::Metric,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
 }
@@ -115,7 +114,39 @@ pub struct Price {
     pub timing: Timing,
     /// Of a usage price: what is measured.
     pub metric_id: Option<MetricId>,
+    /// Of usage that no filter matches.
     pub model: Model,
+    /// Usage with a model of its own, in the order of age (RULES 23).
+    pub filters: Vec<PriceFilter>,
+    /// Properties by whose values usage is priced apart.
+    pub group_by: Vec<String>,
+    /// What a period costs at least.
+    pub minimum_amount: Option<Money>,
+    /// What a period costs at most.
+    pub maximum_amount: Option<Money>,
+    /// Units that cost nothing, the first of each period.
+    pub free_quantity: Decimal,
+    /// Of fees: whether a short period costs less. Of stateful usage: whether it is weighed by its days.
+    pub prorate: bool,
+}
+
+/// Usage that a price prices by another model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceFilter {
+    pub r#where: Filter,
+    pub model: Model,
+}
+
+impl Price {
+    /// The filter's model, or the price's own.
+    pub fn model_of(&self, filter: Option<usize>) -> &Model {
+        filter.and_then(|at| self.filters.get(at)).map_or(&self.model, |filter| &filter.model)
+    }
+
+    /// Whether one of its models looks at each event.
+    pub fn prices_events(&self) -> bool {
+        self.model.prices_events() || self.filters.iter().any(|filter| filter.model.prices_events())
+    }
 }
 
 /// What a price's quantity is.

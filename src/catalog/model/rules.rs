@@ -4,7 +4,7 @@ use accrue_core::{
     calendar::{Interval, Unit},
     invalid::Invalid,
     price::Model,
-    usage::Aggregation,
+    usage::{self, Aggregation},
 };
 use rust_decimal::Decimal;
 
@@ -17,22 +17,17 @@ pub(in crate::catalog) const FEATURES_MAX: usize = 100;
 /// The longest trial.
 pub(in crate::catalog) const TRIAL_DAYS_MAX: u16 = 730;
 
-/// Which events may count, and how (pointers are those of a metric).
-pub(in crate::catalog) fn check_metric(aggregation: Aggregation, property: Option<&str>) -> Vec<Invalid> {
-    let mut found = Vec::new();
-    if !matches!(aggregation, Aggregation::Count | Aggregation::Sum) {
-        found.push(Invalid::new("/aggregation", "unsupported", "metrics are aggregated by count or by sum"));
+/// How many models of its own a price may have for some of the usage.
+pub(in crate::catalog) const PRICE_FILTERS_MAX: usize = 50;
+/// How many properties a price may look at, to filter or to group.
+pub(in crate::catalog) const PROPERTIES_MAX: usize = 5;
+
+/// A count with a property is a sum that somebody mistook (pointers are those of a metric).
+pub(in crate::catalog) fn check_property(aggregation: Aggregation, property: Option<&str>) -> Vec<Invalid> {
+    if aggregation.needs_property() || property.is_none() {
+        return Vec::new();
     }
-    match property {
-        None if aggregation.needs_property() => {
-            found.push(Invalid::new("/property", "required", "is needed for this aggregation"));
-        }
-        Some(_) if !aggregation.needs_property() => {
-            found.push(Invalid::new("/property", "unexpected", "a count looks at no property"));
-        }
-        _ => {}
-    }
-    found
+    vec![Invalid::new("/property", "unexpected", "a count looks at no property")]
 }
 
 /// What a price's kind allows (pointers are those of a price).
@@ -56,12 +51,27 @@ pub(in crate::catalog) fn check_price(kind: PriceKind, timing: Timing, has_metri
 
 /// What a price's kind allows of models (pointers are those of a model).
 ///
-/// A fixed price is `flat`, because its quantity is always one. Models that look at each event, or take the
-/// events' values for money, need more than a quantity and cannot be part of a plan.
-pub(in crate::catalog) fn check_model(kind: PriceKind, model: &Model) -> Vec<Invalid> {
+/// A fixed price is `flat`, because its quantity is always one. Models that take the events' values for money need
+/// such values. Those that look at each event need each to be of one period: no sum that is carried on.
+pub(in crate::catalog) fn check_model(
+    kind: PriceKind,
+    model: &Model,
+    metric: Option<&usage::Metric>,
+) -> Vec<Invalid> {
+    let is_sum = |metric: &usage::Metric| metric.aggregation == Aggregation::Sum && !metric.recurring;
     let refused = match model {
-        Model::Percentage { .. } | Model::GraduatedPercentage { .. } | Model::Dynamic { .. } => {
-            Some("models that price the money in events cannot be part of a plan")
+        Model::Percentage { .. } | Model::GraduatedPercentage { .. } | Model::Dynamic { .. }
+            if kind != PriceKind::Usage =>
+        {
+            Some("only a usage price prices the money in events")
+        }
+        Model::Percentage { .. } if metric.is_some_and(|metric| !is_sum(metric)) => {
+            Some("prices each event, so its metric is a sum that is not recurring")
+        }
+        Model::GraduatedPercentage { .. } | Model::Dynamic { .. }
+            if metric.is_some_and(|metric| !metric.aggregation.needs_number()) =>
+        {
+            Some("prices the money in events, so its metric has a number")
         }
         Model::PerUnit { .. }
         | Model::Graduated { .. }
@@ -76,6 +86,22 @@ pub(in crate::catalog) fn check_model(kind: PriceKind, model: &Model) -> Vec<Inv
         _ => None,
     };
     refused.map(|detail| Invalid::new("/type", "unsupported", detail)).into_iter().collect()
+}
+
+/// Whether stateful usage may be weighed by its days (pointers are those of a price).
+pub(in crate::catalog) fn check_proration<'a>(
+    metric: Option<&usage::Metric>,
+    models: impl IntoIterator<Item = &'a Model>,
+) -> Vec<Invalid> {
+    let is_stateful = |metric: &usage::Metric| metric.recurring && metric.aggregation.is_proratable();
+    let refused = if metric.is_some_and(|metric| !is_stateful(metric)) {
+        Some("only a recurring sum or unique_count can be prorated")
+    } else if models.into_iter().any(|model| !model.is_proratable()) {
+        Some("usage of packages and percentages cannot be prorated")
+    } else {
+        None
+    };
+    refused.map(|detail| Invalid::new("/prorate", "not_proratable", detail)).into_iter().collect()
 }
 
 /// How long a billing interval may be: ten years.
@@ -134,12 +160,16 @@ pub(in crate::catalog) fn check_rate(rate: Decimal) -> Vec<Invalid> {
 
 #[cfg(test)]
 mod tests {
-    use accrue_core::{decimal::Number, money::Currency, price::RawModel};
+    use accrue_core::{decimal::Number, money::Currency, price::RawModel, usage::RawMetric};
 
     use super::*;
 
     fn codes(found: Vec<Invalid>) -> Vec<String> {
         found.into_iter().map(|mistake| format!("{} {}", mistake.pointer, mistake.code)).collect()
+    }
+
+    fn metric(json: &str) -> usage::Metric {
+        serde_json::from_str::<RawMetric>(json).unwrap().check().unwrap()
     }
 
     fn model(json: &str) -> Model {
@@ -148,12 +178,21 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_needs_a_property_and_a_count_refuses_one() {
-        assert_eq!(codes(check_metric(Aggregation::Sum, None)), ["/property required"]);
-        assert_eq!(codes(check_metric(Aggregation::Count, Some("tokens"))), ["/property unexpected"]);
-        assert_eq!(codes(check_metric(Aggregation::Max, Some("tokens"))), ["/aggregation unsupported"]);
-        assert!(check_metric(Aggregation::Sum, Some("tokens")).is_empty());
-        assert!(check_metric(Aggregation::Count, None).is_empty());
+    fn a_count_refuses_a_property() {
+        assert_eq!(codes(check_property(Aggregation::Count, Some("tokens"))), ["/property unexpected"]);
+        assert!(check_property(Aggregation::Sum, Some("tokens")).is_empty());
+        assert!(check_property(Aggregation::Count, None).is_empty());
+    }
+
+    #[test]
+    fn only_stateful_usage_is_prorated_and_never_in_packages() {
+        let per_unit = model(r#"{"type":"per_unit","unit_price":"1"}"#);
+        let package = model(r#"{"type":"package","package_size":"10","package_price":"1"}"#);
+        let seats = metric(r#"{"aggregation":"unique_count","property":"user","recurring":true}"#);
+        let calls = metric(r#"{"aggregation":"sum","property":"n"}"#);
+        assert!(check_proration(Some(&seats), [&per_unit]).is_empty());
+        assert_eq!(codes(check_proration(Some(&seats), [&per_unit, &package])), ["/prorate not_proratable"]);
+        assert_eq!(codes(check_proration(Some(&calls), [&per_unit])), ["/prorate not_proratable"]);
     }
 
     #[test]
@@ -171,18 +210,26 @@ mod tests {
     }
 
     #[test]
-    fn a_fixed_price_is_flat_and_no_price_of_a_plan_needs_events() {
+    fn a_fixed_price_is_flat_and_money_in_events_is_priced_where_there_is_some() {
         let flat = model(r#"{"type":"flat","amount":"10"}"#);
         let per_unit = model(r#"{"type":"per_unit","unit_price":"1"}"#);
         let percentage = model(r#"{"type":"percentage","rate":"3"}"#);
         let dynamic = model(r#"{"type":"dynamic"}"#);
-        assert!(check_model(PriceKind::Fixed, &flat).is_empty());
-        assert_eq!(codes(check_model(PriceKind::Fixed, &per_unit)), ["/type unsupported"]);
-        for kind in [PriceKind::Seat, PriceKind::Usage] {
-            assert!(check_model(kind, &per_unit).is_empty());
-            assert_eq!(codes(check_model(kind, &percentage)), ["/type unsupported"]);
-            assert_eq!(codes(check_model(kind, &dynamic)), ["/type unsupported"]);
+        let (count, sum) = (r#"{"aggregation":"count"}"#, r#"{"aggregation":"sum","property":"n"}"#);
+        let carried = r#"{"aggregation":"sum","property":"n","recurring":true}"#;
+        let of = |kind, model, metered: Option<&str>| {
+            codes(check_model(kind, model, metered.map(metric).as_ref()))
+        };
+        assert!(of(PriceKind::Fixed, &flat, None).is_empty());
+        assert_eq!(of(PriceKind::Fixed, &per_unit, None), ["/type unsupported"]);
+        assert!(of(PriceKind::Seat, &per_unit, None).is_empty());
+        for money in [&percentage, &dynamic] {
+            assert_eq!(of(PriceKind::Seat, money, None), ["/type unsupported"]);
+            assert_eq!(of(PriceKind::Usage, money, Some(count)), ["/type unsupported"]);
+            assert!(of(PriceKind::Usage, money, Some(sum)).is_empty());
         }
+        assert_eq!(of(PriceKind::Usage, &percentage, Some(carried)), ["/type unsupported"]);
+        assert!(of(PriceKind::Usage, &dynamic, Some(carried)).is_empty());
     }
 
     #[test]

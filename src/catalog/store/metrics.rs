@@ -1,6 +1,9 @@
 //! Metrics in the database.
 
-use accrue_core::id::{MetricId, TenantId};
+use accrue_core::{
+    id::{MetricId, TenantId},
+    usage::{self, Conversion, MetricFilter, Rounding},
+};
 use accrue_platform::{
     check::Metadata,
     column::Json,
@@ -26,6 +29,10 @@ pub struct Model {
     pub event_name: String,
     pub aggregation: String,
     pub property: Option<String>,
+    pub recurring: bool,
+    pub filters: Json<Vec<MetricFilter>>,
+    pub conversion: Option<Json<Conversion>>,
+    pub rounding: Option<Json<Rounding>>,
     pub metadata: Json<Metadata>,
     pub created_at: DateTime<Utc>,
 }
@@ -47,8 +54,12 @@ pub(in crate::catalog) async fn insert(tx: &DatabaseTransaction, metric: &Metric
         code: Set(metric.code.clone()),
         name: Set(metric.name.clone()),
         event_name: Set(metric.event_name.clone()),
-        aggregation: Set(word(metric.aggregation)),
-        property: Set(metric.property.clone()),
+        aggregation: Set(word(metric.rules.aggregation)),
+        property: Set(metric.rules.property.clone()),
+        recurring: Set(metric.rules.recurring),
+        filters: Set(Json(metric.rules.filters.clone())),
+        conversion: Set(metric.rules.conversion.map(Json)),
+        rounding: Set(metric.rules.rounding.map(Json)),
         metadata: Set(Json(metric.metadata.clone())),
         created_at: Set(metric.created_at),
     };
@@ -113,18 +124,23 @@ impl TryFrom<Model> for Metric {
     type Error = DbErr;
 
     fn try_from(row: Model) -> Result<Self, DbErr> {
-        let Model {
-            tenant_id,
-            id,
-            code,
-            name,
-            event_name,
-            aggregation,
-            property,
-            metadata: Json(metadata),
-            created_at,
-        } = row;
-        let aggregation = from_word(aggregation)?;
-        Ok(Self { tenant_id, id, code, name, event_name, aggregation, property, metadata, created_at })
+        let rules = usage::Metric {
+            aggregation: from_word(row.aggregation)?,
+            property: row.property,
+            recurring: row.recurring,
+            filters: row.filters.0,
+            conversion: row.conversion.map(|Json(conversion)| conversion),
+            rounding: row.rounding.map(|Json(rounding)| rounding),
+        };
+        Ok(Self {
+            tenant_id: row.tenant_id,
+            id: row.id,
+            code: row.code,
+            name: row.name,
+            event_name: row.event_name,
+            rules,
+            metadata: row.metadata.0,
+            created_at: row.created_at,
+        })
     }
 }

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use accrue_core::{
     calendar::Interval,
     id::{PlanId, PlanVersionId, TenantId},
-    money::MoneyError,
+    money::{Currency, Money, MoneyError},
 };
 use accrue_platform::{
-    column::Json,
+    column::{Dec, Json},
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
@@ -93,11 +93,11 @@ mod prices {
         id::{MetricId, PlanVersionId, PriceId, TenantId},
         price,
     };
-    use accrue_platform::column::Json;
+    use accrue_platform::column::{Dec, Json};
     use chrono::{DateTime, Utc};
     use sea_orm::entity::prelude::*;
 
-    use crate::catalog::model::{PriceKind, Timing};
+    use crate::catalog::model::{PriceFilter, PriceKind, Timing};
 
     #[expect(clippy::struct_field_names, reason = "a price's model is not the entity's")]
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -115,6 +115,12 @@ mod prices {
         pub timing: Timing,
         pub metric_id: Option<MetricId>,
         pub model: Json<price::Model>,
+        pub filters: Json<Vec<PriceFilter>>,
+        pub group_by: Json<Vec<String>>,
+        pub minimum_minor: Option<i64>,
+        pub maximum_minor: Option<i64>,
+        pub free_quantity: Dec,
+        pub prorate: bool,
         pub created_at: DateTime<Utc>,
     }
 
@@ -189,6 +195,12 @@ pub(in crate::catalog) async fn insert_version(
         timing: Set(price.timing),
         metric_id: Set(price.metric_id),
         model: Set(Json(price.model.clone())),
+        filters: Set(Json(price.filters.clone())),
+        group_by: Set(Json(price.group_by.clone())),
+        minimum_minor: Set(price.minimum_amount.map(Money::minor)),
+        maximum_minor: Set(price.maximum_amount.map(Money::minor)),
+        free_quantity: Set(Dec(price.free_quantity)),
+        prorate: Set(price.prorate),
         created_at: Set(now),
     });
     prices::Entity::insert_many(price_rows).exec_without_returning(tx).await.map(drop)
@@ -302,9 +314,9 @@ async fn assemble(
         .order_by_asc(prices::Column::Position)
         .all(db)
         .await?;
-    let mut by_version: HashMap<PlanVersionId, Vec<Price>> = HashMap::new();
+    let mut by_version: HashMap<PlanVersionId, Vec<prices::Model>> = HashMap::new();
     for row in found {
-        by_version.entry(row.plan_version_id).or_default().push(row.into());
+        by_version.entry(row.plan_version_id).or_default().push(row);
     }
     let whole = pairs.into_iter().map(|(plan, version)| {
         let prices = by_version.remove(&version.id).unwrap_or_default();
@@ -316,9 +328,10 @@ async fn assemble(
 fn plan_version(
     plan: rows::Model,
     version: versions::Model,
-    prices: Vec<Price>,
+    prices: Vec<prices::Model>,
 ) -> Result<PlanVersion, DbErr> {
     let stored = |error: &dyn std::error::Error| DbErr::Type(format!("plan version {}: {error}", version.id));
+    let currency = version.currency.parse().map_err(|error: MoneyError| stored(&error))?;
     let count = u32::try_from(version.interval_count).and_then(TryInto::try_into);
     Ok(PlanVersion {
         tenant_id: version.tenant_id,
@@ -327,22 +340,34 @@ fn plan_version(
         code: plan.code,
         name: plan.name,
         version: version.version,
-        currency: version.currency.parse().map_err(|error: MoneyError| stored(&error))?,
+        currency,
         interval: Interval {
             unit: from_word(version.interval_unit)?,
             count: count.map_err(|error| stored(&error))?,
         },
         trial_days: u16::try_from(version.trial_days).map_err(|error| stored(&error))?,
-        prices,
+        prices: prices.into_iter().map(|row| price(row, currency)).collect(),
         features: version.features.0,
         metadata: plan.metadata.0,
         created_at: plan.created_at,
     })
 }
 
-impl From<prices::Model> for Price {
-    fn from(row: prices::Model) -> Self {
-        let prices::Model { id, code, name, kind, timing, metric_id, model: Json(model), .. } = row;
-        Self { id, code, name, kind, timing, metric_id, model }
+fn price(row: prices::Model, currency: Currency) -> Price {
+    let money = |minor| Money::from_minor(minor, currency);
+    Price {
+        id: row.id,
+        code: row.code,
+        name: row.name,
+        kind: row.kind,
+        timing: row.timing,
+        metric_id: row.metric_id,
+        model: row.model.0,
+        filters: row.filters.0,
+        group_by: row.group_by.0,
+        minimum_amount: row.minimum_minor.map(money),
+        maximum_amount: row.maximum_minor.map(money),
+        free_quantity: row.free_quantity.0,
+        prorate: row.prorate,
     }
 }

@@ -30,6 +30,12 @@ fn price(at: u128, name: &str, kind: PriceKind, timing: Timing, model: &str) -> 
         timing,
         metric_id: None,
         model: serde_json::from_str(model).unwrap(),
+        filters: vec![],
+        group_by: vec![],
+        minimum_amount: None,
+        maximum_amount: None,
+        free_quantity: Decimal::ZERO,
+        prorate: kind != PriceKind::Usage,
     }
 }
 
@@ -145,18 +151,25 @@ fn bill(
     used: &str,
     tax: Option<&Tax>,
 ) -> Option<Invoice> {
-    let used = used.parse().unwrap();
+    let used = [used_of(None, &[], used)];
     let charges = due(plan, turn)
         .into_iter()
-        .map(|due| {
-            let quantity = agreed_quantity(due.price, subscription).unwrap_or(used);
-            charge(due, quantity, subscription.timezone).unwrap()
+        .flat_map(|due| match agreed_quantity(due.price, subscription) {
+            Some(quantity) => vec![charge(due, quantity, subscription.timezone).unwrap()],
+            None => usage_charges(due, &used, subscription.currency).unwrap(),
         })
         .collect();
     let (issuer, customer) = (PartyCopy::default(), PartyCopy::default());
     let (period, reason) = (turn.opens.or(turn.closes).unwrap(), Reason::of(turn));
     let of = Of { subscription, plan, period, reason, tax: tax.cloned(), issuer, customer };
     draft(of, charges, turn.at).unwrap()
+}
+
+/// What a bucket holds.
+fn used_of(filter: Option<usize>, group: &[Option<&str>], quantity: &str) -> BucketUsage {
+    let group = group.iter().map(|value| value.map(str::to_owned)).collect();
+    let quantity = quantity.parse().unwrap();
+    BucketUsage { key: BucketKey { filter, group }, quantity, measured: Measured::Units(quantity) }
 }
 
 /// Each line's description and amount.
@@ -324,9 +337,13 @@ fn a_price_with_the_plans_own_name_is_not_named_twice() {
 
 #[test]
 fn what_is_too_large_to_count_is_an_error_and_no_invoice() {
-    let due = Due { price: &calls(), period: january(), full: january() };
-    assert!(charge(due, Decimal::MAX, Tz::UTC).is_ok());
+    let due = Due { price: &calls(), period: january(), full: january(), trial: false };
+    let used = [used_of(None, &[], &Decimal::MAX.to_string())];
+    assert!(matches!(
+        usage_charges(due, &used, Currency::EUR),
+        Err(ChargeError::Rating(RatingError::Money(_)))
+    ));
     let dear = Price { model: Model::PerUnit { unit_price: Number(1000.into()) }, ..calls() };
     let due = Due { price: &dear, ..due };
-    assert!(matches!(charge(due, Decimal::MAX, Tz::UTC), Err(ChargeError::Rating(_))));
+    assert!(matches!(usage_charges(due, &used, Currency::EUR), Err(ChargeError::Rating(_))));
 }

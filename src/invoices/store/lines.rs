@@ -11,7 +11,7 @@ use accrue_platform::column::{Dec, Json};
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue::Set, entity::prelude::*};
 
-use crate::invoices::model::{Invoice, Line};
+use crate::invoices::model::{Bucket, Invoice, Line};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "invoice_lines")]
@@ -36,6 +36,8 @@ pub struct Model {
     pub proration: Option<Json<Fraction>>,
     pub tiers: Json<Vec<TierCharge>>,
     pub adjustment: i32,
+    pub bucket: Json<Bucket>,
+    pub bucket_id: Uuid,
     pub created_at: DateTime<Utc>,
 }
 
@@ -64,6 +66,7 @@ pub(super) fn line(row: Model, currency: Currency) -> Line {
         proration: row.proration.map(|proration| proration.0),
         tiers: row.tiers.0,
         adjustment: row.adjustment,
+        bucket: row.bucket.0,
     }
 }
 
@@ -87,6 +90,8 @@ pub(super) fn row_of(invoice: &Invoice, line: &Line, position: i32) -> ActiveMod
         proration: Set(line.proration.map(Json)),
         tiers: Set(Json(line.tiers.clone())),
         adjustment: Set(line.adjustment),
+        bucket: Set(Json(line.bucket.clone())),
+        bucket_id: Set(line.bucket.id()),
         created_at: Set(invoice.created_at),
     }
 }

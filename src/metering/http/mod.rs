@@ -3,6 +3,8 @@
 mod corrections;
 mod sent;
 
+use std::collections::BTreeMap;
+
 use accrue_core::{calendar::Period, decimal::Number, id::CustomerId};
 use accrue_platform::{
     body::Query,
@@ -24,7 +26,8 @@ use super::{
     body::UsageEventBody,
     correct,
     intake::Intake,
-    model::{CorrectionError, Ingested, Rejection, Usage},
+    model::{CorrectionError, Granularity, Ingested, Rejection, Usage, WindowUsage},
+    reading::{self, Question},
     service::{self, MeteringError, Sent},
 };
 use crate::auth::{Answer, Bring, Interrupt, Read, Write, resource};
@@ -249,7 +252,15 @@ struct UsageQuery {
     start: Option<DateTime<Utc>>,
     /// The first instant that does not count any more; needed with `start`.
     end: Option<DateTime<Utc>>,
+    /// Tells the usage of each hour, day or month as well, as they begin where the customer lives; at most 1,000 of
+    /// them.
+    granularity: Option<Granularity>,
+    /// Tells the usage of each value of this property as well; several properties with commas between them, at most 5.
+    group_by: Option<String>,
 }
+
+/// More properties than anybody groups by.
+const GROUP_BY_MAX: usize = 5;
 
 impl UsageQuery {
     fn period(&self) -> Result<Option<Period>, Problem> {
@@ -264,6 +275,23 @@ impl UsageQuery {
             }
         }
     }
+
+    fn group_by(&self) -> Result<Vec<String>, Problem> {
+        let properties: Vec<String> = self
+            .group_by
+            .iter()
+            .flat_map(|names| names.split(','))
+            .map(|name| name.trim().to_owned())
+            .collect();
+        if properties.len() > GROUP_BY_MAX {
+            let detail = format!("usage is grouped by at most {GROUP_BY_MAX} properties");
+            return Err(Problem::field("group_by", "too_many", detail));
+        }
+        if properties.iter().any(String::is_empty) {
+            return Err(Problem::field("group_by", "blank", "names a property"));
+        }
+        Ok(properties)
+    }
 }
 
 /// How much of a metric a customer used.
@@ -277,19 +305,49 @@ struct UsageBody {
     #[schema(example = "tokens")]
     metric: String,
     period: Period,
+    /// Of the whole period.
     quantity: Number,
+    /// With `granularity` or `group_by`: the usage of each window, in order, and of each group that has any in it.
+    data: Vec<WindowBody>,
+}
+
+/// How much was used in a part of the period.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = UsageWindow)]
+struct WindowBody {
+    start: DateTime<Utc>,
+    end: DateTime<Utc>,
+    quantity: Number,
+    /// With `group_by`: each property's value; null where events lack it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<BTreeMap<String, Option<String>>>,
 }
 
 impl UsageBody {
-    fn new(usage: Usage, livemode: bool) -> Self {
-        let Usage { customer, metric, period, quantity } = usage;
-        Self { object: "usage", livemode, customer, metric: metric.code, period, quantity: Number(quantity) }
+    fn new(usage: Usage, group_by: &[String], livemode: bool) -> Self {
+        let Usage { customer, metric, period, quantity, windows } = usage;
+        let window = |window: WindowUsage| WindowBody {
+            start: window.period.start,
+            end: window.period.end,
+            quantity: Number(window.quantity),
+            key: (!group_by.is_empty()).then(|| group_by.iter().cloned().zip(window.group).collect()),
+        };
+        Self {
+            object: "usage",
+            livemode,
+            customer,
+            metric: metric.code,
+            period,
+            quantity: Number(quantity),
+            data: windows.into_iter().map(window).collect(),
+        }
     }
 }
 
 /// How much a customer used.
 ///
-/// The quantity as measured, before a price is applied.
+/// The quantity as measured, rounded as its metric says, before a price is applied. Of a recurring metric, what was
+/// there before counts.
 #[utoipa::path(
     tag = "usage",
     params(("id" = String, Path, description = "The customer's `id` or `external_id`"), UsageQuery),
@@ -301,9 +359,16 @@ impl UsageBody {
 #[get("/v1/customers/{id}/usage")]
 async fn get_usage(read: Read<resource::Usage>, id: Path<String>, query: Query<UsageQuery>) -> Answer {
     let period = query.0.period()?;
-    let clock = &*read.app.clock;
-    let usage = service::usage(read.db(), clock, &read.tenant, &id, &query.0.metric, period).await?;
-    read.answer(&UsageBody::new(usage, read.tenant.livemode))
+    let group_by = query.0.group_by()?;
+    let question = Question {
+        customer: &id,
+        metric: &query.0.metric,
+        period,
+        granularity: query.0.granularity,
+        group_by: &group_by,
+    };
+    let usage = reading::usage(read.db(), &*read.app.clock, &read.tenant, question).await?;
+    read.answer(&UsageBody::new(usage, &group_by, read.tenant.livemode))
 }
 
 impl From<MeteringError> for Problem {
@@ -318,6 +383,7 @@ impl From<MeteringError> for Problem {
             MeteringError::Customer(error) => error.into(),
             MeteringError::Catalog(error) => error.into(),
             MeteringError::Period(_) => Self::field("end", "out_of_range", detail),
+            MeteringError::TooManyWindows(_) => Self::field("granularity", "too_many", detail),
             MeteringError::Overflow => Self::new(&problem::INVALID, detail),
             MeteringError::Page(error) => error.into(),
             MeteringError::Database(error) => error.into(),

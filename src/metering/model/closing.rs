@@ -43,8 +43,9 @@ impl Closing {
         now + CHECK_AFTER
     }
 
-    /// Whether an event of its metric belongs to it.
-    pub(in crate::metering) fn holds(&self, event: &UsageEvent) -> bool {
-        self.customer_id == event.customer_id && self.period.contains(event.timestamp)
+    /// Whether an event of its metric counts in it: of a recurring one, what was there before does.
+    pub(in crate::metering) fn holds(&self, event: &UsageEvent, is_recurring: bool) -> bool {
+        let from = if is_recurring { DateTime::<Utc>::MIN_UTC } else { self.period.start };
+        self.customer_id == event.customer_id && (from..self.period.end).contains(&event.timestamp)
     }
 }

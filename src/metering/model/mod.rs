@@ -3,6 +3,7 @@
 mod closing;
 mod correction;
 mod rollup;
+mod window;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -21,7 +22,7 @@ use uuid::Uuid;
 pub use self::closing::Closing;
 pub use self::correction::CorrectionError;
 pub(super) use self::correction::{Change, Correction, Version};
-pub(super) use self::rollup::*;
+pub(super) use self::{rollup::*, window::*};
 use crate::catalog::Metric;
 
 const METADATA_KEYS_MAX: usize = 50;
@@ -50,6 +51,13 @@ pub struct UsageEvent {
     pub voided_at: Option<DateTime<Utc>>,
     /// When it was last corrected.
     pub amended_at: Option<DateTime<Utc>>,
+}
+
+impl UsageEvent {
+    /// What it says about itself.
+    pub fn properties(&self) -> Properties {
+        serde_json::from_str(&self.metadata).expect("read before it was stored")
+    }
 }
 
 /// An event as it was sent, whole and well-formed.
@@ -184,10 +192,12 @@ fn out_of_window(timestamp: DateTime<Utc>, now: DateTime<Utc>, backfill: bool) -
 
 /// A property that a metric adds up, but that is no number. A missing one is fine: the metric skips the event.
 fn no_number(metrics: &[Metric], event_name: &str, properties: &Properties) -> Option<FieldError> {
-    let metrics = metrics.iter().filter(|metric| metric.event_name == event_name);
+    let counts = |metric: &&Metric| metric.event_name == event_name && metric.rules.matches(properties);
     let mut needed = metrics
-        .filter(|metric| metric.aggregation.needs_number())
-        .filter_map(|metric| metric.property.as_ref());
+        .iter()
+        .filter(counts)
+        .filter(|metric| metric.rules.aggregation.needs_number())
+        .filter_map(|metric| metric.rules.property.as_ref());
     let property = needed.find(|property| {
         let value = properties.get(property.as_str());
         value.is_some_and(|value| *value != Property::Null && value.number().is_none())
@@ -248,16 +258,30 @@ pub(super) type Known = HashMap<(TenantId, Uuid), Remembered>;
 
 /// How much a customer used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Usage {
+pub(super) struct Usage {
     pub customer: CustomerId,
     pub metric: Metric,
     pub period: Period,
+    pub quantity: Decimal,
+    /// Window by window and group by group, if that was asked for.
+    pub windows: Vec<WindowUsage>,
+}
+
+/// How much of it in a part of the time, and of one group of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WindowUsage {
+    pub period: Period,
+    /// The values of the properties by which usage is grouped; none where events lack one.
+    pub group: Vec<Option<String>>,
     pub quantity: Decimal,
 }
 
 #[cfg(test)]
 mod tests {
-    use accrue_core::{id::MetricId, usage::Aggregation};
+    use accrue_core::{
+        id::MetricId,
+        usage::{self, Aggregation},
+    };
 
     use super::*;
 
@@ -292,8 +316,14 @@ mod tests {
             code: "tokens".to_owned(),
             name: "Tokens".to_owned(),
             event_name: "call".to_owned(),
-            aggregation,
-            property: Some("tokens".to_owned()),
+            rules: usage::Metric {
+                aggregation,
+                property: Some("tokens".to_owned()),
+                recurring: false,
+                filters: Vec::new(),
+                conversion: None,
+                rounding: None,
+            },
             metadata: BTreeMap::new(),
             created_at: now(),
         }

@@ -78,6 +78,8 @@ pub(in crate::metering) fn end_of_hour(hour: DateTime<Utc>) -> DateTime<Utc> {
 /// A stretch of time as it is read: whole hours, and what lies before and after them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::metering) struct Stretch {
+    /// Of what counts from before: all hours before this one.
+    pub before: Option<DateTime<Utc>>,
     /// Whole hours, from the first to before the last.
     pub hours: Option<Period>,
     /// Of which the events are read.
@@ -85,16 +87,37 @@ pub(in crate::metering) struct Stretch {
 }
 
 impl Stretch {
-    pub fn of(period: Period) -> Self {
-        let first = start_of_hour(period.start);
-        let first = if first < period.start { first + HOUR } else { first };
+    /// With what was there before, if it is `carried`.
+    pub fn of(period: Period, carried: bool) -> Self {
+        let hour = start_of_hour(period.start);
+        let before = carried.then_some(hour);
+        let start = before.unwrap_or(period.start);
+        let first = if hour < period.start { hour + HOUR } else { hour };
         let last = start_of_hour(period.end);
         let Ok(hours) = Period::try_new(first, last) else {
-            return Self { hours: None, edges: vec![period] };
+            return Self { before, hours: None, edges: vec![Period { start, end: period.end }] };
         };
-        let edges = [(period.start, first), (last, period.end)];
+        // The hour that a period begins in lies on both sides of its start.
+        let head = (start.max(hour), first);
+        let edges = [head, (last, period.end)];
         let edges = edges.into_iter().filter_map(|(start, end)| Period::try_new(start, end).ok()).collect();
-        Self { hours: Some(hours), edges }
+        Self { before, hours: Some(hours), edges }
+    }
+
+    /// From which hour, if not from the first there is, to before which one hours are read.
+    pub fn read(&self) -> Option<(Option<DateTime<Utc>>, DateTime<Utc>)> {
+        match (self.before, self.hours) {
+            (None, None) => None,
+            (None, Some(hours)) => Some((Some(hours.start), hours.end)),
+            (Some(before), None) => Some((None, before)),
+            (Some(_), Some(hours)) => Some((None, hours.end)),
+        }
+    }
+
+    /// Whether an hour is read whole.
+    pub fn holds(&self, hour: DateTime<Utc>) -> bool {
+        self.before.is_some_and(|before| hour < before)
+            || self.hours.is_some_and(|hours| hours.contains(hour))
     }
 }
 
@@ -109,16 +132,35 @@ mod tests {
 
     #[test]
     fn a_period_is_whole_hours_and_what_lies_beside_them() {
-        let of = |start, end| Stretch::of(period(start, end));
+        let of = |start, end| Stretch::of(period(start, end), false);
         let whole = of("01T00:00:00", "02T00:00:00");
-        assert_eq!(whole, Stretch { hours: Some(period("01T00:00:00", "02T00:00:00")), edges: vec![] });
+        let hours = Some(period("01T00:00:00", "02T00:00:00"));
+        assert_eq!(whole, Stretch { before: None, hours, edges: vec![] });
         let ragged = of("01T10:17:23", "31T10:17:23");
         assert_eq!(ragged.hours, Some(period("01T11:00:00", "31T10:00:00")));
         let edges = [period("01T10:17:23", "01T11:00:00"), period("31T10:00:00", "31T10:17:23")];
         assert_eq!(ragged.edges, edges);
         for (start, end) in [("01T10:17:23", "01T10:30:00"), ("01T10:59:59", "01T11:00:00")] {
-            assert_eq!(of(start, end), Stretch { hours: None, edges: vec![period(start, end)] });
+            let all = Stretch { before: None, hours: None, edges: vec![period(start, end)] };
+            assert_eq!(of(start, end), all);
         }
+    }
+
+    #[test]
+    fn what_is_carried_in_is_read_by_the_hour_but_for_the_hour_that_the_period_begins_in() {
+        let ragged = Stretch::of(period("01T10:17:23", "31T10:00:00"), true);
+        let hour = |at: &str| period(at, "31T23:00:00").start;
+        assert_eq!(ragged.before, Some(hour("01T10:00:00")));
+        assert_eq!(ragged.edges, [period("01T10:00:00", "01T11:00:00")]);
+        let held =
+            ["01T09:00:00", "01T10:00:00", "01T11:00:00", "31T10:00:00"].map(|at| ragged.holds(hour(at)));
+        assert_eq!(held, [true, false, true, false]);
+        let whole = Stretch::of(period("02T00:00:00", "03T00:00:00"), true);
+        assert_eq!(whole.read(), Some((None, hour("03T00:00:00"))));
+        assert!(whole.edges.is_empty());
+        let short = Stretch::of(period("01T10:17:23", "01T10:30:00"), true);
+        assert_eq!(short.edges, [period("01T10:00:00", "01T10:30:00")]);
+        assert_eq!(short.read(), Some((None, hour("01T10:00:00"))));
     }
 
     #[test]

@@ -213,13 +213,14 @@ pub(in crate::metering) struct Used {
     pub properties: Properties,
 }
 
-/// The next `limit` events of a customer in a period after `last`, in the order of time.
+/// The next `limit` events of a customer after `last`, in the order of time: `from` an instant, if there is one, to
+/// before another.
 pub(in crate::metering) async fn next_used(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     customer: CustomerId,
     event_name: &str,
-    period: Period,
+    (from, to): (Option<DateTime<Utc>>, DateTime<Utc>),
     last: Option<&Used>,
     limit: u64,
 ) -> Result<Vec<Used>, DbErr> {
@@ -229,11 +230,13 @@ pub(in crate::metering) async fn next_used(
         .filter(Column::CustomerId.eq(customer))
         .filter(Column::EventName.eq(event_name))
         .filter(Column::VoidedAt.is_null())
-        .filter(Column::Timestamp.gte(period.start))
-        .filter(Column::Timestamp.lt(period.end))
+        .filter(Column::Timestamp.lt(to))
         .order_by_asc(Column::Timestamp)
         .order_by_asc(Column::Id)
         .limit(limit);
+    if let Some(from) = from {
+        select = select.filter(Column::Timestamp.gte(from));
+    }
     if let Some(last) = last {
         let place = Expr::tuple([Expr::col(Column::Timestamp), Expr::col(Column::Id)]);
         let last = Expr::tuple([Expr::val(last.at), Expr::val(last.id)]);

@@ -157,12 +157,13 @@ impl Subscription {
         self.ended_at.or(self.cancel_at)
     }
 
-    fn is_trial(&self, period: Period) -> bool {
+    /// Whether a period of it is its trial.
+    pub fn is_trial(&self, period: Period) -> bool {
         self.trial_end_at.is_some_and(|trial_end| period.start < trial_end)
     }
 
     /// The whole period around one that may be short: of the grid, or the trial.
-    fn full(&self, period: Period) -> Result<Period, CalendarError> {
+    pub fn full(&self, period: Period) -> Result<Period, CalendarError> {
         match self.trial_end_at {
             Some(end) if period.start < end => Ok(Period { start: self.start_at, end }),
             _ => self.grid()?.containing(period.start),

@@ -62,7 +62,9 @@ impl<'de> Deserialize<'de> for Property {
 }
 
 /// Values that properties must have: every name present, with one of its values. No values means any.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(transparent)]
 #[schema(as = PropertyFilter)]
 pub struct Filter(pub BTreeMap<String, Vec<String>>);

@@ -70,6 +70,12 @@ fn plan(trial_days: u16) -> PlanVersion {
         timing: Timing::Advance,
         metric_id: None,
         model: Model::PerUnit { unit_price: Number(Decimal::ONE) },
+        filters: vec![],
+        group_by: vec![],
+        minimum_amount: None,
+        maximum_amount: None,
+        free_quantity: Decimal::ZERO,
+        prorate: true,
     };
     PlanVersion {
         tenant_id: TenantId::new(now),
