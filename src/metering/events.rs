@@ -5,7 +5,10 @@ use accrue_platform::outbox::{self, Fact};
 use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 
 use super::{
     body::{UsageEventBody, raw},
@@ -23,9 +26,9 @@ struct Previous {
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    voided_at: Option<Option<DateTime<Utc>>>,
+    voided_at: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    amended_at: Option<Option<DateTime<Utc>>>,
+    amended_at: Option<Value>,
 }
 
 /// An event was corrected. `now` is the customer's time.
@@ -43,8 +46,8 @@ pub(super) async fn corrected(
     let previous = Previous {
         timestamp: Some(before.timestamp).filter(|timestamp| *timestamp != after.timestamp),
         metadata: (before.metadata != after.metadata).then(|| raw(before.metadata.clone())),
-        voided_at: Some(before.voided_at).filter(|voided_at| *voided_at != after.voided_at),
-        amended_at: Some(before.amended_at).filter(|amended_at| *amended_at != after.amended_at),
+        voided_at: (before.voided_at != after.voided_at).then(|| json!(before.voided_at)),
+        amended_at: (before.amended_at != after.amended_at).then(|| json!(before.amended_at)),
     };
     let fact = Fact::new(kind, after.id, &UsageEventBody::new(after.clone(), livemode));
     let fact = Fact {

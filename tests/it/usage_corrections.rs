@@ -13,13 +13,12 @@ const METRICS: [&str; 6] = ["count", "sum", "max", "min", "latest", "average"];
 async fn metered(on: Engine, billed: &str) -> Option<(World, String, String)> {
     let world = World::new(on).await?;
     for aggregation in METRICS {
-        let metric = json!({"code": aggregation, "name": aggregation, "event_name": "call",
-            "aggregation": "sum", "property": "n"});
+        let mut metric = json!({"code": aggregation, "name": aggregation, "event_name": "call",
+            "aggregation": aggregation});
+        if aggregation != "count" {
+            metric["property"] = json!("n");
+        }
         world.create("/v1/metrics", metric).await;
-        // Whatever the API makes: hours hold what each of them needs.
-        world
-            .sql(&format!("update metrics set aggregation = '{aggregation}' where code = '{aggregation}'"))
-            .await;
     }
     let price = json!({"code": "calls", "name": "Calls", "kind": "usage", "metric": billed,
         "model": {"type": "per_unit", "unit_price": "1"}});

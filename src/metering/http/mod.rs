@@ -96,7 +96,7 @@ impl From<Ingested> for IngestBody {
 /// Send usage events.
 ///
 /// One event, an array of them, or `{"events": […]}`, up to 1,000; up to 10,000 as NDJSON, one on each line; or
-/// as CloudEvents 1.0 in structured, batch or binary mode. Bodies may be packed by gzip (`Content-Encoding`).
+/// as `CloudEvents` 1.0 in structured, batch or binary mode. Bodies may be packed by gzip (`Content-Encoding`).
 /// An event is known by its `source` and `event_id`, for ever: sent again it is a duplicate, which is fine; with
 /// another body it is a conflict. The answer means that what was accepted is durably stored.
 ///
