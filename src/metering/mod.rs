@@ -9,6 +9,6 @@ pub mod service;
 mod store;
 
 pub use http::routes;
-pub use intake::Intake;
+pub use intake::{Grouping, Intake};
 pub use jobs::JOBS;
 pub use model::{Closing, UsageEvent};

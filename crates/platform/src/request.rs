@@ -11,7 +11,7 @@ use accrue_core::{
     id::RequestId,
 };
 use actix_web::{
-    Error, HttpMessage, ResponseError,
+    Error, HttpMessage, HttpRequest, ResponseError,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
@@ -57,12 +57,23 @@ pub async fn caused_by<F: Future>(id: String, cause: String, work: F) -> F::Outp
     CURRENT.scope(Current { id, cause }, work).await
 }
 
-/// The body of a request, read whole before anything is decided, with a digest of the request.
+/// The body of a request, read whole before anything is decided.
 #[derive(Clone, Debug)]
 pub struct Received {
     pub body: Bytes,
+}
+
+impl Received {
     /// SHA-256 of method, path, query and body: the same request has the same one.
-    pub fingerprint: [u8; 32],
+    pub fn fingerprint(&self, request: &HttpRequest) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        for part in [request.method().as_str(), request.path(), request.query_string()] {
+            digest.update(part.as_bytes());
+            digest.update([0]);
+        }
+        digest.update(&self.body);
+        digest.finalize().into()
+    }
 }
 
 /// The outermost middleware: names the request, reads its body within limits, ends it in time, logs and counts it.
@@ -159,12 +170,5 @@ async fn receive(request: &mut ServiceRequest) -> Result<Received, Problem> {
     let body = tokio::time::timeout(BODY_TIMEOUT, read)
         .await
         .map_err(|_| Problem::new(&problem::UNREADABLE, "the body took too long to arrive"))??;
-
-    let mut digest = Sha256::new();
-    for part in [request.method().as_str(), request.path(), request.query_string()] {
-        digest.update(part.as_bytes());
-        digest.update([0]);
-    }
-    digest.update(&body);
-    Ok(Received { body, fingerprint: digest.finalize().into() })
+    Ok(Received { body })
 }

@@ -13,6 +13,7 @@ use accrue_core::{
 use accrue_platform::problem::FieldError;
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -75,8 +76,10 @@ impl EventMetadata {
         if json.len() > METADATA_BYTES_MAX {
             return Err(refuse("metadata_too_large", format!("has at most {METADATA_BYTES_MAX} bytes")));
         }
-        let properties =
-            serde_json::from_str(&json).map_err(|error| refuse("malformed", error.to_string()))?;
+        let read = |value: &RawValue| Property::deserialize(value);
+        let properties = values.iter().map(|(name, value)| Ok((name.clone(), read(value)?)));
+        let properties = properties.collect::<Result<_, serde_json::Error>>();
+        let properties = properties.map_err(|error| refuse("malformed", error.to_string()))?;
         Ok(Self { json, properties })
     }
 }
