@@ -17,7 +17,7 @@ pub const MONTH: [&str; 2] = ["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"];
 const POSTGRES_BUSY: &str = "
 insert into usage_events
 select {tenant}, lpad(to_hex(n), 32, '0')::uuid, '', 'busy-' || n, '{name}', {customer},
-    timestamptz '2026-01-01T00:00:00Z' + interval '31 days' * n / {events}, '{\"tokens\":' || n % 1000 || '}', now()
+    timestamptz '2026-01-01T00:00:00Z' + interval '31 days' * n / {events}, '{\"tokens\":' || (n % 1000) || '}', now()
 from generate_series(0, {events} - 1) as n;
 analyze usage_events;
 ";
@@ -27,7 +27,7 @@ with recursive numbers (value) as (select 0 union all select value + 1 from numb
 insert into usage_events
 select {tenant}, unhex(printf('%032x', value)), '', 'busy-' || value, '{name}', {customer},
     strftime('%Y-%m-%dT%H:%M:%f', '2026-01-01', (value * 2678400.0 / {events}) || ' seconds') || '+00:00',
-    '{\"tokens\":' || value % 1000 || '}', '2026-01-01T00:00:00+00:00'
+    '{\"tokens\":' || (value % 1000) || '}', '2026-01-01T00:00:00+00:00'
 from numbers;
 ";
 

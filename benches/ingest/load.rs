@@ -132,7 +132,8 @@ async fn send_all(load: Load) -> Result<Measured> {
     }
     latencies.sort_unstable();
     let measured = tally.ends - tally.measures_from;
-    let at = |percent: usize| latencies.get((latencies.len() * percent / 100).min(latencies.len() - 1)).copied();
+    let at =
+        |percent: usize| latencies.get((latencies.len() * percent / 100).min(latencies.len() - 1)).copied();
     let nothing = "nothing was answered";
     Ok(Measured {
         events_per_second: tally.events.load(Ordering::Relaxed) * 1000 / u64::try_from(measured.as_millis())?,

@@ -71,7 +71,13 @@ async fn measure(postgres: Option<&str>, size: &Size) -> Result<Table> {
     let mut table = Table::default();
     let into_empty = batches(&site, size).await?;
     let raw = yardstick::raw_rows(&site, size.seconds).await?;
-    table.push(Row::rate("events in batches of 1,000 ÷ raw rows", into_empty.events_per_second, raw, 250, 500));
+    table.push(Row::rate(
+        "events in batches of 1,000 ÷ raw rows",
+        into_empty.events_per_second,
+        raw,
+        250,
+        500,
+    ));
     singles(&site, size, &mut table).await?;
     usage(&site, size, &mut table).await?;
 
@@ -108,7 +114,13 @@ async fn singles(site: &Site, size: &Size, table: &mut Table) -> Result<()> {
     server.stop(true).await;
 
     let rate = together.events_per_second;
-    table.push(Row::rate("single events ÷ one transaction each", rate, alone.events_per_second, 10_000, 20_000));
+    table.push(Row::rate(
+        "single events ÷ one transaction each",
+        rate,
+        alone.events_per_second,
+        10_000,
+        20_000,
+    ));
     table.push(Row::rate("single events ÷ parsed only", rate, parsed.events_per_second, 400, 600));
     table.push(Row::time("their p99 ÷ one transaction each", together.p99, alone.p99, 5_000, 10_000));
     Ok(())

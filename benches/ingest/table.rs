@@ -33,14 +33,28 @@ impl Row {
     pub fn rate(name: &str, measured: u64, yardstick: u64, floor: u64, aim: u64) -> Self {
         let ratio = measured * 1000 / yardstick.max(1);
         let text = |rate: u64| format!("{}/s", grouped(rate));
-        Self { name: name.to_owned(), measured: text(measured), yardstick: text(yardstick), ratio, floor, aim }
+        Self {
+            name: name.to_owned(),
+            measured: text(measured),
+            yardstick: text(yardstick),
+            ratio,
+            floor,
+            aim,
+        }
     }
 
     /// The less, the better; the ratio says how many times less.
     pub fn time(name: &str, measured: Duration, yardstick: Duration, floor: u64, aim: u64) -> Self {
         let ratio = yardstick.as_micros() * 1000 / measured.as_micros().max(1);
         let ratio = u64::try_from(ratio).unwrap_or(u64::MAX);
-        Self { name: name.to_owned(), measured: micros(measured), yardstick: micros(yardstick), ratio, floor, aim }
+        Self {
+            name: name.to_owned(),
+            measured: micros(measured),
+            yardstick: micros(yardstick),
+            ratio,
+            floor,
+            aim,
+        }
     }
 }
 

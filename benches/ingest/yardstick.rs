@@ -48,7 +48,8 @@ struct Parsed {
 #[post("/v1/usage_events")]
 async fn parse(event: web::Json<Event>) -> HttpResponse {
     let Event { event_id, customer_id, event_name, timestamp, metadata } = event.into_inner();
-    let bytes = event_id.len() + customer_id.len() + event_name.len() + timestamp.len() + metadata.get().len();
+    let bytes =
+        event_id.len() + customer_id.len() + event_name.len() + timestamp.len() + metadata.get().len();
     HttpResponse::Ok().json(Parsed { object: "usage_ingest", accepted: 1, bytes })
 }
 

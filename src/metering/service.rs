@@ -363,7 +363,9 @@ pub async fn quantity(
     };
     let Stretch { hours, edges } = Stretch::of(period);
     if let Some(Period { start, end }) = hours {
-        for (hour, partial) in rollups::hours(db, tenant, customer, build, Some(start), end).await? {
+        for (hour, partial) in
+            rollups::hours(db, tenant, customer, build, metric.aggregation, Some(start), end).await?
+        {
             fold.absorb(&partial, end_of_hour(hour))?;
         }
     }

@@ -111,7 +111,10 @@ impl Traffic {
             for (index, event) in events.iter().enumerate().filter(|(index, _)| !refused.contains(index)) {
                 let tokens = event["metadata"]["tokens"].as_u64().unwrap();
                 let before = acknowledged.insert(text(&event["event_id"]), tokens);
-                assert!(before.is_none_or(|before| before == tokens), "{index} {event}: two bodies of one name");
+                assert!(
+                    before.is_none_or(|before| before == tokens),
+                    "{index} {event}: two bodies of one name"
+                );
             }
         }
     }
@@ -214,8 +217,10 @@ async fn check(traffic: &Traffic, process: &Process) -> usize {
             let expected = [("calls", tokens.len() as u64), ("tokens", tokens.iter().sum()), ("peak", peak)];
             for (metric, expected) in expected {
                 let start = traffic.start + TimeDelta::hours(hour);
-                let [from, to] = [start, start + TimeDelta::hours(1)].map(|at| at.format("%Y-%m-%dT%H:%M:%SZ"));
-                let path = format!("/v1/customers/customer-{customer}/usage?metric={metric}&start={from}&end={to}");
+                let [from, to] =
+                    [start, start + TimeDelta::hours(1)].map(|at| at.format("%Y-%m-%dT%H:%M:%SZ"));
+                let path =
+                    format!("/v1/customers/customer-{customer}/usage?metric={metric}&start={from}&end={to}");
                 let usage = traffic.home.send(process, "GET", &path, &Value::Null).await;
                 assert_eq!(usage["quantity"].to_string().trim_matches('"'), expected.to_string(), "{path}");
             }

@@ -3,7 +3,10 @@
 mod closing;
 mod rollup;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use accrue_core::{
     calendar::Period,
@@ -62,7 +65,8 @@ pub(super) struct SentEvent {
 pub(super) struct EventMetadata {
     /// Keys sorted, values as they were sent: the same metadata is the same text.
     json: String,
-    properties: Properties,
+    /// Shared, for what is sent is copied to be tried again.
+    properties: Arc<Properties>,
 }
 
 impl EventMetadata {
@@ -78,9 +82,9 @@ impl EventMetadata {
         }
         let read = |value: &RawValue| Property::deserialize(value);
         let properties = values.iter().map(|(name, value)| Ok((name.clone(), read(value)?)));
-        let properties = properties.collect::<Result<_, serde_json::Error>>();
+        let properties = properties.collect::<Result<Properties, serde_json::Error>>();
         let properties = properties.map_err(|error| refuse("malformed", error.to_string()))?;
-        Ok(Self { json, properties })
+        Ok(Self { json, properties: Arc::new(properties) })
     }
 }
 
@@ -102,7 +106,7 @@ pub(super) struct Candidate {
     pub identity: Uuid,
     /// Of what was sent, not of what was filled in: a repeated event without a time stays the same event.
     pub body_hash: Uuid,
-    pub properties: Properties,
+    pub properties: Arc<Properties>,
     /// Why it may not be stored; if it is stored already, this does not matter any more.
     pub refused: Option<FieldError>,
 }

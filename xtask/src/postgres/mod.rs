@@ -23,11 +23,7 @@ use programs::Programs;
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// `port` and the folder are chosen per server. No socket: its path could be longer than the system allows.
-const SETTINGS: &[&str] = &[
-    "listen_addresses=127.0.0.1",
-    "unix_socket_directories=",
-    "max_connections=300",
-];
+const SETTINGS: &[&str] = &["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300"];
 
 /// What the server is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
