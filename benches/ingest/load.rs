@@ -192,15 +192,14 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 }
 
 /// One small request whose answer is wanted; for preparing and for reading.
-pub async fn ask(address: SocketAddr, key: &str, method: &str, path: &str, body: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
+pub async fn ask(stream: &mut TcpStream, key: &str, method: &str, path: &str, body: &str) -> Result<String> {
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(head.as_bytes()).await?;
     let mut answer = Vec::new();
-    receive(&mut stream, &mut answer).await?;
+    receive(stream, &mut answer).await?;
     let text = String::from_utf8(answer)?;
     ensure!(text.starts_with("HTTP/1.1 2"), "{method} {path}: {text}");
     let (_, body) = text.split_once("\r\n\r\n").context("an answer without a body")?;

@@ -19,6 +19,7 @@ use anyhow::{Context, Result};
 use sea_orm::{ConnectionTrait, Database};
 use serde::Deserialize;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use crate::{
     fill,
@@ -100,7 +101,8 @@ impl Site {
     }
 
     pub async fn ask(&self, method: &str, path: &str, body: &str) -> Result<String> {
-        ask(self.address, &self.key, method, path, body).await
+        let mut stream = TcpStream::connect(self.address).await?;
+        ask(&mut stream, &self.key, method, path, body).await
     }
 }
 
