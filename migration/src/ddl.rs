@@ -61,7 +61,7 @@ pub(crate) async fn make_append_only(manager: &SchemaManager<'_>, tables: &[&str
     Ok(())
 }
 
-/// After the last table is dropped that was append-only.
+/// After the last table is dropped that was append-only: by the first migration that made one.
 pub(crate) async fn drop_append_only(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     if manager.get_database_backend() == DatabaseBackend::Postgres {
         manager.get_connection().execute_unprepared("drop function refuse_change()").await?;

@@ -10,16 +10,24 @@ pub(crate) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        ddl::run(manager, UP).await
+        ddl::run(manager, UP).await?;
+        ddl::make_append_only(manager, &["usage_event_versions"]).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        ddl::drop_tables(manager, TABLES).await
+        ddl::drop_tables(manager, TABLES).await?;
+        ddl::drop_append_only(manager).await
     }
 }
 
-const TABLES: &[&str] =
-    &["usage_events", "usage_event_identities", "usage_rollups", "usage_rollup_builds", "usage_closings"];
+const TABLES: &[&str] = &[
+    "usage_events",
+    "usage_event_versions",
+    "usage_event_identities",
+    "usage_rollups",
+    "usage_rollup_builds",
+    "usage_closings",
+];
 
 // Events refer to their tenant and customer without a foreign key: checking it row by row costs more than everything
 // else about taking an event. They are written only by the intake, which finds both in the same transaction.
@@ -34,10 +42,28 @@ create table usage_events (
     timestamp timestamptz not null,
     metadata text not null,
     received_at timestamptz not null,
+    voided_at timestamptz,
+    amended_at timestamptz,
     primary key (tenant_id, id)
 );
 
 create index usage_events_by_time on usage_events (tenant_id, customer_id, timestamp);
+
+create table usage_event_versions (
+    tenant_id uuid not null,
+    id uuid not null,
+    usage_event_id uuid not null,
+    timestamp timestamptz not null,
+    metadata text not null,
+    change text not null,
+    changed_at timestamptz not null,
+    changed_by text not null,
+    reason text,
+    primary key (tenant_id, id),
+    foreign key (tenant_id, usage_event_id) references usage_events (tenant_id, id)
+);
+
+create index usage_event_versions_by_event on usage_event_versions (tenant_id, usage_event_id);
 
 create table usage_event_identities (
     tenant_id uuid not null,

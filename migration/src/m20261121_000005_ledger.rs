@@ -15,8 +15,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        ddl::drop_tables(manager, TABLES).await?;
-        ddl::drop_append_only(manager).await
+        ddl::drop_tables(manager, TABLES).await
     }
 }
 

@@ -80,6 +80,11 @@ impl<R> Write<R> {
         self.app.db.reader()
     }
 
+    /// Whose key it is: what an audit entry calls the actor.
+    pub fn actor(&self) -> &str {
+        &self.actor
+    }
+
     /// The caller's `Idempotency-Key`: for work that commits before its answer is known, so that the same
     /// request finds what it has begun.
     pub fn idempotency_key(&self) -> Option<&str> {

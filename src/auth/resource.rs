@@ -33,5 +33,6 @@ resources! {
     Payments "payments" "Payments, refunds and dunning.";
     Subscriptions "subscriptions" "Subscriptions.";
     Usage "usage" "Usage events.";
+    UsageCorrections "usage_corrections" "Taking usage events back and changing them.";
     Webhooks "webhooks" "Webhook endpoints, deliveries and the event log.";
 }

@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod keys;
 mod migrate;
+mod rebuild_usage;
 pub mod serve;
 mod verify;
 pub mod wire;
@@ -40,6 +41,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Check the books, the invoices and the jobs.
     Verify(verify::Verify),
+    /// Build up usage by the hour anew, from the events.
+    RebuildUsage(rebuild_usage::RebuildUsage),
 }
 
 /// Flags that every command takes; each is a setting.
@@ -95,6 +98,7 @@ impl Cli {
                 Command::Config(command) => command.run(),
                 Command::Doctor(command) => command.run().await,
                 Command::Verify(command) => command.run().await,
+                Command::RebuildUsage(command) => command.run().await,
             }
         });
         done.unwrap_or_else(|error| {

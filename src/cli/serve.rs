@@ -12,6 +12,10 @@ use actix_web::{
     web::{self, Data, PathConfig},
 };
 use anyhow::Context;
+use tokio::signal::{
+    ctrl_c,
+    unix::{SignalKind, signal},
+};
 use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -25,9 +29,9 @@ use crate::{
     system,
 };
 
-/// Requests get this long to end after a signal, jobs the rest of 25 seconds.
+/// Requests and jobs get this long to end after a signal, at the same time; both fit into 25 seconds.
 const DRAIN_REQUESTS_SECONDS: u64 = 15;
-const DRAIN_JOBS: Duration = Duration::from_secs(9);
+const DRAIN_JOBS: Duration = Duration::from_secs(20);
 
 /// Serve the API, the pages, the workers and the scheduler.
 #[derive(clap::Args)]
@@ -63,9 +67,24 @@ impl Serve {
             );
         }
         let workers = (role != Role::Api).then(|| start_workers(&app));
-        start(&app, listener)?.await?;
-        if let Some(workers) = workers {
-            workers.stop(DRAIN_JOBS).await;
+        let server = start(&app, listener)?;
+        let handle = server.handle();
+        let mut serving = tokio::spawn(server);
+        tokio::select! {
+            ended = &mut serving => ended??,
+            () = asked_to_end() => {}
+        }
+        let drained = async {
+            let jobs = async {
+                if let Some(workers) = workers {
+                    workers.stop(DRAIN_JOBS).await;
+                }
+            };
+            tokio::join!(stop(handle), jobs);
+        };
+        tokio::select! {
+            () = drained => {}
+            () = asked_to_end() => anyhow::bail!("ended at once, because it was asked for twice"),
         }
         // SQLite then writes its log back: the file alone holds everything.
         app.db.close().await?;
@@ -125,11 +144,21 @@ pub fn start_with(app: &App, listener: TcpListener, grouping: Grouping) -> std::
     let server = server
         .listen(listener)?
         .workers(app.config.http_workers)
+        .disable_signals()
         .shutdown_timeout(DRAIN_REQUESTS_SECONDS)
         .client_request_timeout(Duration::from_secs(10))
         .keep_alive(Duration::from_secs(75))
         .run();
     Ok(server)
+}
+
+/// Waits until the process is asked to end: by SIGTERM, or by Ctrl-C.
+pub async fn asked_to_end() {
+    let mut terminated = signal(SignalKind::terminate()).expect("the system has this signal");
+    tokio::select! {
+        _ = terminated.recv() => {}
+        _ = ctrl_c() => {}
+    }
 }
 
 /// Ends a server that [`start`] started, letting requests end first.

@@ -1,6 +1,10 @@
 //! Metering is what was used: it takes events in, once each, and answers how much of a metric a customer
 //! used in a period. It knows no prices and no subscriptions.
 
+mod body;
+mod building;
+mod correct;
+mod events;
 mod http;
 mod intake;
 mod jobs;
@@ -8,6 +12,7 @@ mod model;
 pub mod service;
 mod store;
 
+pub use building::Building;
 pub use http::routes;
 pub use intake::{Grouping, Intake};
 pub use jobs::JOBS;

@@ -25,8 +25,8 @@ use uuid::Uuid;
 use super::{
     jobs,
     model::{
-        Additions, Build, Candidate, Closing, Ingested, Known, Rejection, Remembered, RollupKey, Sender,
-        SentEvent, Stretch, Usage, UsageEvent, end_of_hour, first_of_each, start_of_hour,
+        Additions, Build, Candidate, Closing, CorrectionError, Ingested, Known, Rejection, Remembered,
+        RollupKey, Sender, SentEvent, Stretch, Usage, UsageEvent, end_of_hour, first_of_each, start_of_hour,
     },
     store::{
         builds, closings, events,
@@ -51,6 +51,8 @@ const CHECKS_AT_ONCE: u64 = 500;
 pub enum MeteringError {
     #[error("usage event {0} does not exist")]
     NoSuchEvent(String),
+    #[error(transparent)]
+    Correction(#[from] CorrectionError),
     #[error(transparent)]
     Customer(#[from] CustomerError),
     #[error(transparent)]

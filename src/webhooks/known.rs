@@ -31,6 +31,8 @@ const TYPES: &[&str] = &[
     "dunning.recovered",
     "dunning.exhausted",
     "entitlements.updated",
+    "usage_event.voided",
+    "usage_event.amended",
     "webhook_endpoint.disabled",
     "webhook.test",
 ];

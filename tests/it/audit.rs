@@ -11,7 +11,7 @@ use crate::support::{Engine, Engine::*, Receiver, Shop, World, text};
 /// These read, whatever their method says.
 const READS: &[&str] = &["POST /v1/customers/{id}/entitlements/{feature}/check"];
 
-/// Usage events are evidence themselves: nothing changes them once they are taken.
+/// Usage events are evidence themselves. Correcting them is not.
 const EVIDENCE: &[&str] = &["POST /v1/usage_events"];
 
 /// Every operation that changes something, as the OpenAPI document lists them.
@@ -75,6 +75,7 @@ async fn every_operation_that_writes_leaves_one_audit_entry(#[values(Sqlite, Pos
 
     account(&mut walk).await;
     catalogue(&mut walk).await;
+    usage(&mut walk).await;
     webhooks(&mut walk, &receiver).await;
     let customer =
         walk.does("POST /v1/customers", &[], json!({"name": "Other", "external_id": "other"})).await;
@@ -126,6 +127,13 @@ async fn catalogue(walk: &mut Walk) {
     walk.does("PATCH /v1/plans/{id}", &["small"], json!({"name": "Smaller"})).await;
     let version = json!({"prices": [price]});
     walk.does("POST /v1/plans/{id}/versions", &["small"], version).await;
+}
+
+async fn usage(walk: &mut Walk) {
+    let event = json!({"event_id": "e", "customer_id": "acme", "event_name": "call"});
+    walk.world.post("/v1/usage_events", event).await;
+    walk.does("POST /v1/usage_events/{event_id}/amend", &["e"], json!({"metadata": {"n": 1}})).await;
+    walk.does("POST /v1/usage_events/{event_id}/void", &["e"], json!({})).await;
 }
 
 async fn webhooks(walk: &mut Walk, receiver: &Receiver) {

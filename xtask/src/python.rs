@@ -1,30 +1,68 @@
-//! Python, for the other implementation of the billing rules in `tests/oracle`.
+//! Python, for the other implementation of the billing rules in `tests/oracle` and for other people's clients in
+//! `tests/clients`.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{debian, process::step};
+use crate::{
+    debian,
+    process::{self, step},
+};
 
 /// Ends well if Python is new enough and has a time zone database.
 const PROBE: &str =
     "import sys, zoneinfo; zoneinfo.ZoneInfo('Pacific/Apia'); sys.exit(sys.version_info < (3, 9))";
 
+/// Ends well if Python can make an environment of its own: Debian has that in a package beside it.
+const VENV_PROBE: &str = "import ensurepip, venv";
+
+/// What the clients in `tests/clients` need.
+const PACKAGES: &[&str] = &["cloudevents==2.2.0"];
+/// Ends well if these are there.
+const PACKAGES_PROBE: &str =
+    "import importlib.metadata as m, sys; sys.exit(m.version('cloudevents') != '2.2.0')";
+
 /// Makes sure that there is a Python the oracle can run on; without one, Debian's.
 pub(crate) fn find_or_install() -> Result<()> {
-    if is_there() {
+    if is_there(PROBE) {
         return Ok(());
     }
     step("installing Python", || {
         debian::install(&["python3", "tzdata"])?;
-        ensure!(is_there(), "no `python3` with a time zone database after the installation");
+        ensure!(is_there(PROBE), "no `python3` with a time zone database after the installation");
         Ok(())
     })
     .context("install Python 3.9 or newer and a time zone database: `sudo apt-get install python3 tzdata`")
 }
 
-fn is_there() -> bool {
-    let mut probe = Command::new("python3");
-    probe.args(["-c", PROBE]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    probe.status().is_ok_and(|status| status.success())
+/// A Python of this repository's own, with the packages that clients need; made once.
+pub(crate) fn with_packages() -> Result<PathBuf> {
+    let folder = process::root().join("target/python");
+    let python = folder.join("bin/python3");
+    if python.exists() && ends_well(Command::new(&python), PACKAGES_PROBE) {
+        return Ok(python);
+    }
+    if !is_there(VENV_PROBE) {
+        step("installing Python's environments", || debian::install(&["python3-venv"]))
+            .context("install Python's environments: `sudo apt-get install python3-venv`")?;
+    }
+    step("installing Python packages for tests", || {
+        process::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        process::run(Command::new(&python).args(install).args(PACKAGES))
+    })?;
+    Ok(python)
+}
+
+fn is_there(probe: &str) -> bool {
+    ends_well(Command::new("python3"), probe)
+}
+
+fn ends_well(mut python: Command, probe: &str) -> bool {
+    python.args(["-c", probe]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    python.status().is_ok_and(|status| status.success())
 }

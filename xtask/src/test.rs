@@ -43,6 +43,7 @@ impl Database {
 /// The exit code is that of the tests, and their output comes last.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     python::find_or_install()?;
+    let python = python::with_packages()?;
     process::step("building the tests", || process::run(tests(options).arg("--no-run")))?;
 
     let server = match options.only {
@@ -51,6 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     };
     eprintln!("xtask: the seed is {0}, `--seed {0}` repeats it", seed(options));
     let mut tests = tests(options);
+    tests.env("ACCRUE_TEST_PYTHON", python);
     if let Some(server) = &server {
         tests.env("ACCRUE_TEST_POSTGRES", server.url());
     }
@@ -73,7 +75,7 @@ fn tests(options: &Options) -> Command {
     }
     command.args(&options.cargo);
 
-    for name in ["ACCRUE_TEST_POSTGRES", "ACCRUE_TEST_ONLY", "ACCRUE_TEST_LONG"] {
+    for name in ["ACCRUE_TEST_POSTGRES", "ACCRUE_TEST_PYTHON", "ACCRUE_TEST_ONLY", "ACCRUE_TEST_LONG"] {
         command.env_remove(name);
     }
     if let Some(only) = options.only {

@@ -22,3 +22,4 @@ pub mod schedule;
 pub mod secrets;
 pub mod signature;
 pub mod telemetry;
+mod unpack;

@@ -15,19 +15,24 @@ use actix_web::{
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
-    http::header::{HeaderMap, HeaderName, HeaderValue},
+    http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue},
     middleware::Next,
-    web::{Bytes, BytesMut},
+    web::Bytes,
 };
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tracing::Instrument;
 
-use crate::problem::{self, Problem};
+use crate::{
+    body,
+    problem::{self, Problem},
+    unpack::{ROOM, Room, Unpacker},
+};
 
 const BODY_MAX: usize = 1024 * 1024;
 const USAGE_BODY_MAX: usize = 5 * 1024 * 1024;
+const USAGE_LINES_MAX: usize = 20 * 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -61,14 +66,23 @@ pub async fn caused_by<F: Future>(id: String, cause: String, work: F) -> F::Outp
 #[derive(Clone, Debug)]
 pub struct Received {
     pub body: Bytes,
+    /// Given back when nobody has the body any more.
+    _room: Room,
 }
 
 impl Received {
-    /// SHA-256 of method, path, query and body: the same request has the same one.
+    /// SHA-256 of method, path, query, body and the headers that belong to a body: the same request has the same
+    /// one.
     pub fn fingerprint(&self, request: &HttpRequest) -> [u8; 32] {
         let mut digest = Sha256::new();
         for part in [request.method().as_str(), request.path(), request.query_string()] {
             digest.update(part.as_bytes());
+            digest.update([0]);
+        }
+        for (name, value) in attributes(request.headers()) {
+            digest.update(name.as_str());
+            digest.update([0]);
+            digest.update(value.as_bytes());
             digest.update([0]);
         }
         digest.update(&self.body);
@@ -148,27 +162,40 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 async fn receive(request: &mut ServiceRequest) -> Result<Received, Problem> {
-    let max = if request.path() == "/v1/usage_events" { USAGE_BODY_MAX } else { BODY_MAX };
     let address = [request.path(), request.query_string()];
     if address.iter().any(|part| part.contains("%00") || part.contains('\0')) {
         return Err(Problem::new(&problem::UNREADABLE, "the address holds a null byte"));
     }
+    let mut unpacker = Unpacker::try_new(request.headers().get(CONTENT_ENCODING), limit(request), &ROOM)?;
     let mut payload = request.take_payload();
     let read = async {
-        let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {
             let chunk = chunk.map_err(|_| {
                 Problem::new(&problem::UNREADABLE, "the body broke off or is not what its headers say")
             })?;
-            if body.len() + chunk.len() > max {
-                return Err(Problem::new(&problem::TOO_LARGE, format!("at most {max} bytes are taken here")));
-            }
-            body.extend_from_slice(&chunk);
+            unpacker.push(&chunk)?;
         }
-        Ok(body.freeze())
+        unpacker.finish()
     };
-    let body = tokio::time::timeout(BODY_TIMEOUT, read)
+    let (body, room) = tokio::time::timeout(BODY_TIMEOUT, read)
         .await
         .map_err(|_| Problem::new(&problem::UNREADABLE, "the body took too long to arrive"))??;
-    Ok(Received { body })
+    Ok(Received { body, _room: room })
+}
+
+/// How many bytes a body may have, unpacked.
+fn limit(request: &ServiceRequest) -> usize {
+    let is_of_lines = body::media_type(request.headers()) == body::LINES;
+    match request.path() {
+        "/v1/usage_events" if is_of_lines => USAGE_LINES_MAX,
+        "/v1/usage_events" => USAGE_BODY_MAX,
+        _ => BODY_MAX,
+    }
+}
+
+/// Headers that are part of what is sent, as in the binary mode of `CloudEvents`; by name.
+fn attributes(headers: &HeaderMap) -> Vec<(&HeaderName, &HeaderValue)> {
+    let mut found: Vec<_> = headers.iter().filter(|(name, _)| name.as_str().starts_with("ce-")).collect();
+    found.sort_by_key(|(name, _)| name.as_str());
+    found
 }

@@ -60,11 +60,11 @@ impl Demo {
         Story::new(client, &receiver, &folder, app.now()).tell().await?;
         println!("\nDone in {:.1} s.", started.elapsed().as_secs_f32());
 
-        if self.exit {
-            serve::stop(handle).await;
-        } else {
+        if !self.exit {
             invite(&url, &key, &folder);
+            serve::asked_to_end().await;
         }
+        serve::stop(handle).await;
         serving.await??;
         workers.stop(Duration::from_secs(5)).await;
         app.db.close().await?;

@@ -1,14 +1,11 @@
 //! Sending usage events, and asking what was used.
 
+mod corrections;
 mod sent;
 
-use accrue_core::{
-    calendar::Period,
-    decimal::Number,
-    id::{CustomerId, UsageEventId},
-};
+use accrue_core::{calendar::Period, decimal::Number, id::CustomerId};
 use accrue_platform::{
-    body::{JsonText, Query},
+    body::Query,
     page::{Page, PageQuery},
     problem::{self, Problem, ProblemBody},
 };
@@ -20,13 +17,14 @@ use actix_web::{
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use self::sent::{Batch, IngestRequest};
+use self::sent::{Batch, CloudEventRequest, IngestRequest};
 use super::{
+    body::UsageEventBody,
+    correct,
     intake::Intake,
-    model::{Ingested, Rejection, Usage, UsageEvent},
+    model::{CorrectionError, Ingested, Rejection, Usage},
     service::{self, MeteringError, Sent},
 };
 use crate::auth::{Answer, Bring, Interrupt, Read, Write, resource};
@@ -34,6 +32,7 @@ use crate::auth::{Answer, Bring, Interrupt, Read, Write, resource};
 /// Mounts the endpoints.
 pub fn routes(config: &mut ServiceConfig) {
     config.service(ingest).service(list_events).service(get_event).service(get_usage);
+    config.service(corrections::void).service(corrections::amend);
 }
 
 /// How events are taken.
@@ -93,16 +92,56 @@ impl From<Ingested> for IngestBody {
 
 /// Send usage events.
 ///
-/// One event, an array of them, or `{"events": […]}`; up to 1,000. An event is known by its `source` and
-/// `event_id`, for ever: sent again it is a duplicate, which is fine; with another body it is a conflict.
-/// The answer means that what was accepted is durably stored.
+/// One event, an array of them, or `{"events": […]}`, up to 1,000; up to 10,000 as NDJSON, one on each line; or
+/// as CloudEvents 1.0 in structured, batch or binary mode. Bodies may be packed by gzip (`Content-Encoding`).
+/// An event is known by its `source` and `event_id`, for ever: sent again it is a duplicate, which is fine; with
+/// another body it is a conflict. The answer means that what was accepted is durably stored.
 ///
 /// Each event is judged alone: a refused one stands in `rejected`, and the status is 200 even if it was the
 /// only one. Look at `rejected`, or send `atomic=true`: then one refused event refuses all, with 422.
 #[utoipa::path(
     tag = "usage",
-    params(IngestQuery),
-    request_body = IngestRequest,
+    params(
+        IngestQuery,
+        ("ce-specversion" = Option<String>, Header, description = "CloudEvents, binary mode: `1.0`. The body is then the event's `metadata` alone"),
+        ("ce-id" = Option<String>, Header, description = "Binary mode: the event's `event_id`"),
+        ("ce-source" = Option<String>, Header, description = "Binary mode: the event's `source`"),
+        ("ce-type" = Option<String>, Header, description = "Binary mode: the event's `event_name`"),
+        ("ce-subject" = Option<String>, Header, description = "Binary mode: the customer's identifier or `external_id`"),
+        ("ce-time" = Option<String>, Header, description = "Binary mode: when it happened; unless given, now"),
+    ),
+    request_body(content(
+        (IngestRequest = "application/json", examples(
+            ("one" = (summary = "One event", value = json!({
+                "event_id": "req_81f", "customer_id": "acme", "event_name": "api.request.completed",
+                "timestamp": "2026-02-03T10:00:00Z", "metadata": {"tokens": 1234, "model": "pro"}
+            }))),
+            ("several" = (summary = "Several", value = json!({"events": [
+                {"event_id": "req_81f", "customer_id": "acme", "event_name": "api.request.completed"},
+                {"event_id": "req_820", "customer_id": "acme", "event_name": "api.request.completed"}
+            ]}))),
+            ("binary" = (summary = "The data of a CloudEvent whose attributes are in headers", value = json!(
+                {"tokens": 1234, "model": "pro"}
+            ))),
+        )),
+        (String = "application/x-ndjson", examples(
+            ("lines" = (summary = "One on each line", value = json!(
+                "{\"event_id\":\"req_81f\",\"customer_id\":\"acme\",\"event_name\":\"login\"}\n{\"event_id\":\"req_820\",\"customer_id\":\"acme\",\"event_name\":\"login\"}\n"
+            ))),
+        )),
+        (CloudEventRequest = "application/cloudevents+json", examples(
+            ("structured" = (summary = "One CloudEvent", value = json!({
+                "specversion": "1.0", "id": "req_81f", "source": "/gateways/eu", "type": "api.request.completed",
+                "subject": "acme", "time": "2026-02-03T10:00:00Z", "data": {"tokens": 1234, "model": "pro"}
+            }))),
+        )),
+        (Vec<CloudEventRequest> = "application/cloudevents-batch+json", examples(
+            ("batch" = (summary = "Several CloudEvents, up to 1,000", value = json!([{
+                "specversion": "1.0", "id": "req_81f", "source": "/gateways/eu", "type": "api.request.completed",
+                "subject": "acme", "data": {"tokens": 1234}
+            }]))),
+        )),
+    )),
     responses(
         (status = 200, description = "What became of the events", body = IngestBody),
         (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
@@ -112,82 +151,36 @@ impl From<Ingested> for IngestBody {
 async fn ingest(
     request: HttpRequest,
     query: Query<IngestQuery>,
-    text: JsonText,
     intake: Data<Intake>,
 ) -> Result<HttpResponse, Interrupt> {
     let IngestQuery { atomic, backfill } = query.0;
     if request.headers().contains_key("idempotency-key") {
         let write = Write::<resource::Usage>::extract(&request).await?;
-        return Ok(ingest_once(write, atomic, backfill, &text.0).await?);
+        return Ok(ingest_once(write, atomic, backfill, &request).await?);
     }
     let caller = Bring::<resource::Usage>::extract(&request).await?;
-    let Batch { place, events } = sent::read(&text.0)?;
+    let (Batch { form, events }, bytes) = sent::read_request(&request)?;
     let sent = Sent { tenant: caller.tenant_id, events, backfill };
-    let ingested = intake.take(sent, atomic, text.0.len()).await?;
-    place.allow(&ingested, atomic)?;
+    let ingested = form.answer(intake.take(sent, atomic, bytes).await?, atomic)?;
     caller.app.wake.notify_one();
     Ok(HttpResponse::Ok().json(IngestBody::from(ingested)))
 }
 
 /// With an `Idempotency-Key` the answer is stored with the events, so they have a transaction of their own.
-async fn ingest_once(write: Write<resource::Usage>, atomic: bool, backfill: bool, text: &str) -> Answer {
-    let Batch { place, events } = sent::read(text)?;
+async fn ingest_once(
+    write: Write<resource::Usage>,
+    atomic: bool,
+    backfill: bool,
+    request: &HttpRequest,
+) -> Answer {
+    let (Batch { form, events }, _) = sent::read_request(request)?;
     let tx = write.begin().await?;
     let sent = Sent { tenant: write.tenant_id(), events, backfill };
     let ingested = service::ingest(&tx, &*write.app.clock, vec![sent]).await?;
     let ingested = ingested.into_iter().next().expect("an outcome for each request");
-    place.allow(&ingested, atomic)?;
+    let ingested = form.answer(ingested, atomic)?;
     let object_id = format!("{} usage events", ingested.accepted);
     write.commit(tx, StatusCode::OK, object_id, &IngestBody::from(ingested)).await
-}
-
-/// A usage event.
-#[derive(Serialize, utoipa::ToSchema)]
-struct UsageEventBody {
-    id: UsageEventId,
-    #[schema(example = "usage_event")]
-    object: &'static str,
-    livemode: bool,
-    #[schema(example = "req_81f")]
-    event_id: String,
-    source: Option<String>,
-    #[schema(example = "api.request.completed")]
-    event_name: String,
-    customer_id: CustomerId,
-    timestamp: DateTime<Utc>,
-    /// As it was sent, with every digit.
-    #[schema(value_type = Object)]
-    metadata: Box<RawValue>,
-    /// When it arrived.
-    created_at: DateTime<Utc>,
-}
-
-impl UsageEventBody {
-    fn new(event: UsageEvent, livemode: bool) -> Self {
-        let UsageEvent {
-            id,
-            event_id,
-            source,
-            event_name,
-            customer_id,
-            timestamp,
-            metadata,
-            received_at,
-            tenant_id: _,
-        } = event;
-        Self {
-            id,
-            object: "usage_event",
-            livemode,
-            event_id,
-            source: Some(source).filter(|source| !source.is_empty()),
-            event_name,
-            customer_id,
-            timestamp,
-            metadata: RawValue::from_string(metadata).expect("made from JSON"),
-            created_at: received_at,
-        }
-    }
 }
 
 /// Which events to list.
@@ -242,7 +235,8 @@ struct SourceQuery {
 async fn get_event(read: Read<resource::Usage>, event_id: Path<String>, query: Query<SourceQuery>) -> Answer {
     let source = query.0.source.as_deref();
     let event = service::get_event(read.db(), read.tenant_id(), &event_id, source).await?;
-    read.answer(&UsageEventBody::new(event, read.tenant.livemode))
+    let (event, history) = correct::get_with_history(read.db(), event).await?;
+    read.answer(&UsageEventBody::new(event, read.tenant.livemode).with_history(history))
 }
 
 /// What usage to tell.
@@ -317,6 +311,10 @@ impl From<MeteringError> for Problem {
         let detail = error.to_string();
         match error {
             MeteringError::NoSuchEvent(_) => Self::not_found("usage event"),
+            MeteringError::Correction(CorrectionError::Voided) => {
+                Self::new(&problem::ILLEGAL_TRANSITION, detail)
+            }
+            MeteringError::Correction(CorrectionError::Refused(error)) => Self::invalid(vec![error]),
             MeteringError::Customer(error) => error.into(),
             MeteringError::Catalog(error) => error.into(),
             MeteringError::Period(_) => Self::field("end", "out_of_range", detail),

@@ -1,6 +1,7 @@
 //! What a usage event is, whether it may be taken, and what happened to it.
 
 mod closing;
+mod correction;
 mod rollup;
 
 use std::{
@@ -22,6 +23,8 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub use self::closing::Closing;
+pub use self::correction::CorrectionError;
+pub(super) use self::correction::{Change, Correction, Version};
 pub(super) use self::rollup::*;
 use crate::catalog::Metric;
 
@@ -30,7 +33,8 @@ const METADATA_BYTES_MAX: usize = 8 * 1024;
 const PAST_MAX: TimeDelta = TimeDelta::days(35);
 const FUTURE_MAX: TimeDelta = TimeDelta::minutes(5);
 
-/// Something that a customer did and that is, perhaps, to be paid for. Never changed once taken.
+/// Something that a customer did and that is, perhaps, to be paid for. As it is known now: what was true before it
+/// was corrected is kept beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageEvent {
     pub tenant_id: TenantId,
@@ -46,6 +50,10 @@ pub struct UsageEvent {
     pub metadata: String,
     /// When it arrived, by the customer's clock.
     pub received_at: DateTime<Utc>,
+    /// Since when it does not count any more.
+    pub voided_at: Option<DateTime<Utc>>,
+    /// When it was last corrected.
+    pub amended_at: Option<DateTime<Utc>>,
 }
 
 /// An event as it was sent, whole and well-formed.
@@ -132,8 +140,8 @@ impl Candidate {
         now: DateTime<Utc>,
     ) -> Self {
         let timestamp = sent.timestamp.unwrap_or(now);
-        let refused =
-            out_of_window(timestamp, now, sender.backfill).or_else(|| no_number(sender.metrics, &sent));
+        let refused = out_of_window(timestamp, now, sender.backfill)
+            .or_else(|| no_number(sender.metrics, &sent.event_name, &sent.metadata.properties));
         let body_hash = body_hash(&sent, customer);
         let event = UsageEvent {
             tenant_id: sender.tenant,
@@ -145,6 +153,8 @@ impl Candidate {
             timestamp,
             metadata: sent.metadata.json,
             received_at: now,
+            voided_at: None,
+            amended_at: None,
         };
         let identity = identity(&event.source, &event.event_id);
         Self { index, event, identity, body_hash, properties: sent.metadata.properties, refused }
@@ -180,13 +190,13 @@ fn out_of_window(timestamp: DateTime<Utc>, now: DateTime<Utc>, backfill: bool) -
 }
 
 /// A property that a metric adds up, but that is no number. A missing one is fine: the metric skips the event.
-fn no_number(metrics: &[Metric], sent: &SentEvent) -> Option<FieldError> {
-    let metrics = metrics.iter().filter(|metric| metric.event_name == sent.event_name);
-    let mut properties = metrics
+fn no_number(metrics: &[Metric], event_name: &str, properties: &Properties) -> Option<FieldError> {
+    let metrics = metrics.iter().filter(|metric| metric.event_name == event_name);
+    let mut needed = metrics
         .filter(|metric| metric.aggregation.needs_number())
         .filter_map(|metric| metric.property.as_ref());
-    let property = properties.find(|property| {
-        let value = sent.metadata.properties.get(property.as_str());
+    let property = needed.find(|property| {
+        let value = properties.get(property.as_str());
         value.is_some_and(|value| *value != Property::Null && value.number().is_none())
     })?;
     let pointer = format!("/metadata/{}", property.replace('~', "~0").replace('/', "~1"));

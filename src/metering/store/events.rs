@@ -38,6 +38,8 @@ mod rows {
         pub timestamp: DateTime<Utc>,
         pub metadata: String,
         pub received_at: DateTime<Utc>,
+        pub voided_at: Option<DateTime<Utc>>,
+        pub amended_at: Option<DateTime<Utc>>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -149,6 +151,28 @@ pub(in crate::metering) async fn find(
     Ok(rows::of(tenant).filter(Column::Id.eq(id)).one(db).await?.map(Into::into))
 }
 
+pub(in crate::metering) async fn find_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: UsageEventId,
+) -> Result<Option<UsageEvent>, DbErr> {
+    Ok(rows::of(tenant).filter(Column::Id.eq(id)).lock_exclusive().one(tx).await?.map(Into::into))
+}
+
+/// Has an event say what it says now.
+pub(in crate::metering) async fn correct(tx: &DatabaseTransaction, event: &UsageEvent) -> Result<(), DbErr> {
+    rows::Entity::update_many()
+        .col_expr(Column::Timestamp, Expr::val(event.timestamp))
+        .col_expr(Column::Metadata, Expr::val(event.metadata.clone()))
+        .col_expr(Column::VoidedAt, Expr::val(event.voided_at))
+        .col_expr(Column::AmendedAt, Expr::val(event.amended_at))
+        .filter(Column::TenantId.eq(event.tenant_id))
+        .filter(Column::Id.eq(event.id))
+        .exec(tx)
+        .await
+        .map(drop)
+}
+
 /// The event that was sent under this name by this source.
 pub(in crate::metering) async fn find_by_event_id(
     db: &impl ConnectionTrait,
@@ -204,6 +228,7 @@ pub(in crate::metering) async fn next_used(
         .columns([Column::Timestamp, Column::Id, Column::Metadata])
         .filter(Column::CustomerId.eq(customer))
         .filter(Column::EventName.eq(event_name))
+        .filter(Column::VoidedAt.is_null())
         .filter(Column::Timestamp.gte(period.start))
         .filter(Column::Timestamp.lt(period.end))
         .order_by_asc(Column::Timestamp)
@@ -218,6 +243,16 @@ pub(in crate::metering) async fn next_used(
     Ok(rows.into_iter().map(|(at, id, properties)| Used { at, id, properties: properties.0 }).collect())
 }
 
+/// How many events of a name there are that count.
+pub(in crate::metering) async fn count_named(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    event_name: &str,
+) -> Result<u64, DbErr> {
+    let select = rows::of(tenant).filter(Column::EventName.eq(event_name));
+    select.filter(Column::VoidedAt.is_null()).count(db).await
+}
+
 /// The next `limit` events of a name after `last`, in the order of arrival, with what they say.
 pub(in crate::metering) async fn next_named(
     db: &impl ConnectionTrait,
@@ -226,12 +261,41 @@ pub(in crate::metering) async fn next_named(
     last: Option<UsageEventId>,
     limit: u64,
 ) -> Result<Vec<(UsageEvent, Properties)>, DbErr> {
-    let mut select =
-        rows::of(tenant).filter(Column::EventName.eq(event_name)).order_by_asc(Column::Id).limit(limit);
+    let mut select = rows::of(tenant)
+        .filter(Column::EventName.eq(event_name))
+        .filter(Column::VoidedAt.is_null())
+        .order_by_asc(Column::Id)
+        .limit(limit);
     if let Some(last) = last {
         select = select.filter(Column::Id.gt(last));
     }
-    let rows = select.all(db).await?;
+    with_properties(select.all(db).await?)
+}
+
+/// The next `limit` events after `last`, in the order of arrival, that are of the customer and the name of
+/// `like` and happened in a period.
+pub(in crate::metering) async fn next_within(
+    tx: &DatabaseTransaction,
+    like: &UsageEvent,
+    period: Period,
+    last: Option<UsageEventId>,
+    limit: u64,
+) -> Result<Vec<(UsageEvent, Properties)>, DbErr> {
+    let mut select = rows::of(like.tenant_id)
+        .filter(Column::CustomerId.eq(like.customer_id))
+        .filter(Column::EventName.eq(&like.event_name))
+        .filter(Column::VoidedAt.is_null())
+        .filter(Column::Timestamp.gte(period.start))
+        .filter(Column::Timestamp.lt(period.end))
+        .order_by_asc(Column::Id)
+        .limit(limit);
+    if let Some(last) = last {
+        select = select.filter(Column::Id.gt(last));
+    }
+    with_properties(select.all(tx).await?)
+}
+
+fn with_properties(rows: Vec<rows::Model>) -> Result<Vec<(UsageEvent, Properties)>, DbErr> {
     let read = |row: rows::Model| {
         let properties =
             serde_json::from_str(&row.metadata).map_err(|error| DbErr::Custom(error.to_string()))?;
@@ -252,7 +316,21 @@ impl From<rows::Model> for UsageEvent {
             timestamp,
             metadata,
             received_at,
+            voided_at,
+            amended_at,
         } = row;
-        Self { tenant_id, id, event_id, source, event_name, customer_id, timestamp, metadata, received_at }
+        Self {
+            tenant_id,
+            id,
+            event_id,
+            source,
+            event_name,
+            customer_id,
+            timestamp,
+            metadata,
+            received_at,
+            voided_at,
+            amended_at,
+        }
     }
 }

@@ -4,3 +4,4 @@ pub(super) mod builds;
 pub(super) mod closings;
 pub(super) mod events;
 pub(super) mod rollups;
+pub(super) mod versions;

@@ -83,6 +83,13 @@ pub(in crate::metering) async fn add(tx: &DatabaseTransaction, added: &Additions
     Ok(())
 }
 
+/// Has hours say what they say now, whatever they said before. Whoever calls this holds them.
+pub(in crate::metering) async fn set(tx: &DatabaseTransaction, hours: &Additions) -> Result<(), DbErr> {
+    let mut rows: Vec<_> = hours.0.iter().map(|(key, partial)| (key.id(), key, partial)).collect();
+    rows.sort_unstable_by_key(|(id, ..)| *id);
+    bulk::upsert(tx, TABLE, cells(&rows), KEY, STATE).await.map(drop)
+}
+
 const TABLE: &str = "usage_rollups";
 const KEY: &str = "tenant_id, id";
 const STATE: &[&str] =

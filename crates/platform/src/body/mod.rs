@@ -5,7 +5,12 @@ mod words;
 
 use std::future::{Ready, ready};
 
-use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header::CONTENT_TYPE};
+use actix_web::{
+    FromRequest, HttpMessage, HttpRequest,
+    dev::Payload,
+    http::header::{CONTENT_TYPE, HeaderMap},
+    web::Bytes,
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_path_to_error::Segment;
 use url::form_urlencoded;
@@ -15,6 +20,11 @@ use crate::{
     problem::{self, FieldError, Problem},
     request::Received,
 };
+
+/// One JSON text.
+pub const JSON: &str = "application/json";
+/// A JSON text on each line.
+pub const LINES: &str = "application/x-ndjson";
 
 const DEPTH_MAX: usize = 32;
 
@@ -28,19 +38,6 @@ impl<T: DeserializeOwned + ToSchema> FromRequest for Body<T> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(json_text(request).and_then(|text| read(&text)).map(Self))
-    }
-}
-
-/// The body of a request as JSON text that is safe to parse and to store.
-#[derive(Debug)]
-pub struct JsonText(pub String);
-
-impl FromRequest for JsonText {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(json_text(request).map(Self))
     }
 }
 
@@ -101,24 +98,38 @@ impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for Change<T> {
 }
 
 fn json_text(request: &HttpRequest) -> Result<String, Problem> {
-    let received = request.extensions().get::<Received>().cloned().expect("the middleware reads every body");
-    if received.body.is_empty() {
+    let body = bytes(request);
+    if body.is_empty() {
         return Ok("{}".to_owned());
     }
-    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let essence = media_type.split(';').next().unwrap_or("").trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        let detail = format!("expected application/json, not `{essence}`");
+    let media_type = media_type(request.headers());
+    if media_type != JSON {
+        let detail = format!("expected {JSON}, not `{media_type}`");
         return Err(Problem::new(&problem::MEDIA_TYPE, detail));
     }
-    let text = String::from_utf8(received.body.to_vec())
-        .map_err(|_| Problem::new(&problem::UNREADABLE, "the body is not UTF-8"))?;
-    check_text(&text)?;
-    Ok(text)
+    let text = utf8(&body)?;
+    check_text(text)?;
+    Ok(text.to_owned())
+}
+
+/// The body of a request as it came, unpacked.
+pub fn bytes(request: &HttpRequest) -> Bytes {
+    request.extensions().get::<Received>().expect("the middleware reads every body").body.clone()
+}
+
+/// What the body is said to be, in small letters and without parameters; empty if nothing is said.
+pub fn media_type(headers: &HeaderMap) -> String {
+    let said = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// A body, or a part of one, as text.
+pub fn utf8(bytes: &[u8]) -> Result<&str, Problem> {
+    str::from_utf8(bytes).map_err(|_| Problem::new(&problem::UNREADABLE, "the body is not UTF-8"))
 }
 
 /// Refuses what one of the two databases cannot hold, or what is nested to do harm.
-fn check_text(text: &str) -> Result<(), Problem> {
+pub fn check_text(text: &str) -> Result<(), Problem> {
     let (mut depth, mut in_string, mut bytes) = (0_usize, false, text.bytes().enumerate());
     while let Some((at, byte)) = bytes.next() {
         match byte {

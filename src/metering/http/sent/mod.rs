@@ -1,21 +1,26 @@
 //! Reading what was sent: a mistake in one event must not keep the others out, so each is read alone.
 
-use std::collections::BTreeMap;
+mod cloud;
+mod event;
 
-use accrue_core::calendar::in_range;
 use accrue_platform::{
     body,
-    check::Check,
-    problem::{FieldError, Problem},
+    problem::{self, FieldError, Problem},
 };
-use chrono::{DateTime, Utc};
+use actix_web::{HttpRequest, http::header::HeaderMap};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::super::model::{EventMetadata, Ingested, Rejection, SentEvent};
+pub(super) use self::{
+    cloud::CloudEventRequest,
+    event::{EventRequest, instant},
+};
+use super::super::model::{Ingested, Rejection, SentEvent};
 
 const EVENTS_MAX: usize = 1000;
-const NAME_MAX: usize = 255;
+const LINES_MAX: usize = 10_000;
+const CLOUD_EVENT: &str = "application/cloudevents+json";
+const CLOUD_EVENTS: &str = "application/cloudevents-batch+json";
 
 /// One event, an array of them, or an object that holds them.
 #[derive(utoipa::ToSchema)]
@@ -30,65 +35,90 @@ pub(super) enum IngestRequest {
     },
 }
 
-/// Something that a customer did.
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct EventRequest {
-    /// The caller's own name for the event; unique per source, for ever.
-    #[schema(max_length = 255, example = "req_81f")]
-    event_id: String,
-    /// The customer's identifier or `external_id`.
-    #[schema(max_length = 255, example = "acme")]
-    customer_id: String,
-    #[schema(max_length = 255, example = "api.request.completed")]
-    event_name: String,
-    /// When it happened. Unless given, now.
-    timestamp: Option<DateTime<Utc>>,
-    /// Up to 50 keys and 8 KiB. Numbers are kept exactly as written.
-    #[schema(value_type = Option<Object>, example = json!({"tokens": 1234, "model": "pro"}))]
-    metadata: Option<BTreeMap<String, Box<RawValue>>>,
-    /// Which of the caller's systems sent it.
-    #[schema(max_length = 255)]
-    source: Option<String>,
-}
-
 /// What was sent.
 pub(super) struct Batch {
-    pub place: Place,
+    pub form: Form,
     pub events: Vec<Result<SentEvent, Rejection>>,
+}
+
+/// How the events stand in the request: mistakes are told in the sender's own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    place: Place,
+    words: Words,
 }
 
 /// Where the events stand in the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+enum Place {
     /// The body is an event.
     Whole,
-    /// The body is an array of events.
+    /// The body is an array of events, or has one on each line.
     Array,
     /// The events are in `events`.
     Field,
 }
 
-impl Place {
-    /// Refuses the whole request if all or nothing is wanted and not all were taken.
-    pub fn allow(self, ingested: &Ingested, all_or_nothing: bool) -> Result<(), Problem> {
+/// What the parts of an event are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Words {
+    Own,
+    CloudEvents,
+}
+
+impl Form {
+    /// What became of the events. Refuses the whole request if all or nothing is wanted and not all were taken.
+    pub fn answer(self, ingested: Ingested, all_or_nothing: bool) -> Result<Ingested, Problem> {
+        let rejected = ingested.rejected.into_iter().map(|rejection| self.in_words(rejection)).collect();
+        let ingested = Ingested { rejected, ..ingested };
         if !all_or_nothing || ingested.rejected.is_empty() {
-            return Ok(());
+            return Ok(ingested);
         }
         let error = |Rejection { index, error, .. }: &Rejection| {
-            let pointer = match self {
-                Self::Whole => error.pointer.clone(),
-                Self::Array => format!("/{index}{}", error.pointer),
-                Self::Field => format!("/events/{index}{}", error.pointer),
+            let pointer = match self.place {
+                Place::Whole => error.pointer.clone(),
+                Place::Array => format!("/{index}{}", error.pointer),
+                Place::Field => format!("/events/{index}{}", error.pointer),
             };
             FieldError { pointer, ..error.clone() }
         };
         Err(Problem::invalid(ingested.rejected.iter().map(error).collect()))
     }
+
+    fn in_words(self, rejection: Rejection) -> Rejection {
+        if self.words == Words::Own {
+            return rejection;
+        }
+        let pointer = cloud::pointer(&rejection.error.pointer);
+        Rejection { error: FieldError { pointer, ..rejection.error }, ..rejection }
+    }
 }
 
-/// Reads a body. Only what is wrong with all of it is a problem.
-pub(super) fn read(text: &str) -> Result<Batch, Problem> {
+/// Reads a request. Only what is wrong with all of it is a problem.
+pub(super) fn read_request(request: &HttpRequest) -> Result<(Batch, usize), Problem> {
+    let (body, headers) = (body::bytes(request), request.headers());
+    Ok((read(headers, &body)?, body.len()))
+}
+
+fn read(headers: &HeaderMap, body: &[u8]) -> Result<Batch, Problem> {
+    match body::media_type(headers).as_str() {
+        body::LINES => read_lines(body),
+        CLOUD_EVENT => {
+            let event = body::parse::<Box<RawValue>>(body::utf8(body)?)?;
+            batch(Place::Whole, Words::CloudEvents, &[event])
+        }
+        CLOUD_EVENTS => batch(Place::Array, Words::CloudEvents, &body::parse::<Vec<_>>(body::utf8(body)?)?),
+        body::JSON | "" if cloud::is_binary(headers) => read_binary(headers, body),
+        body::JSON => read_json(body::utf8(body)?),
+        other => {
+            let those = [body::JSON, body::LINES, CLOUD_EVENT, CLOUD_EVENTS].join(", ");
+            let detail = format!("expected one of {those}, not `{other}`");
+            Err(Problem::new(&problem::MEDIA_TYPE, detail))
+        }
+    }
+}
+
+fn read_json(text: &str) -> Result<Batch, Problem> {
     #[derive(Deserialize)]
     struct Probe {
         events: Option<IgnoredAny>,
@@ -100,59 +130,67 @@ pub(super) fn read(text: &str) -> Result<Batch, Problem> {
         events: Vec<Box<RawValue>>,
     }
 
-    let (place, events): (_, Vec<Box<RawValue>>) = if text.trim_start().starts_with('[') {
-        (Place::Array, body::parse(text)?)
+    if text.trim_start().starts_with('[') {
+        batch(Place::Array, Words::Own, &body::parse::<Vec<_>>(text)?)
     } else if body::parse::<Probe>(text)?.events.is_some() {
-        (Place::Field, body::parse::<Events>(text)?.events)
+        batch(Place::Field, Words::Own, &body::parse::<Events>(text)?.events)
     } else {
-        (Place::Whole, vec![body::parse(text)?])
-    };
+        batch(Place::Whole, Words::Own, &[body::parse(text)?])
+    }
+}
+
+fn batch(place: Place, words: Words, events: &[Box<RawValue>]) -> Result<Batch, Problem> {
     if events.len() > EVENTS_MAX {
         let pointer = if place == Place::Field { "/events" } else { "" };
         return Err(Problem::field(pointer, "too_many", format!("has at most {EVENTS_MAX} events")));
     }
-    let events = events.iter().enumerate().map(|(index, event)| read_event(index, event.get())).collect();
-    Ok(Batch { place, events })
+    let events = events.iter().enumerate();
+    let events = events.map(|(index, event)| read_event(words, index, event.get())).collect();
+    Ok(Batch { form: Form { place, words }, events })
 }
 
-fn read_event(index: usize, json: &str) -> Result<SentEvent, Rejection> {
+/// An event on each line. Empty lines are passed over and not counted.
+fn read_lines(body: &[u8]) -> Result<Batch, Problem> {
+    let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    let mut events = Vec::new();
+    for (index, line) in lines.enumerate() {
+        if index == LINES_MAX {
+            return Err(Problem::field("", "too_many", format!("has at most {LINES_MAX} lines")));
+        }
+        events.push(match body::utf8(line) {
+            Ok(text) => read_event(Words::Own, index, text),
+            Err(problem) => Err(Rejection { index, event_id: None, error: first_error(problem) }),
+        });
+    }
+    Ok(Batch { form: Form { place: Place::Array, words: Words::Own }, events })
+}
+
+fn read_binary(headers: &HeaderMap, body: &[u8]) -> Result<Batch, Problem> {
+    let data = body::utf8(body)?;
+    let event = check_text(data).and_then(|()| cloud::read_binary(headers, data));
+    let event = event.map_err(|error| Rejection { index: 0, event_id: cloud::id_of(headers), error });
+    Ok(Batch { form: Form { place: Place::Whole, words: Words::CloudEvents }, events: vec![event] })
+}
+
+fn read_event(words: Words, index: usize, json: &str) -> Result<SentEvent, Rejection> {
     #[derive(Deserialize)]
     struct Named {
+        #[serde(alias = "id")]
         event_id: String,
     }
 
-    body::parse::<EventRequest>(json).map_err(first_error).and_then(EventRequest::check).map_err(|error| {
+    let read = check_text(json).and_then(|()| match words {
+        Words::Own => event::read(json),
+        Words::CloudEvents => cloud::read(json),
+    });
+    read.map_err(|error| {
         let event_id = serde_json::from_str::<Named>(json).ok().map(|named| named.event_id);
         Rejection { index, event_id, error }
     })
 }
 
-impl EventRequest {
-    fn check(self) -> Result<SentEvent, FieldError> {
-        let mut check = Check::new();
-        check.text("/event_id", &self.event_id, NAME_MAX);
-        check.text("/customer_id", &self.customer_id, NAME_MAX);
-        check.text("/event_name", &self.event_name, NAME_MAX);
-        check.optional_text("/source", self.source.as_deref(), NAME_MAX);
-        check.finish().map_err(first_error)?;
-        let timestamp = self.timestamp.map(instant).transpose()?;
-        Ok(SentEvent {
-            event_id: self.event_id,
-            source: self.source.unwrap_or_default(),
-            event_name: self.event_name,
-            customer: self.customer_id,
-            timestamp,
-            metadata: EventMetadata::try_new(&self.metadata.unwrap_or_default())?,
-        })
-    }
-}
-
-/// To the microsecond, as both databases hold it; a leap second counts as the one after it.
-fn instant(at: DateTime<Utc>) -> Result<DateTime<Utc>, FieldError> {
-    let micros = DateTime::from_timestamp_micros(at.timestamp_micros());
-    micros.and_then(|at| in_range(at).ok()).ok_or_else(|| {
-        FieldError::new("/timestamp", "timestamp_out_of_window", "lies outside of the years 1 to 9999")
-    })
+fn check_text(json: &str) -> Result<(), FieldError> {
+    body::check_text(json).map_err(first_error)
 }
 
 fn first_error(problem: Problem) -> FieldError {
@@ -163,6 +201,10 @@ fn first_error(problem: Problem) -> FieldError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(text: &str) -> Result<Batch, Problem> {
+        read_json(text)
+    }
 
     const EVENT: &str = r#"{"event_id":"e","customer_id":"c","event_name":"n"}"#;
 
@@ -175,7 +217,7 @@ mod tests {
             ("[]".to_owned(), Place::Array, 0),
         ] {
             let batch = read(&text).unwrap();
-            assert_eq!((batch.place, batch.events.len()), (place, count), "{text}");
+            assert_eq!((batch.form.place, batch.events.len()), (place, count), "{text}");
             assert!(batch.events.iter().all(Result::is_ok), "{text}");
         }
     }
@@ -228,10 +270,13 @@ mod tests {
     fn all_or_nothing_names_each_rejected_event_by_its_place_in_the_body() {
         let mut ingested = Ingested::default();
         ingested.reject(3, None, FieldError::new("/timestamp", "timestamp_out_of_window", "too late"));
-        let pointer = |place: Place| place.allow(&ingested, true).unwrap_err().errors[0].pointer.clone();
+        let answer = |place, all_or_nothing| {
+            Form { place, words: Words::Own }.answer(ingested.clone(), all_or_nothing)
+        };
+        let pointer = |place| answer(place, true).unwrap_err().errors[0].pointer.clone();
         assert_eq!(pointer(Place::Field), "/events/3/timestamp");
         assert_eq!(pointer(Place::Array), "/3/timestamp");
         assert_eq!(pointer(Place::Whole), "/timestamp");
-        assert!(Place::Field.allow(&ingested, false).is_ok());
+        assert!(answer(Place::Field, false).is_ok());
     }
 }

@@ -1,0 +1,101 @@
+//! `accrue rebuild-usage`: usage by the hour anew, from the events. The service may run meanwhile.
+
+use std::{process::ExitCode, time::Duration};
+
+use accrue_platform::db::Db;
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::{
+    auth::{self, Tenant},
+    catalog::{self, Metric},
+    metering::Building,
+};
+
+/// Build up usage by the hour anew, from the events.
+///
+/// Until a metric is done, its usage is read from the events; nothing else is different. On SQLite the service has
+/// to be stopped, as for every command that writes.
+#[derive(clap::Args)]
+pub(super) struct RebuildUsage {
+    #[command(flatten)]
+    settings: super::Settings,
+    /// Only this metric, by its code or identifier; all of them unless given.
+    #[arg(long)]
+    metric: Option<String>,
+    /// One object for scripts: {"metrics":[{"tenant","livemode","metric","events"}]}.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A metric that was rebuilt.
+#[derive(Serialize)]
+struct Rebuilt {
+    tenant: String,
+    livemode: bool,
+    metric: String,
+    events: u64,
+}
+
+impl RebuildUsage {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let db = Db::open(&self.settings.load(&[])?.database).await?;
+        let mut rebuilt = Vec::new();
+        for tenant in auth::service::all_tenants(db.reader()).await? {
+            let metrics = catalog::service::all_metrics(db.reader(), tenant.id).await?;
+            let wanted = |metric: &Metric| {
+                self.metric.as_ref().is_none_or(|name| *name == metric.code || *name == metric.id.to_string())
+            };
+            for metric in metrics.into_iter().filter(wanted) {
+                rebuilt.push(rebuild(&db, &tenant, metric).await?);
+            }
+        }
+        if let (Some(name), []) = (&self.metric, rebuilt.as_slice()) {
+            anyhow::bail!("there is no metric {name}");
+        }
+        if self.json {
+            println!("{}", serde_json::json!({ "metrics": rebuilt }));
+        } else {
+            for Rebuilt { livemode, metric, events, .. } in &rebuilt {
+                let mode = if *livemode { "live" } else { "test" };
+                println!("{mode}  {metric}: {events} events");
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn rebuild(db: &Db, tenant: &Tenant, metric: Metric) -> anyhow::Result<Rebuilt> {
+    let code = metric.code.clone();
+    let tx = db.begin().await?;
+    let building = Building::begin(db, &tx, tenant.id, metric, true).await?;
+    tx.commit().await?;
+    let mut building = building.context("a metric that is rebuilt anew is always begun")?;
+    let bar = progress(&code, building.len().await?);
+    let mut events = 0;
+    loop {
+        let tx = db.begin().await?;
+        let added = building.step(&tx).await?;
+        tx.commit().await?;
+        if added == 0 {
+            break;
+        }
+        events += added as u64;
+        bar.inc(added as u64);
+    }
+    let tx = db.begin().await?;
+    building.end(&tx).await?;
+    tx.commit().await?;
+    bar.finish_and_clear();
+    Ok(Rebuilt { tenant: tenant.id.to_string(), livemode: tenant.livemode, metric: code, events })
+}
+
+/// Seen on a terminal only.
+fn progress(metric: &str, events: u64) -> ProgressBar {
+    let style = "{prefix} {wide_bar} {human_pos}/{human_len} events, {per_sec}, {eta} left";
+    let bar = ProgressBar::new(events).with_prefix(metric.to_owned());
+    bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

@@ -1,0 +1,102 @@
+//! A usage event as the API shows it.
+
+use accrue_core::id::{CustomerId, UsageEventId};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::model::{Change, UsageEvent, Version};
+
+/// A usage event.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct UsageEventBody {
+    pub id: UsageEventId,
+    #[schema(example = "usage_event")]
+    object: &'static str,
+    livemode: bool,
+    #[schema(example = "req_81f")]
+    event_id: String,
+    source: Option<String>,
+    #[schema(example = "api.request.completed")]
+    event_name: String,
+    customer_id: CustomerId,
+    timestamp: DateTime<Utc>,
+    /// As it was sent, with every digit.
+    #[schema(value_type = Object)]
+    metadata: Box<RawValue>,
+    /// Since when it does not count any more.
+    voided_at: Option<DateTime<Utc>>,
+    /// When it was last corrected.
+    amended_at: Option<DateTime<Utc>>,
+    /// What was true of it before, the oldest first. Not shown in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    history: Option<Vec<VersionBody>>,
+    /// When it arrived.
+    created_at: DateTime<Utc>,
+}
+
+/// What was true of an event until it was corrected.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct VersionBody {
+    timestamp: DateTime<Utc>,
+    #[schema(value_type = Object)]
+    metadata: Box<RawValue>,
+    change: Change,
+    /// When it was corrected.
+    changed_at: DateTime<Utc>,
+    /// Whose key did it.
+    #[schema(example = "key_01979f0c6a5e7c1f8f6d2b1a9e3c4d5f")]
+    changed_by: String,
+    reason: Option<String>,
+}
+
+impl UsageEventBody {
+    pub fn new(event: UsageEvent, livemode: bool) -> Self {
+        let UsageEvent {
+            id,
+            event_id,
+            source,
+            event_name,
+            customer_id,
+            timestamp,
+            metadata,
+            received_at,
+            voided_at,
+            amended_at,
+            tenant_id: _,
+        } = event;
+        Self {
+            id,
+            object: "usage_event",
+            livemode,
+            event_id,
+            source: Some(source).filter(|source| !source.is_empty()),
+            event_name,
+            customer_id,
+            timestamp,
+            metadata: raw(metadata),
+            voided_at,
+            amended_at,
+            history: None,
+            created_at: received_at,
+        }
+    }
+
+    #[must_use]
+    pub fn with_history(self, versions: Vec<Version>) -> Self {
+        Self { history: Some(versions.into_iter().map(Into::into).collect()), ..self }
+    }
+}
+
+impl From<Version> for VersionBody {
+    fn from(version: Version) -> Self {
+        let Version { event: _, timestamp, metadata, change, at, by, reason } = version;
+        Self { timestamp, metadata: raw(metadata), change, changed_at: at, changed_by: by, reason }
+    }
+}
+
+/// The text as it is, so that its numbers keep their digits.
+pub(super) fn raw(metadata: String) -> Box<RawValue> {
+    RawValue::from_string(metadata).expect("made from JSON")
+}

@@ -1,0 +1,81 @@
+//! Building up the hours of a metric from its events: those that came before hours were kept, or all of them anew.
+
+use accrue_core::id::{TenantId, UsageEventId};
+use accrue_platform::{db::Db, gate::Gate};
+use sea_orm::DatabaseTransaction;
+
+use super::{
+    model::{Additions, Build},
+    service::{self, MeteringError},
+    store::{builds, events, rollups},
+};
+use crate::catalog::Metric;
+
+/// Events that are added to hours in one transaction.
+const EVENTS_AT_ONCE: u64 = 5000;
+
+/// A build that is going on. It has a number of its own, so it may die anywhere: the next one starts anew, and until
+/// one is complete the events are read.
+pub struct Building {
+    tenant: TenantId,
+    metric: Metric,
+    build: Build,
+    /// The events as they were when the build began; what comes later is counted as it comes.
+    snapshot: DatabaseTransaction,
+    last: Option<UsageEventId>,
+}
+
+impl Building {
+    /// Begins. It is on its way when `tx` is committed, which has to happen at once: the gate is closed until then,
+    /// so that no events are being taken of which neither the snapshot nor their writer would know.
+    ///
+    /// `None` if the hours are complete and are not wanted `anew`.
+    pub async fn begin(
+        db: &Db,
+        tx: &DatabaseTransaction,
+        tenant: TenantId,
+        metric: Metric,
+        anew: bool,
+    ) -> Result<Option<Self>, MeteringError> {
+        Gate::Usage.close(tx, tenant).await?;
+        let before = builds::find_for_update(tx, tenant, metric.id).await?;
+        if before.is_some_and(|build| build.is_complete) && !anew {
+            return Ok(None);
+        }
+        let number = before.map_or(1, |build| build.number + 1);
+        let build = Build { metric_id: metric.id, number, is_complete: false };
+        builds::save(tx, tenant, build).await?;
+        let snapshot = db.snapshot().await?;
+        Ok(Some(Self { tenant, metric, build, snapshot, last: None }))
+    }
+
+    /// How many events there are to read.
+    pub async fn len(&self) -> Result<u64, MeteringError> {
+        Ok(events::count_named(&self.snapshot, self.tenant, &self.metric.event_name).await?)
+    }
+
+    /// Adds the next events to their hours, and says how many these were; none if none is left.
+    pub async fn step(&mut self, tx: &DatabaseTransaction) -> Result<usize, MeteringError> {
+        let name = &self.metric.event_name;
+        let events = events::next_named(&self.snapshot, self.tenant, name, self.last, EVENTS_AT_ONCE).await?;
+        let mut added = Additions::default();
+        for (event, properties) in &events {
+            service::count(&mut added, &self.metric, self.build, event, properties)?;
+        }
+        rollups::add(tx, &added).await?;
+        if let Some((event, _)) = events.last() {
+            self.last = Some(event.id);
+        }
+        Ok(events.len())
+    }
+
+    /// From now on the hours are read, unless another build began meanwhile.
+    pub async fn end(self, tx: &DatabaseTransaction) -> Result<(), MeteringError> {
+        self.snapshot.rollback().await?;
+        if builds::find_for_update(tx, self.tenant, self.metric.id).await? == Some(self.build) {
+            builds::save(tx, self.tenant, Build { is_complete: true, ..self.build }).await?;
+            rollups::delete_others(tx, self.tenant, self.build).await?;
+        }
+        Ok(())
+    }
+}

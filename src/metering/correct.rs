@@ -1,0 +1,178 @@
+//! Correcting events: what is true is put right everywhere in one transaction, and what was billed is looked at
+//! again (RULES 18).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use accrue_core::{
+    calendar::Period,
+    clock::Clock,
+    id::TestClockId,
+    usage::{Partial, Properties},
+};
+use accrue_platform::gate::Gate;
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+
+use super::{
+    events as facts, jobs,
+    model::{Additions, Build, Change, Correction, RollupKey, Sender, UsageEvent, Version, end_of_hour},
+    service::{self, MeteringError},
+    store::{builds, closings, events, rollups, versions},
+};
+use crate::{
+    auth::Tenant,
+    catalog::{self, Metric},
+    clocks, customers,
+};
+
+/// Events read at a time when an hour is made anew: a customer may have millions.
+const READ_AT_ONCE: u64 = 5000;
+
+/// Who corrects an event, and why.
+pub(super) struct Corrector {
+    pub by: String,
+    pub reason: Option<String>,
+    /// Whether its new time may lie anywhere in the past.
+    pub backfill: bool,
+}
+
+/// Corrects an event, unless it is as wanted already; answers with what is true now, and what was before.
+pub(super) async fn correct(
+    tx: &DatabaseTransaction,
+    clock: &dyn Clock,
+    tenant: &Tenant,
+    (reference, source): (&str, Option<&str>),
+    correction: Correction,
+    corrector: Corrector,
+) -> Result<(UsageEvent, Vec<Version>), MeteringError> {
+    let found = service::get_event(tx, tenant.id, reference, source).await?;
+    Gate::Usage.pass(tx, tenant.id).await?;
+    let before = events::find_for_update(tx, tenant.id, found.id).await?;
+    let before = before.ok_or_else(|| MeteringError::NoSuchEvent(reference.to_owned()))?;
+    let customer = customers::service::get(tx, tenant.id, before.customer_id).await?;
+    let now = clocks::service::now_of(tx, clock, tenant.id, customer.test_clock_id).await?;
+    let mut metrics = catalog::service::all_metrics(tx, tenant.id).await?;
+    metrics.retain(|metric| metric.event_name == before.event_name);
+    metrics.sort_by_key(|metric| metric.id);
+
+    let wall = clock.now();
+    let sender = Sender { tenant: tenant.id, metrics: &metrics, wall, backfill: corrector.backfill };
+    if let Some((after, change)) = before.corrected(correction, sender, now)? {
+        let version = Version {
+            event: before.id,
+            timestamp: before.timestamp,
+            metadata: before.metadata.clone(),
+            change,
+            at: now,
+            by: corrector.by,
+            reason: corrector.reason,
+        };
+        versions::insert(tx, tenant.id, wall, version).await?;
+        events::correct(tx, &after).await?;
+        recount(tx, wall, &metrics, &before, &after).await?;
+        look_again(tx, &metrics, &before, &after, now).await?;
+        tell(tx, tenant, customer.test_clock_id, (&before, &after, change), now).await?;
+    }
+    Ok(get_with_history(tx, before).await?)
+}
+
+/// An event as it is now, with what was true of it before.
+pub(super) async fn get_with_history(
+    db: &impl ConnectionTrait,
+    event: UsageEvent,
+) -> Result<(UsageEvent, Vec<Version>), DbErr> {
+    let (tenant, id) = (event.tenant_id, event.id);
+    let event = events::find(db, tenant, id).await?.unwrap_or(event);
+    Ok((event, versions::of_event(db, tenant, id).await?))
+}
+
+async fn tell(
+    tx: &DatabaseTransaction,
+    tenant: &Tenant,
+    test_clock: Option<TestClockId>,
+    fact: (&UsageEvent, &UsageEvent, Change),
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    facts::corrected(tx, now, tenant.livemode, test_clock, fact).await
+}
+
+/// Makes the hours anew in which the event was and is: the least, the greatest and the latest of an hour cannot
+/// be taken back, so all of it is read again.
+///
+/// The hours are locked first, all in the order of their identifiers as the intake does it. What another writer
+/// has stored but not counted yet is not seen here, and added by that writer afterwards.
+async fn recount(
+    tx: &DatabaseTransaction,
+    wall: DateTime<Utc>,
+    metrics: &[Metric],
+    before: &UsageEvent,
+    after: &UsageEvent,
+) -> Result<(), MeteringError> {
+    let mut counted = Vec::new();
+    let mut touched = Additions::default();
+    for metric in metrics {
+        let Some(build) = builds::find_for_update(tx, before.tenant_id, metric.id).await? else { continue };
+        if !build.is_complete {
+            // Whoever builds the hours may have read the event as it was: all over again.
+            let again = Build { number: build.number + 1, ..build };
+            builds::save(tx, before.tenant_id, again).await?;
+            jobs::build_later(tx, wall, before.tenant_id, again).await?;
+            continue;
+        }
+        for event in [before, after] {
+            service::count(&mut touched, metric, build, event, &properties(event)?)?;
+        }
+        counted.push((metric, build));
+    }
+    let keys: BTreeSet<RollupKey> = touched.0.into_keys().collect();
+    // Adding nothing makes the hours that are missing, and locks all.
+    let nothing = keys.iter().map(|key| (*key, Partial::default())).collect();
+    rollups::add(tx, &Additions(nothing)).await?;
+
+    let mut hours: BTreeMap<RollupKey, Partial> = keys.iter().map(|key| (*key, Partial::default())).collect();
+    for hour in keys.iter().map(|key| key.hour).collect::<BTreeSet<_>>() {
+        let period = Period { start: hour, end: end_of_hour(hour) };
+        let mut last = None;
+        loop {
+            let read = events::next_within(tx, before, period, last, READ_AT_ONCE).await?;
+            let mut page = Additions::default();
+            for (event, properties) in &read {
+                for (metric, build) in &counted {
+                    service::count(&mut page, metric, *build, event, properties)?;
+                }
+            }
+            for (key, partial) in page.0 {
+                if let Some(hour) = hours.get_mut(&key) {
+                    hour.merge(&partial)?;
+                }
+            }
+            match read.into_iter().next_back() {
+                Some((event, _)) => last = Some(event.id),
+                None => break,
+            }
+        }
+    }
+    Ok(rollups::set(tx, &Additions(hours)).await?)
+}
+
+fn properties(event: &UsageEvent) -> Result<Properties, DbErr> {
+    serde_json::from_str(&event.metadata).map_err(|error| DbErr::Custom(error.to_string()))
+}
+
+/// Has the closed periods looked at again to which the event belonged, or belongs now.
+async fn look_again(
+    tx: &DatabaseTransaction,
+    metrics: &[Metric],
+    before: &UsageEvent,
+    after: &UsageEvent,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    let tenant = before.tenant_id;
+    let closings = closings::ending_after(tx, tenant, before.timestamp.min(after.timestamp)).await?;
+    let is_metered = |id| metrics.iter().any(|metric| metric.id == id);
+    let of_either = closings
+        .into_iter()
+        .filter(|closing| is_metered(closing.metric_id) && (closing.holds(before) || closing.holds(after)));
+    let ids = of_either.map(|closing| closing.id()).collect();
+    closings::set_check(tx, tenant, ids, Some(now)).await
+}
