@@ -14,11 +14,12 @@ use crate::{
 
 /// Everything that is answered.
 pub fn routes(config: &mut ServiceConfig) {
+    // Routes are tried one after the other: the one with the most requests comes first.
+    metering::routes(config);
     auth::routes(config);
     catalog::routes(config);
     clocks::routes(config);
     customers::routes(config);
-    metering::routes(config);
     subscriptions::routes(config);
     ledger::routes(config);
     invoices::routes(config);

@@ -360,8 +360,8 @@ async fn idempotency_of(
     let key = header.to_str().ok().and_then(idempotency::parse_key).ok_or_else(|| {
         Problem::new(&problem::UNREADABLE, "an Idempotency-Key has 1 to 255 visible ASCII characters")
     })?;
-    let fingerprint =
-        request.extensions().get::<Received>().expect("the middleware reads every body").fingerprint;
+    let received = request.extensions().get::<Received>().cloned().expect("the middleware reads every body");
+    let fingerprint = received.fingerprint(request);
     let guard = app.in_flight.enter(tenant, &key);
     // Entered first, looked after: what is not in flight by now has stored its answer.
     if let Some(stored) = idempotency::find(app.db.reader(), tenant, &key, app.now()).await? {

@@ -25,7 +25,7 @@ use crate::{
     app::{App, start_workers},
     auth::{self, KeyKind, KnownCallers, Mode, NewKey},
     config::Role,
-    metering::Intake,
+    metering::{Grouping, Intake},
     system,
 };
 
@@ -110,8 +110,13 @@ pub async fn first_start(app: &App) -> anyhow::Result<Option<String>> {
 
 /// Starts to serve on a socket. A process whose role is `worker` serves only health and metrics.
 pub fn start(app: &App, listener: TcpListener) -> std::io::Result<Server> {
+    start_with(app, listener, Grouping::default())
+}
+
+/// The same, with usage events taken together in another way.
+pub fn start_with(app: &App, listener: TcpListener, grouping: Grouping) -> std::io::Result<Server> {
     let addresses = Data::new(Addresses::of(api::DOCUMENT));
-    let (intake, callers) = (Data::new(Intake::start(app)), Data::new(KnownCallers::default()));
+    let (intake, callers) = (Data::new(Intake::start(app, grouping)), Data::new(KnownCallers::default()));
     let (data, worker_only) = (Data::new(app.clone()), app.config.role == Role::Worker);
     let runtime = tokio::runtime::Handle::current();
     let server = HttpServer::new(move || {

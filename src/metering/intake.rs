@@ -21,10 +21,20 @@ use crate::app::App;
 
 /// Of bodies that wait or are being written. More are refused: memory has an end.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Events that one transaction takes before it looks for no more.
-const EVENTS_AT_ONCE: usize = 10_000;
-/// On PostgreSQL; SQLite has one writer.
-const WRITERS: usize = 4;
+/// How many requests are taken together.
+#[derive(Clone, Copy, Debug)]
+pub struct Grouping {
+    /// Transactions at a time on PostgreSQL; SQLite has one writer.
+    pub writers: usize,
+    /// Events that one transaction takes before it looks for no more.
+    pub events_at_once: usize,
+}
+
+impl Default for Grouping {
+    fn default() -> Self {
+        Self { writers: 4, events_at_once: 10_000 }
+    }
+}
 
 /// Where requests bring their events. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,12 +55,13 @@ struct Parcel {
 
 impl Intake {
     /// Starts the writers. They end when the last handle is dropped and all that was brought is answered.
-    pub fn start(app: &App) -> Self {
+    pub fn start(app: &App, grouping: Grouping) -> Self {
+        let Grouping { writers, events_at_once } = grouping;
         let (queue, waiting) = mpsc::unbounded_channel();
         let waiting = Arc::new(Mutex::new(waiting));
-        let writers = if app.db.is_sqlite() { 1 } else { WRITERS };
+        let writers = if app.db.is_sqlite() { 1 } else { writers };
         for _ in 0..writers {
-            tokio::spawn(write(app.db.clone(), app.clock.clone(), waiting.clone()));
+            tokio::spawn(write(app.db.clone(), app.clock.clone(), waiting.clone(), events_at_once));
         }
         Self { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
     }
@@ -78,9 +89,14 @@ impl Intake {
     }
 }
 
-async fn write(db: Db, clock: Arc<dyn Clock>, waiting: Arc<Mutex<mpsc::UnboundedReceiver<Parcel>>>) {
+async fn write(
+    db: Db,
+    clock: Arc<dyn Clock>,
+    waiting: Arc<Mutex<mpsc::UnboundedReceiver<Parcel>>>,
+    events_at_once: usize,
+) {
     loop {
-        let parcels = next(&mut *waiting.lock().await).await;
+        let parcels = next(&mut *waiting.lock().await, events_at_once).await;
         if parcels.is_empty() {
             return;
         }
@@ -101,11 +117,11 @@ async fn write(db: Db, clock: Arc<dyn Clock>, waiting: Arc<Mutex<mpsc::Unbounded
 }
 
 /// All that waits, at least one parcel; nothing when no more can come.
-async fn next(waiting: &mut mpsc::UnboundedReceiver<Parcel>) -> Vec<Parcel> {
+async fn next(waiting: &mut mpsc::UnboundedReceiver<Parcel>, events_at_once: usize) -> Vec<Parcel> {
     let Some(first) = waiting.recv().await else { return Vec::new() };
     let mut events = first.sent.events.len();
     let mut parcels = vec![first];
-    while events < EVENTS_AT_ONCE
+    while events < events_at_once
         && let Ok(parcel) = waiting.try_recv()
     {
         events += parcel.sent.events.len();

@@ -15,6 +15,6 @@ mod store;
 
 pub use building::Building;
 pub use http::routes;
-pub use intake::Intake;
+pub use intake::{Grouping, Intake};
 pub use jobs::JOBS;
 pub use model::{Closing, UsageEvent};

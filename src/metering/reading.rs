@@ -171,7 +171,16 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         };
         let stretch = Stretch::of(scope.period, scope.recurring);
         if let Some((from, to)) = stretch.read() {
-            let hours = rollups::hours(self.db, self.tenant, self.customer, build, from, to).await?;
+            let hours = rollups::hours(
+                self.db,
+                self.tenant,
+                self.customer,
+                build,
+                self.metric.rules.aggregation,
+                from,
+                to,
+            )
+            .await?;
             for (hour, partial) in hours.iter().filter(|(hour, _)| stretch.holds(*hour)) {
                 fold.absorb(partial, end_of_hour(*hour))?;
             }
@@ -194,7 +203,16 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
             let whole = Stretch::of(Period { start: first.start, end: last.end }, is_recurring);
             let hours = match whole.read() {
                 Some((from, to)) => {
-                    rollups::hours(self.db, self.tenant, self.customer, build, from, to).await?
+                    rollups::hours(
+                        self.db,
+                        self.tenant,
+                        self.customer,
+                        build,
+                        self.metric.rules.aggregation,
+                        from,
+                        to,
+                    )
+                    .await?
                 }
                 None => Vec::new(),
             };

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{
     Engine,
     Engine::*,
-    process::{Chance, Installation, Process},
+    process::{Chance, Installation, Process, is_long},
     text,
 };
 
@@ -37,9 +37,7 @@ const END: &str = "2026-04-01T00:00:00Z";
 const INVOICES_EACH: usize = 3;
 
 fn size(long: usize, short: usize) -> usize {
-    #[expect(clippy::disallowed_methods, reason = "the size of a test is set from outside")]
-    let is_long = std::env::var("ACCRUE_TEST_LONG").is_ok();
-    if is_long { long } else { short }
+    if is_long() { long } else { short }
 }
 
 async fn sell(home: &Installation, process: &Process, subscriptions: usize) -> String {

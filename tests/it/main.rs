@@ -13,6 +13,7 @@ mod crash;
 mod customers;
 mod dunning;
 mod entitlements;
+mod ingest_crash;
 mod invoices;
 mod late_usage;
 mod ledger;

@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
     let server = match options.only {
         Some(Database::Sqlite) => None,
-        Some(Database::Postgres) | None => Some(postgres::start()?),
+        Some(Database::Postgres) | None => Some(postgres::start(postgres::Purpose::Tests)?),
     };
     eprintln!("xtask: the seed is {0}, `--seed {0}` repeats it", seed(options));
     let mut tests = tests(options);

@@ -9,6 +9,13 @@ use sea_orm::{
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 
+/// What the writer keeps in memory of the file: identities of events come in no order, and are looked up by millions.
+const SQLITE_WRITER_CACHE_KIB: u32 = 64 * 1024;
+/// The same of each reader, of which there are many.
+const SQLITE_READER_CACHE_KIB: u32 = 2 * 1024;
+/// Pages of 4 KiB in the log before they are written back: a page that changes again meanwhile is written once.
+const SQLITE_WAL_PAGES: &str = "8000";
+
 /// How the database is reached.
 #[derive(Clone, Debug)]
 pub struct DbConfig {
@@ -78,15 +85,17 @@ impl Db {
     async fn open_sqlite(config: &DbConfig) -> Result<Self, OpenError> {
         let path = sqlite_path(&config.url);
         let lock = lock_file(path)?;
-        let connect = |connections: u32| {
+        let connect = |connections: u32, cache_kib: u32| {
             let mut options = ConnectOptions::new(format!("sqlite://{path}?mode=rwc"));
             options
                 .max_connections(connections)
                 .min_connections(1)
                 .acquire_timeout(Duration::from_secs(30))
                 .sqlx_logging(false)
-                .map_sqlx_sqlite_opts(|options| {
+                .map_sqlx_sqlite_opts(move |options| {
                     options
+                        .pragma("cache_size", format!("-{cache_kib}"))
+                        .pragma("wal_autocheckpoint", SQLITE_WAL_PAGES)
                         .journal_mode(SqliteJournalMode::Wal)
                         .synchronous(SqliteSynchronous::Full)
                         .foreign_keys(true)
@@ -95,8 +104,8 @@ impl Db {
                 });
             Database::connect(options)
         };
-        let writer = connect(1).await?;
-        let reader = connect(config.connections_max.max(1)).await?;
+        let writer = connect(1, SQLITE_WRITER_CACHE_KIB).await?;
+        let reader = connect(config.connections_max.max(1), SQLITE_READER_CACHE_KIB).await?;
         Ok(Self { writer, reader, _lock: Some(Arc::new(lock)) })
     }
 

@@ -11,7 +11,7 @@ use accrue_core::{
     id::RequestId,
 };
 use actix_web::{
-    Error, HttpMessage, ResponseError,
+    Error, HttpMessage, HttpRequest, ResponseError,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
@@ -62,15 +62,32 @@ pub async fn caused_by<F: Future>(id: String, cause: String, work: F) -> F::Outp
     CURRENT.scope(Current { id, cause }, work).await
 }
 
-/// The body of a request, read whole before anything is decided, with a digest of the request.
+/// The body of a request, read whole before anything is decided.
 #[derive(Clone, Debug)]
 pub struct Received {
     pub body: Bytes,
-    /// SHA-256 of method, path, query, body and the headers that belong to a body: the same request has the same
-    /// one.
-    pub fingerprint: [u8; 32],
     /// Given back when nobody has the body any more.
     _room: Room,
+}
+
+impl Received {
+    /// SHA-256 of method, path, query, body and the headers that belong to a body: the same request has the same
+    /// one.
+    pub fn fingerprint(&self, request: &HttpRequest) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        for part in [request.method().as_str(), request.path(), request.query_string()] {
+            digest.update(part.as_bytes());
+            digest.update([0]);
+        }
+        for (name, value) in attributes(request.headers()) {
+            digest.update(name.as_str());
+            digest.update([0]);
+            digest.update(value.as_bytes());
+            digest.update([0]);
+        }
+        digest.update(&self.body);
+        digest.finalize().into()
+    }
 }
 
 /// The outermost middleware: names the request, reads its body within limits, ends it in time, logs and counts it.
@@ -163,20 +180,7 @@ async fn receive(request: &mut ServiceRequest) -> Result<Received, Problem> {
     let (body, room) = tokio::time::timeout(BODY_TIMEOUT, read)
         .await
         .map_err(|_| Problem::new(&problem::UNREADABLE, "the body took too long to arrive"))??;
-
-    let mut digest = Sha256::new();
-    for part in [request.method().as_str(), request.path(), request.query_string()] {
-        digest.update(part.as_bytes());
-        digest.update([0]);
-    }
-    for (name, value) in attributes(request.headers()) {
-        digest.update(name.as_str());
-        digest.update([0]);
-        digest.update(value.as_bytes());
-        digest.update([0]);
-    }
-    digest.update(&body);
-    Ok(Received { body, fingerprint: digest.finalize().into(), _room: room })
+    Ok(Received { body, _room: room })
 }
 
 /// How many bytes a body may have, unpacked.

@@ -5,7 +5,10 @@ mod correction;
 mod rollup;
 mod window;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use accrue_core::{
     calendar::Period,
@@ -15,6 +18,7 @@ use accrue_core::{
 use accrue_platform::problem::FieldError;
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -77,7 +81,8 @@ pub(super) struct SentEvent {
 pub(super) struct EventMetadata {
     /// Keys sorted, values as they were sent: the same metadata is the same text.
     json: String,
-    properties: Properties,
+    /// Shared, for what is sent is copied to be tried again.
+    properties: Arc<Properties>,
 }
 
 impl EventMetadata {
@@ -91,9 +96,11 @@ impl EventMetadata {
         if json.len() > METADATA_BYTES_MAX {
             return Err(refuse("metadata_too_large", format!("has at most {METADATA_BYTES_MAX} bytes")));
         }
-        let properties =
-            serde_json::from_str(&json).map_err(|error| refuse("malformed", error.to_string()))?;
-        Ok(Self { json, properties })
+        let read = |value: &RawValue| Property::deserialize(value);
+        let properties = values.iter().map(|(name, value)| Ok((name.clone(), read(value)?)));
+        let properties = properties.collect::<Result<Properties, serde_json::Error>>();
+        let properties = properties.map_err(|error| refuse("malformed", error.to_string()))?;
+        Ok(Self { json, properties: Arc::new(properties) })
     }
 }
 
@@ -115,7 +122,7 @@ pub(super) struct Candidate {
     pub identity: Uuid,
     /// Of what was sent, not of what was filled in: a repeated event without a time stays the same event.
     pub body_hash: Uuid,
-    pub properties: Properties,
+    pub properties: Arc<Properties>,
     /// Why it may not be stored; if it is stored already, this does not matter any more.
     pub refused: Option<FieldError>,
 }

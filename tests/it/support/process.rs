@@ -135,7 +135,12 @@ impl Installation {
 
     /// A request that may fail because the process is killed.
     pub async fn try_send(&self, process: &Process, method: &str, path: &str, body: &Value) -> Option<Reply> {
-        let request = self.client.request(method.parse().unwrap(), format!("{}{path}", process.url));
+        self.try_send_to(&process.url, method, path, body).await
+    }
+
+    /// The same to wherever a process listens, or did.
+    pub async fn try_send_to(&self, url: &str, method: &str, path: &str, body: &Value) -> Option<Reply> {
+        let request = self.client.request(method.parse().unwrap(), format!("{url}{path}"));
         let answer = request.bearer_auth(&self.key).json(body).send().await.ok()?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let bytes = answer.bytes().await.ok()?.to_vec();
@@ -194,6 +199,11 @@ impl Drop for Process {
     }
 }
 
+/// Is this run one of the long ones?
+pub fn is_long() -> bool {
+    std::env::var("ACCRUE_TEST_LONG").is_ok()
+}
+
 /// A small generator of random numbers; its seed is printed, so that a failure can be repeated.
 pub struct Chance(u64);
 
@@ -204,6 +214,11 @@ impl Chance {
         let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) * 0x9E37_79B9);
         eprintln!("ACCRUE_TEST_SEED={seed}");
         Self(seed | 1)
+    }
+
+    /// Another generator, for work beside this one's.
+    pub fn split(&mut self) -> Self {
+        Self(self.below(u64::MAX) | 1)
     }
 
     /// A number below `end`.

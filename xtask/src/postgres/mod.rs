@@ -1,6 +1,4 @@
-//! A private PostgreSQL for tests and development: its own folder, its own port, gone afterwards.
-//!
-//! `fsync` is off: nothing tested here shows what survives a power cut, only what survives a killed process.
+//! A private PostgreSQL for tests, development and measuring: its own folder, its own port, gone afterwards.
 
 use std::{
     fs,
@@ -25,13 +23,35 @@ use programs::Programs;
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// `port` and the folder are chosen per server. No socket: its path could be longer than the system allows.
-const SETTINGS: &[&str] = &[
-    "listen_addresses=127.0.0.1",
-    "unix_socket_directories=",
-    "max_connections=300",
-    "fsync=off",
-    "full_page_writes=off",
-];
+const SETTINGS: &[&str] = &["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300"];
+
+/// What the server is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// `fsync` is off: nothing tested here shows what survives a power cut, only what survives a killed process.
+    Tests,
+    /// As in production: durable, with memory for the indexes, and checkpoints so far apart that they do not write
+    /// each page anew all the time.
+    Benchmarks,
+}
+
+impl Purpose {
+    pub(crate) fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::Tests => &["fsync=off", "full_page_writes=off"],
+            Self::Benchmarks => &[
+                "fsync=on",
+                "full_page_writes=on",
+                "synchronous_commit=on",
+                "shared_buffers=4GB",
+                "wal_buffers=64MB",
+                "wal_compression=lz4",
+                "max_wal_size=16GB",
+                "checkpoint_timeout=15min",
+            ],
+        }
+    }
+}
 
 /// A running server. Dropping it stops the server and removes its folder.
 pub(crate) struct Server {
@@ -70,20 +90,20 @@ impl Drop for Server {
 }
 
 /// Installs PostgreSQL if there is none, then starts a new server.
-pub(crate) fn start() -> Result<Server> {
+pub(crate) fn start(purpose: Purpose) -> Result<Server> {
     let programs = programs::find_or_install()?;
-    step("starting PostgreSQL (fsync off)", || {
+    step(&format!("starting PostgreSQL ({})", purpose.settings().join(" ")), || {
         let account = Account::of_server()?;
         let folder = tempfile::Builder::new().prefix("accrue-postgres-").tempdir()?;
         account.give(folder.path())?;
         initialize(&programs, &account, folder.path())?;
-        launch(&programs, &account, folder)
+        launch(&programs, &account, folder, purpose)
     })
 }
 
 /// Runs until a signal or the server's own end.
 pub(crate) fn serve() -> Result<ExitCode> {
-    let mut server = start()?;
+    let mut server = start(Purpose::Tests)?;
     println!("{}", server.url());
     while server.process.try_wait()?.is_none() {
         if process::pause().is_err() {
@@ -110,13 +130,13 @@ fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
     process::run(command).with_context(|| fs::read_to_string(log).unwrap_or_default())
 }
 
-fn launch(programs: &Programs, account: &Account, folder: TempDir) -> Result<Server> {
+fn launch(programs: &Programs, account: &Account, folder: TempDir, purpose: Purpose) -> Result<Server> {
     let port = free_port()?;
     let log = fs::File::create(folder.path().join("log"))?;
 
     let mut postgres = account.command(&programs.postgres());
     postgres.arg("-D").arg(folder.path().join("data")).arg("-p").arg(port.to_string());
-    for setting in SETTINGS {
+    for setting in SETTINGS.iter().chain(purpose.settings()) {
         postgres.args(["-c", setting]);
     }
     postgres.stdout(log.try_clone()?).stderr(log);

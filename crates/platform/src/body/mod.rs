@@ -11,7 +11,7 @@ use actix_web::{
     http::header::{CONTENT_TYPE, HeaderMap},
     web::Bytes,
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_path_to_error::Segment;
 use url::form_urlencoded;
 use utoipa::ToSchema;
@@ -181,7 +181,13 @@ fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
 }
 
 /// Reads JSON; what is JSON but not what is wanted gets a pointer to its place.
-pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+///
+/// Where something stands costs more to follow than reading it: that is found out only when it is wrong.
+pub fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
+    serde_json::from_str(text).or_else(|_| parse_to_find_mistake(text))
+}
+
+fn parse_to_find_mistake<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let place = pointer(error.path());

@@ -3,7 +3,6 @@
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
 
 use crate::process;
 
@@ -14,18 +13,6 @@ const FLOORS: &[(&str, u64)] = &[
     ("fold_a_million_events/Sum", 20_000_000),
 ];
 
-#[derive(Args)]
-pub(crate) struct Options {
-    /// What is measured.
-    what: What,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum What {
-    /// The rules of billing, without database or network.
-    Core,
-}
-
 /// A median of divan's.
 #[derive(Debug, PartialEq, Eq)]
 struct Figure {
@@ -34,8 +21,7 @@ struct Figure {
 }
 
 /// Fails if a figure is below its floor.
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let What::Core = options.what;
+pub(super) fn run() -> Result<ExitCode> {
     let mut bench = process::cargo(&["bench", "--package", "accrue-core", "--bench", "rules"]);
     let output = bench.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
     let text = String::from_utf8(output.stdout)?;

@@ -1,0 +1,219 @@
+//! How fast usage events are taken and usage is told, each figure beside the least that could be done with the same
+//! data in the same run: `cargo xtask bench ingest` gives it a PostgreSQL and keeps the tables.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark tells what it measured")]
+
+mod fill;
+mod load;
+mod site;
+mod table;
+mod yardstick;
+
+use std::time::{Duration, Instant};
+
+use accrue::metering::Grouping;
+use accrue_core::decimal::Number;
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use sea_orm::{ConnectionTrait, Statement};
+use serde::Deserialize;
+use tokio::net::TcpStream;
+
+use self::{
+    fill::MONTH,
+    load::{Load, Measured},
+    site::{BUSY, Site},
+    table::{Row, Table, micros},
+};
+
+#[derive(Parser)]
+struct Options {
+    /// Where PostgreSQL is, without a database.
+    #[arg(long)]
+    postgres: String,
+    /// Large tables and long runs, as for the figures that are published.
+    #[arg(long)]
+    full: bool,
+    /// Leave the other database out.
+    #[arg(long)]
+    only: Option<String>,
+    /// Given by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How much is done.
+struct Size {
+    seconds: u64,
+    busy_events: u64,
+    filled_events: u64,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    accrue_platform::telemetry::init_logs("warn", accrue_platform::telemetry::LogFormat::Json);
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let extent = if options.full {
+        Size { seconds: 15, busy_events: 1_000_000, filled_events: 50_000_000 }
+    } else {
+        Size { seconds: 3, busy_events: 200_000, filled_events: 2_000_000 }
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    for (name, postgres) in [("PostgreSQL", Some(options.postgres.as_str())), ("SQLite", None)] {
+        if options.only.as_deref().is_none_or(|only| name.eq_ignore_ascii_case(only)) {
+            let table = runtime.block_on(measure(postgres, &extent))?;
+            println!("### {name}\n\n{table}");
+        }
+    }
+    Ok(())
+}
+
+async fn measure(postgres: Option<&str>, extent: &Size) -> Result<Table> {
+    let site = Site::new(postgres, extent.busy_events).await?;
+    let mut table = Table::default();
+    let into_empty = batches(&site, extent).await?;
+    let raw = yardstick::raw_rows(&site, extent.seconds).await?;
+    table.push(Row::rate(
+        "events in batches of 1,000 ÷ raw rows",
+        into_empty.events_per_second,
+        raw,
+        250,
+        500,
+    ));
+    singles(&site, extent, &mut table).await?;
+    usage(&site, extent, &mut table).await?;
+
+    let before = peak_memory()?;
+    let started = Instant::now();
+    fill::everybody(&site.app.db, site.tenant, extent.filled_events).await?;
+    eprintln!("filled with {} events in {:.0?}", extent.filled_events, started.elapsed());
+    // SQLite sorts within this process, which is not measured: the peak begins anew.
+    std::fs::write("/proc/self/clear_refs", "5")?;
+    let into_full = batches(&site, extent).await?;
+    let millions = extent.filled_events / 1_000_000;
+    table.push(Row::rate(
+        &format!("batches into {millions} million events ÷ into none"),
+        into_full.events_per_second,
+        into_empty.events_per_second,
+        700,
+        900,
+    ));
+    table.memory = before.max(peak_memory()?);
+    Ok(table)
+}
+
+async fn batches(site: &Site, extent: &Size) -> Result<Measured> {
+    send(load(site, 8, 1000, 100, extent.seconds)).await
+}
+
+async fn singles(site: &Site, extent: &Size, table: &mut Table) -> Result<()> {
+    let single = load(site, 1000, 1, 1, extent.seconds);
+    let together = send(single.clone()).await?;
+
+    let (address, server) = site::start(&site.app, Grouping { writers: 16, events_at_once: 1 })?;
+    let alone = send(Load { address, ..single.clone() }).await?;
+    server.stop(true).await;
+
+    let (address, server) = yardstick::parsing(site.app.config.http_workers)?;
+    let parsed = send(Load { address, ..single }).await?;
+    server.stop(true).await;
+
+    let rate = together.events_per_second;
+    table.push(Row::rate(
+        "single events ÷ one transaction each",
+        rate,
+        alone.events_per_second,
+        10_000,
+        20_000,
+    ));
+    table.push(Row::rate("single events ÷ parsed only", rate, parsed.events_per_second, 400, 600));
+    table.push(Row::time("their p99 ÷ one transaction each", together.p99, alone.p99, 5_000, 10_000));
+    Ok(())
+}
+
+/// Usage of the busy customer's month, from hours and from events: both must say the same.
+async fn usage(site: &Site, extent: &Size, table: &mut Table) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Usage {
+        quantity: Number,
+    }
+
+    let [start, end] = MONTH;
+    let path = format!("/v1/customers/{BUSY}/usage?metric={BUSY}&start={start}&end={end}");
+    let sql = summing(site);
+    let mut stream = TcpStream::connect(site.address).await?;
+    let (mut told, mut summed) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        let started = Instant::now();
+        let statement = Statement::from_string(site.app.db.reader().get_database_backend(), sql.as_str());
+        let row = site.app.db.reader().query_one_raw(statement).await?.context("a sum")?;
+        let sum: i64 = row.try_get_by_index(0)?;
+        summed.push(started.elapsed());
+        for _ in 0..40 {
+            let started = Instant::now();
+            let usage: Usage =
+                serde_json::from_str(&load::ask(&mut stream, &site.key, "GET", &path, "").await?)?;
+            told.push(started.elapsed());
+            ensure!(usage.quantity.0 == sum.into(), "hours say {} and events {sum}", usage.quantity.0);
+        }
+    }
+    let thousands = extent.busy_events / 1000;
+    let name = format!("usage of {thousands},000 events ÷ summing them by index");
+    table.push(Row::time(&name, median(told), median(summed), 500_000, 1_000_000));
+    Ok(())
+}
+
+fn summing(site: &Site) -> String {
+    let db = &site.app.db;
+    let [start, end] = MONTH;
+    let (number, start, end) = if db.is_sqlite() {
+        let at = |instant: &str| format!("'{}'", instant.replace('Z', "+00:00"));
+        ("json_extract(metadata, '$.tokens')", at(start), at(end))
+    } else {
+        let at = |instant: &str| format!("timestamptz '{instant}'");
+        ("(metadata::json ->> 'tokens')::bigint", at(start), at(end))
+    };
+    let tenant = fill::literal(db, site.tenant.0);
+    format!(
+        "select cast(sum({number}) as bigint) from usage_events where tenant_id = {tenant} and customer_id = \
+         (select id from customers where tenant_id = {tenant} and external_id = '{BUSY}') \
+         and event_name = '{BUSY}' and timestamp >= {start} and timestamp < {end}"
+    )
+}
+
+fn load(site: &Site, connections: usize, events_each: usize, customers_each: usize, seconds: u64) -> Load {
+    let at = site.app.now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    let (address, key) = (site.address, site.key.clone());
+    Load { address, key, connections, events_each, seconds, customers_each, at }
+}
+
+/// What waits meanwhile is the server, on other threads.
+async fn send(load: Load) -> Result<Measured> {
+    let measured = tokio::task::spawn_blocking(move || {
+        let measured = load::send(&load);
+        (load, measured)
+    });
+    let (load, measured) = measured.await?;
+    let measured = measured?;
+    eprintln!(
+        "{} connections of {} events: {} events/s, median {}, p99 {}",
+        load.connections,
+        load.events_each,
+        measured.events_per_second,
+        micros(measured.median),
+        micros(measured.p99)
+    );
+    Ok(measured)
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Of the server and the sender together, in MB.
+fn peak_memory() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no peak of memory")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes / 1000)
+}

@@ -1,0 +1,112 @@
+//! `cargo xtask bench ingest`: how fast usage events are taken, on a PostgreSQL with a production's settings and on
+//! SQLite. What is measured and how stands in `benches/ingest`; here its tables are kept.
+
+use std::{
+    fs,
+    process::{Command, ExitCode, Stdio},
+    thread,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::{
+    postgres::{self, Purpose},
+    process,
+};
+
+const RESULTS: &str = "benches/RESULTS.md";
+const TITLE: &str = "## Usage events";
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// 50 million events and long runs: the figures to publish. It takes an hour and 40 GB.
+    #[arg(long)]
+    full: bool,
+    /// Measure on one database only, and keep nothing.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+pub(super) fn run(options: &Options) -> Result<ExitCode> {
+    // PDF rendering is not measured, and takes longest to build.
+    let cargo = || {
+        let mut cargo = process::cargo(&["bench", "--package", "accrue", "--no-default-features"]);
+        cargo.args(["--bench", "ingest"]);
+        cargo
+    };
+    process::step("building the benchmark", || process::run(cargo().arg("--no-run")))?;
+    let server = postgres::start(Purpose::Benchmarks)?;
+    let mut bench = cargo();
+    bench.args(["--", "--postgres", &server.url()]);
+    if options.full {
+        bench.arg("--full");
+    }
+    if let Some(only) = &options.only {
+        bench.args(["--only", only]);
+    }
+    let machine = machine()?;
+    let output = bench.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    let tables = String::from_utf8(output.stdout)?;
+    println!("{tables}");
+    if !output.status.success() {
+        bail!("the benchmark failed");
+    }
+    if options.only.is_none() {
+        let section = section(&tables, &machine, options.full);
+        let path = process::root().join(RESULTS);
+        fs::write(&path, with_section(&fs::read_to_string(&path)?, &section))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn section(tables: &str, machine: &str, full: bool) -> String {
+    let command = if full { "cargo xtask bench ingest --full" } else { "cargo xtask bench ingest" };
+    let settings = Purpose::Benchmarks.settings().join("`, `");
+    format!(
+        "{TITLE}\n\n`{command}`, {machine}. PostgreSQL runs with `{settings}`. Server, sender and database share the \
+         machine. What each figure is stands in `benches/ingest/README.md`.\n\n{}\n",
+        tables.trim()
+    )
+}
+
+/// The results with this section in place of its last edition.
+fn with_section(results: &str, section: &str) -> String {
+    let Some((before, rest)) = results.split_once(TITLE) else {
+        return format!("{}\n\n{section}", results.trim_end());
+    };
+    let after = rest.find("\n## ").map_or("", |at| &rest[at..]);
+    format!("{before}{section}{after}")
+}
+
+fn machine() -> Result<String> {
+    let cpu = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let model = model.trim_start_matches(['\t', ' ', ':']);
+    let load = fs::read_to_string("/proc/loadavg")?;
+    let load = load.split(' ').next().unwrap_or_default();
+    let memory = fs::read_to_string("/proc/meminfo")?;
+    let kilobytes = memory.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
+    let cores = thread::available_parallelism()?;
+    let date = Command::new("date").arg("+%Y-%m-%d").output()?;
+    let date = String::from_utf8(date.stdout)?;
+    Ok(format!(
+        "on {}: {cores} cores of {model}, {} GB, load {load} before it began",
+        date.trim(),
+        kilobytes.unwrap_or_default() / 1_000_000
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_takes_the_place_of_its_last_edition() {
+        let first = with_section("# Measured\n\n## Others\n\nfast\n", "## Usage events\n\nold\n");
+        assert_eq!(first, "# Measured\n\n## Others\n\nfast\n\n## Usage events\n\nold\n");
+        assert_eq!(with_section(&first, "## Usage events\n\nnew\n"), first.replace("old", "new"));
+        let between = "# Measured\n\n## Usage events\n\nold\n\n## Others\n\nfast\n";
+        assert_eq!(with_section(between, "## Usage events\n\nnew\n"), between.replace("old", "new"));
+    }
+}
