@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
 use super::{
-    Aggregation, Sample, Value,
+    Aggregation, Sample,
     fold::{Moment, seconds},
 };
 use crate::arithmetic::{Overflow, add_exactly, mul_exactly};
@@ -13,7 +13,7 @@ use crate::arithmetic::{Overflow, add_exactly, mul_exactly};
 /// The events of a half-open stretch of time, summed up: as much of them as their aggregation asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Partial {
-    /// How many events.
+    /// How many events counted.
     pub count: u64,
     /// Of their values, if they are added up.
     pub sum: Decimal,
@@ -35,8 +35,11 @@ impl Partial {
         sample: &Sample,
         end: DateTime<Utc>,
     ) -> Result<(), Overflow> {
-        self.count = self.count.checked_add(1).ok_or(Overflow)?;
-        let Value::Number(value) = sample.value else { return Ok(()) };
+        let number = sample.value.number();
+        if number.is_some() || aggregation == Aggregation::Count {
+            self.count = self.count.checked_add(1).ok_or(Overflow)?;
+        }
+        let Some(value) = number else { return Ok(()) };
         match aggregation {
             Aggregation::Count | Aggregation::UniqueCount => {}
             Aggregation::Sum | Aggregation::Average => self.sum = add_exactly(self.sum, value)?,
