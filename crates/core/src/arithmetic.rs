@@ -39,6 +39,9 @@ pub fn mul(a: Decimal, b: Decimal) -> Result<Decimal, Overflow> {
 
 /// The product with every digit, or none.
 pub fn mul_exactly(a: Decimal, b: Decimal) -> Result<Decimal, Overflow> {
+    if a.is_zero() || b.is_zero() {
+        return Ok(Decimal::ZERO);
+    }
     let (a, b) = (a.normalize(), b.normalize());
     let product = mul(a, b)?;
     if product.scale() < a.scale() + b.scale() { Err(Overflow) } else { Ok(product) }
@@ -96,6 +99,7 @@ mod tests {
         assert_eq!(sum("9999999999999999999999999999", "0.5"), Err(Overflow));
         assert_eq!(mul_exactly(number("0.000001"), number("12345678901234567890123")).unwrap().scale(), 6);
         assert_eq!(mul_exactly(number("0.0000000000000000000000000001"), number("0.1")), Err(Overflow));
+        assert_eq!(mul_exactly(number("0.25"), Decimal::ZERO), Ok(Decimal::ZERO));
         assert_eq!(
             sum("-5000000000000000000000000000.0", "5000000000000000000000000000").as_deref(),
             Ok("0")
