@@ -171,12 +171,14 @@ impl Idempotency {
 }
 
 /// A caller that may write `R`, where each thing written has an identity of its own: an `Idempotency-Key` is not
-/// looked at, and no audit row is written.
+/// looked at. Whoever commits what it brings writes the audit row.
 ///
 /// Whoever called a moment ago is known without asking the database.
 pub struct Bring<R> {
     pub app: App,
     pub tenant_id: TenantId,
+    /// The key, as the audit log names it.
+    pub actor: String,
     resource: PhantomData<R>,
 }
 
@@ -306,7 +308,7 @@ impl<R: Resource> FromRequest for Bring<R> {
             };
             allow(&key, &scope)?;
             check_query(&request)?;
-            Ok(Self { app, tenant_id, resource: PhantomData })
+            Ok(Self { app, tenant_id, actor: key.id.to_string(), resource: PhantomData })
         })
     }
 }

@@ -46,6 +46,35 @@ pub struct Deed<'a> {
     pub object_id: String,
 }
 
+/// What a request did whose work is committed together with that of others.
+#[derive(Clone, Debug)]
+pub struct SharedDeed {
+    pub tenant: TenantId,
+    pub actor: String,
+    pub action: &'static str,
+    pub object_id: String,
+    pub request_id: String,
+}
+
+/// Writes down what several requests did.
+pub async fn note_all(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    deeds: Vec<SharedDeed>,
+) -> Result<(), DbErr> {
+    let entry = |deed: SharedDeed| store::audit::Model {
+        tenant_id: deed.tenant,
+        id: AuditId::new(now),
+        at: now,
+        actor: deed.actor,
+        action: deed.action.to_owned(),
+        object_id: Some(deed.object_id),
+        request_id: deed.request_id,
+    };
+    let entries: Vec<_> = deeds.into_iter().map(entry).collect();
+    store::append_audits(tx, &entries).await
+}
+
 /// Who acts when no key does.
 pub const COMMAND_LINE: &str = "command line";
 

@@ -2,6 +2,7 @@
 
 use accrue_core::id::{AuditId, KeyId, TenantId};
 use accrue_platform::{
+    bulk,
     column::Json,
     page::{PageError, PageQuery},
 };
@@ -252,6 +253,23 @@ pub(super) async fn append_audit(tx: &DatabaseTransaction, entry: audit::Model) 
         request_id: Set(entry.request_id),
     };
     audit::Entity::insert(row).exec_without_returning(tx).await.map(drop)
+}
+
+/// Many entries in one statement.
+pub(super) async fn append_audits(tx: &DatabaseTransaction, entries: &[audit::Model]) -> Result<(), DbErr> {
+    let columns = vec![
+        bulk::Column::new("tenant_id", entries.iter().map(|entry| entry.tenant_id.0)),
+        bulk::Column::new("id", entries.iter().map(|entry| entry.id.0)),
+        bulk::Column::new("at", entries.iter().map(|entry| entry.at)),
+        bulk::Column::new("actor", entries.iter().map(|entry| entry.actor.clone())),
+        bulk::Column::new("action", entries.iter().map(|entry| entry.action.clone())),
+        bulk::Column::new(
+            "object_id",
+            entries.iter().map(|entry| entry.object_id.clone().unwrap_or_default()),
+        ),
+        bulk::Column::new("request_id", entries.iter().map(|entry| entry.request_id.clone())),
+    ];
+    bulk::insert(tx, "audit_entries", columns, "tenant_id, id").await.map(drop)
 }
 
 pub(super) async fn list_audit(

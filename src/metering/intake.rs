@@ -5,19 +5,23 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
-use accrue_core::clock::Clock;
+use accrue_core::{clock::Clock, id::TenantId};
 use accrue_platform::{
     db::Db,
     problem::{self, Problem},
 };
 use futures_util::FutureExt;
+use sea_orm::{DatabaseTransaction, DbErr};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{
     model::Ingested,
-    service::{self, MeteringError, Sent},
+    service::{self, MeteringError, Sent, SentBy},
 };
-use crate::app::App;
+use crate::{
+    app::App,
+    auth::{self, service::SharedDeed},
+};
 
 /// Of bodies that wait or are being written. More are refused: memory has an end.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -156,8 +160,10 @@ async fn take_together(db: &Db, clock: &dyn Clock, parcels: Vec<Parcel>) {
 }
 
 async fn commit(db: &Db, clock: &dyn Clock, sent: Vec<Sent>) -> Result<Vec<Ingested>, MeteringError> {
+    let senders = senders(&sent);
     let tx = db.begin().await?;
     let outcomes = service::ingest(&tx, clock, sent).await?;
+    note(&tx, clock, senders, &outcomes).await?;
     tx.commit().await?;
     let taken: usize = outcomes.iter().map(|outcome| outcome.accepted).sum();
     metrics::counter!("usage_events_total").increment(taken as u64);
@@ -171,13 +177,37 @@ async fn take_alone(
     sent: Sent,
     all_or_nothing: bool,
 ) -> Result<Ingested, MeteringError> {
+    let sent = vec![sent];
+    let senders = senders(&sent);
     let tx = db.begin().await?;
-    let outcome = service::ingest(&tx, clock, vec![sent]).await?.pop().expect("an outcome for each request");
-    if all_or_nothing && !outcome.rejected.is_empty() {
+    let mut outcomes = service::ingest(&tx, clock, sent).await?;
+    if all_or_nothing && outcomes.iter().any(|outcome| !outcome.rejected.is_empty()) {
         tx.rollback().await?;
-        return Ok(outcome);
+        return Ok(outcomes.pop().expect("an outcome for each request"));
     }
+    note(&tx, clock, senders, &outcomes).await?;
     tx.commit().await?;
+    let outcome = outcomes.pop().expect("an outcome for each request");
     metrics::counter!("usage_events_total").increment(outcome.accepted as u64);
     Ok(outcome)
+}
+
+fn senders(sent: &[Sent]) -> Vec<(TenantId, Option<SentBy>)> {
+    sent.iter().map(|sent| (sent.tenant, sent.by.clone())).collect()
+}
+
+/// Writes down who sent what was taken.
+async fn note(
+    tx: &DatabaseTransaction,
+    clock: &dyn Clock,
+    senders: Vec<(TenantId, Option<SentBy>)>,
+    outcomes: &[Ingested],
+) -> Result<(), DbErr> {
+    let deed = |((tenant, by), outcome): ((TenantId, Option<SentBy>), &Ingested)| {
+        let SentBy { actor, request_id } = by?;
+        let object_id = format!("{} usage events", outcome.accepted);
+        Some(SharedDeed { tenant, actor, action: "POST /v1/usage_events", object_id, request_id })
+    };
+    let deeds = senders.into_iter().zip(outcomes).filter_map(deed).collect();
+    auth::service::note_all(tx, clock.now(), deeds).await
 }

@@ -99,6 +99,15 @@ pub(super) struct Sent {
     pub events: Vec<Result<SentEvent, Rejection>>,
     /// Whether events may come from any time in the past.
     pub backfill: bool,
+    /// Who sends it by which request, for the audit log; none if whoever commits writes that down.
+    pub by: Option<SentBy>,
+}
+
+/// A key, and the request that it sent.
+#[derive(Clone, Debug)]
+pub(super) struct SentBy {
+    pub actor: String,
+    pub request_id: String,
 }
 
 /// Takes what several requests sent, each event once, and says for each request what became of its events. They

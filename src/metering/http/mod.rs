@@ -28,7 +28,7 @@ use super::{
     intake::Intake,
     model::{CorrectionError, Granularity, Ingested, Rejection, Usage, WindowUsage},
     reading::{self, Question},
-    service::{self, MeteringError, Sent},
+    service::{self, MeteringError, Sent, SentBy},
 };
 use crate::auth::{Answer, Bring, Interrupt, Read, Write, resource};
 
@@ -163,7 +163,8 @@ async fn ingest(
     }
     let caller = Bring::<resource::Usage>::extract(&request).await?;
     let (Batch { form, events }, bytes) = sent::read_request(&request)?;
-    let sent = Sent { tenant: caller.tenant_id, events, backfill };
+    let by = SentBy { actor: caller.actor, request_id: accrue_platform::request::id() };
+    let sent = Sent { tenant: caller.tenant_id, events, backfill, by: Some(by) };
     let ingested = form.answer(intake.take(sent, atomic, bytes).await?, atomic)?;
     caller.app.wake.notify_one();
     Ok(HttpResponse::Ok().json(IngestBody::from(ingested)))
@@ -178,7 +179,7 @@ async fn ingest_once(
 ) -> Answer {
     let (Batch { form, events }, _) = sent::read_request(request)?;
     let tx = write.begin().await?;
-    let sent = Sent { tenant: write.tenant_id(), events, backfill };
+    let sent = Sent { tenant: write.tenant_id(), events, backfill, by: None };
     let ingested = service::ingest(&tx, &*write.app.clock, vec![sent]).await?;
     let ingested = ingested.into_iter().next().expect("an outcome for each request");
     let ingested = form.answer(ingested, atomic)?;

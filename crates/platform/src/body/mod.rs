@@ -11,7 +11,10 @@ use actix_web::{
     http::header::{CONTENT_TYPE, HeaderMap},
     web::Bytes,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_path_to_error::Segment;
 use url::form_urlencoded;
 use utoipa::ToSchema;
@@ -160,7 +163,7 @@ pub fn check_text(text: &str) -> Result<(), Problem> {
 
 /// Reads a body. Of the fields that are missing all are named, not the first alone.
 fn read<T: DeserializeOwned + ToSchema>(text: &str) -> Result<T, Problem> {
-    if text.trim_start().starts_with('[') {
+    if text.trim_start().starts_with('[') && syntax(text).is_ok() {
         // It would be taken for the fields in their order.
         return Err(Problem::field("", "malformed", "is a list, but should be an object"));
     }
@@ -188,21 +191,27 @@ pub fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
 }
 
 fn parse_to_find_mistake<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
+    // What is not JSON at all is told first, wherever a field may be wrong as well.
+    syntax(text)?;
     let mut json = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let place = pointer(error.path());
         let cause = error.into_inner();
         if !cause.is_data() {
-            return Problem::new(&problem::UNREADABLE, format!("the body is not JSON: {cause}"));
+            // JSON it is: a list where a word should be, or an object of two fields for one of one.
+            let detail = "is of another kind than what is expected here";
+            return Problem::invalid(vec![FieldError::new(place, "malformed", detail)]);
         }
         let text = cause.to_string();
         let (code, field, detail) = words::of_body(text.split(" at line ").next().unwrap_or(&text));
         let place = field.map_or(place.clone(), |field| format!("{place}/{field}"));
         Problem::invalid(vec![FieldError::new(place, code, detail)])
-    })?;
-    json.end()
-        .map_err(|error| Problem::new(&problem::UNREADABLE, format!("the body is not JSON: {error}")))?;
-    Ok(value)
+    })
+}
+
+fn syntax(text: &str) -> Result<(), Problem> {
+    let unreadable = |error| Problem::new(&problem::UNREADABLE, format!("the body is not JSON: {error}"));
+    serde_json::from_str::<IgnoredAny>(text).map(drop).map_err(unreadable)
 }
 
 fn pointer(path: &serde_path_to_error::Path) -> String {
@@ -274,6 +283,17 @@ mod tests {
         let mut pointers: Vec<_> = problem.errors.iter().map(|error| error.pointer.as_str()).collect();
         pointers.sort_unstable();
         pointers
+    }
+
+    #[test]
+    fn what_is_no_json_is_unreadable_and_what_is_of_another_kind_is_invalid() {
+        let status = |text: &str| read::<Wanted>(text).unwrap_err().kind.status;
+        for text in ["[", r#"{"a":1,}"#, r#"{"name":"#, "nothing", r#"{"name": "a"} x"#] {
+            assert_eq!(status(text), 400, "{text}");
+        }
+        for text in ["[]", "5", r#"{"name": [1]}"#, r#"{"name": "a", "parts": {}}"#] {
+            assert_eq!(status(text), 422, "{text}");
+        }
     }
 
     #[test]
