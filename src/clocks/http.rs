@@ -156,22 +156,24 @@ async fn advance(
     write.commit(tx, StatusCode::OK, id, &body).await
 }
 
-/// Drives the clock, or waits for the process that does; `false` if it is still under way.
+/// Drives the clock, or waits for whoever does; `false` if it is still under way.
 async fn arrive(app: &App, write: &Write<resource::Clocks>, id: TestClockId) -> Result<bool, Problem> {
-    let (driver, tenant) = (app.clone(), write.tenant_id());
-    // A task of its own: it goes on when the client hangs up.
-    let driving = tokio::spawn(async move {
+    let tenant = write.tenant_id();
+    let arriving = async {
         loop {
-            match drive(&driver, tenant, id).await {
-                Err(DriveError::Elsewhere) => tokio::time::sleep(Duration::from_millis(100)).await,
-                ended => return ended,
+            let driver = app.clone();
+            // A task of its own, because it goes on when the client hangs up. Waiting does not: else each client
+            // that hangs up and asks again would leave somebody behind who wants the lease.
+            match tokio::spawn(async move { drive(&driver, tenant, id).await }).await {
+                Ok(Err(DriveError::Elsewhere)) => tokio::time::sleep(Duration::from_millis(100)).await,
+                Ok(ended) => return ended.map_err(Problem::from),
+                Err(panicked) => return Err(Problem::internal(&panicked)),
             }
         }
-    });
-    match timeout(ANSWER_WITHIN, driving).await {
+    };
+    match timeout(ANSWER_WITHIN, arriving).await {
+        Ok(ended) => ended.map(|()| true),
         Err(_) => Ok(false),
-        Ok(Ok(ended)) => ended.map(|()| true).map_err(Into::into),
-        Ok(Err(panicked)) => Err(Problem::internal(&panicked)),
     }
 }
 
