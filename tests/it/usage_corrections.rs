@@ -4,13 +4,13 @@ use rstest::rstest;
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
-use crate::support::{Engine, Engine::*, Reply, World, text};
+use crate::support::{Engine, Engine::*, Metered, Reply, World, text};
 
 /// Metrics of the events `call`, one for each way in which hours add up, all of property `n`.
 const METRICS: [&str; 6] = ["count", "sum", "max", "min", "latest", "average"];
 
-/// A customer on a test clock who pays 1.00 for each unit of a metric.
-async fn metered(on: Engine, billed: &str) -> Option<(World, String, String)> {
+/// The customer pays 1.00 for each unit of a metric.
+async fn metered(on: Engine, billed: &str) -> Option<Metered> {
     let world = World::new(on).await?;
     for aggregation in METRICS {
         let mut metric = json!({"code": aggregation, "name": aggregation, "event_name": "call",
@@ -20,25 +20,7 @@ async fn metered(on: Engine, billed: &str) -> Option<(World, String, String)> {
         }
         world.create("/v1/metrics", metric).await;
     }
-    let price = json!({"code": "calls", "name": "Calls", "kind": "usage", "metric": billed,
-        "model": {"type": "per_unit", "unit_price": "1"}});
-    let plan = json!({"code": "api", "name": "API", "currency": "USD", "interval": {"unit": "month", "count": 1},
-        "prices": [price]});
-    world.create("/v1/plans", plan).await;
-    let clock = world.test_clock("2026-02-01T00:00:00Z").await;
-    world.create("/v1/customers", json!({"external_id": "acme", "name": "Acme", "test_clock": clock})).await;
-    let body =
-        json!({"customer": "acme", "plan": "api", "collection": "send_invoice", "net_terms_days": 365});
-    let subscription = world.create("/v1/subscriptions", body).await;
-    world.work().await;
-    Some((world, clock, text(&subscription["id"])))
-}
-
-async fn call(world: &World, event_id: &str, n: &str, at: &str) {
-    let event = json!({"event_id": event_id, "customer_id": "acme", "event_name": "call", "timestamp": at,
-        "metadata": {"n": n}});
-    let answer = world.post("/v1/usage_events", event).await;
-    assert_eq!(answer["accepted"], 1, "{answer}");
+    Some(Metered::subscribe(world, billed, json!({"type": "per_unit", "unit_price": "1"})).await)
 }
 
 /// What each metric says of February.
@@ -52,21 +34,6 @@ async fn quantities(world: &World) -> String {
     said.join(", ")
 }
 
-/// Every line of every invoice, the oldest first: `reason kind month quantity amount`.
-async fn lines(world: &World) -> Vec<String> {
-    let mut invoices = world.list("/v1/invoices?limit=100").await;
-    invoices.reverse();
-    let line = |invoice: &Value, line: &Value| {
-        let words =
-            [&invoice["reason"], &line["kind"], &line["period"]["start"], &line["quantity"], &line["amount"]];
-        words.map(text).join(" ").replace("-01T00:00:00Z", "")
-    };
-    invoices
-        .iter()
-        .flat_map(|invoice| invoice["lines"].as_array().unwrap().iter().map(|of| line(invoice, of)))
-        .collect()
-}
-
 async fn amend(world: &World, event_id: &str, to: Value) -> Value {
     world.post(&format!("/v1/usage_events/{event_id}/amend"), to).await
 }
@@ -78,40 +45,41 @@ async fn void(world: &World, event_id: &str) -> Value {
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn every_quantity_is_as_if_only_what_is_true_had_been_sent(#[values(Sqlite, Postgres)] on: Engine) {
-    let Some((world, clock, _)) = metered(on, "sum").await else { return };
-    world.advance(&clock, "2026-02-20T00:00:00Z").await;
-    call(&world, "a", "10", "2026-02-10T10:00:00Z").await;
-    call(&world, "b", "40.25", "2026-02-10T10:30:00Z").await;
-    call(&world, "c", "1", "2026-02-10T10:59:59Z").await;
-    call(&world, "d", "5", "2026-02-11T00:00:00Z").await;
-    call(&world, "e", "8", "2026-02-12T00:00:00Z").await;
+    let Some(shop) = metered(on, "sum").await else { return };
+    let world = &shop.world;
+    shop.advance("2026-02-20T00:00:00Z").await;
+    shop.call("a", "10", "2026-02-10T10:00:00Z").await;
+    shop.call("b", "40.25", "2026-02-10T10:30:00Z").await;
+    shop.call("c", "1", "2026-02-10T10:59:59Z").await;
+    shop.call("d", "5", "2026-02-11T00:00:00Z").await;
+    shop.call("e", "8", "2026-02-12T00:00:00Z").await;
     world.work().await;
-    assert_eq!(quantities(&world).await, "count 5, sum 64.25, max 40.25, min 1, latest 8, average 12.85");
+    assert_eq!(quantities(world).await, "count 5, sum 64.25, max 40.25, min 1, latest 8, average 12.85");
 
-    void(&world, "b").await;
-    void(&world, "e").await;
+    void(world, "b").await;
+    void(world, "e").await;
     assert_eq!(
-        quantities(&world).await,
+        quantities(world).await,
         "count 3, sum 16, max 10, min 1, latest 5, average 5.333333333333333333333333333"
     );
-    amend(&world, "c", json!({"metadata": {"n": "2.5"}})).await;
+    amend(world, "c", json!({"metadata": {"n": "2.5"}})).await;
     assert_eq!(
-        quantities(&world).await,
+        quantities(world).await,
         "count 3, sum 17.5, max 10, min 2.5, latest 5, average 5.833333333333333333333333333"
     );
     // To another hour, where it is the latest of all; and out of the month.
-    amend(&world, "a", json!({"timestamp": "2026-02-13T12:00:00Z"})).await;
-    amend(&world, "d", json!({"timestamp": "2026-01-31T23:59:59Z"})).await;
-    assert_eq!(quantities(&world).await, "count 2, sum 12.5, max 10, min 2.5, latest 10, average 6.25");
+    amend(world, "a", json!({"timestamp": "2026-02-13T12:00:00Z"})).await;
+    amend(world, "d", json!({"timestamp": "2026-01-31T23:59:59Z"})).await;
+    assert_eq!(quantities(world).await, "count 2, sum 12.5, max 10, min 2.5, latest 10, average 6.25");
     // Without the number it is still a call.
-    amend(&world, "a", json!({"metadata": {}})).await;
-    assert_eq!(quantities(&world).await, "count 2, sum 2.5, max 2.5, min 2.5, latest 2.5, average 2.5");
+    amend(world, "a", json!({"metadata": {}})).await;
+    assert_eq!(quantities(world).await, "count 2, sum 2.5, max 2.5, min 2.5, latest 2.5, average 2.5");
 
     // A metric that is made now is built from what is true.
     let late =
         json!({"code": "late", "name": "Late", "event_name": "call", "aggregation": "sum", "property": "n"});
     world.create("/v1/metrics", late).await;
-    call(&world, "f", "1", "2026-02-19T00:00:00Z").await;
+    shop.call("f", "1", "2026-02-19T00:00:00Z").await;
     world.work().await;
     let usage = world.get("/v1/customers/acme/usage?metric=late").await;
     assert_eq!(usage["quantity"], "3.5");
@@ -129,21 +97,22 @@ async fn what_was_billed_is_put_right_to_the_cent(
     #[case] adjustments: &[&str],
     #[values(Sqlite, Postgres)] on: Engine,
 ) {
-    let Some((world, clock, _)) = metered(on, metric).await else { return };
-    world.advance(&clock, "2026-02-15T00:00:00Z").await;
-    call(&world, "a", "40.25", "2026-02-10T10:00:00Z").await;
-    call(&world, "b", "10", "2026-02-10T10:30:00Z").await;
-    world.advance(&clock, "2026-03-02T00:00:00Z").await;
+    let Some(shop) = metered(on, metric).await else { return };
+    let world = &shop.world;
+    shop.advance("2026-02-15T00:00:00Z").await;
+    shop.call("a", "40.25", "2026-02-10T10:00:00Z").await;
+    shop.call("b", "10", "2026-02-10T10:30:00Z").await;
+    shop.advance("2026-03-02T00:00:00Z").await;
     // Something to take it off from.
-    call(&world, "march", "100", "2026-03-01T12:00:00Z").await;
-    void(&world, "a").await;
-    world.advance(&clock, "2026-04-02T00:00:00Z").await;
-    call(&world, "april", "100", "2026-04-01T12:00:00Z").await;
-    amend(&world, "b", json!({"metadata": {"n": 2.5}, "reason": "measured in the wrong unit"})).await;
+    shop.call("march", "100", "2026-03-01T12:00:00Z").await;
+    void(world, "a").await;
+    shop.advance("2026-04-02T00:00:00Z").await;
+    shop.call("april", "100", "2026-04-01T12:00:00Z").await;
+    amend(world, "b", json!({"metadata": {"n": 2.5}, "reason": "measured in the wrong unit"})).await;
 
-    world.advance(&clock, "2026-07-02T00:00:00Z").await;
+    shop.advance("2026-07-02T00:00:00Z").await;
 
-    let lines = lines(&world).await;
+    let lines = shop.lines().await;
     let of_february = |kind: &str| -> Vec<&str> {
         let start = format!("cycle {kind} 2026-02 ");
         let lines = lines.iter().filter(|line| line.starts_with(&start));
@@ -158,17 +127,18 @@ async fn what_was_billed_is_put_right_to_the_cent(
 async fn an_event_that_moves_to_another_period_is_taken_off_there_and_billed_here(
     #[values(Sqlite, Postgres)] on: Engine,
 ) {
-    let Some((world, clock, _)) = metered(on, "sum").await else { return };
-    world.advance(&clock, "2026-02-15T00:00:00Z").await;
-    call(&world, "a", "30", "2026-02-14T00:00:00Z").await;
-    world.advance(&clock, "2026-03-02T00:00:00Z").await;
-    call(&world, "b", "7", "2026-03-01T00:00:00Z").await;
+    let Some(shop) = metered(on, "sum").await else { return };
+    let world = &shop.world;
+    shop.advance("2026-02-15T00:00:00Z").await;
+    shop.call("a", "30", "2026-02-14T00:00:00Z").await;
+    shop.advance("2026-03-02T00:00:00Z").await;
+    shop.call("b", "7", "2026-03-01T00:00:00Z").await;
 
-    amend(&world, "a", json!({"timestamp": "2026-03-01T12:00:00Z"})).await;
-    world.advance(&clock, "2026-04-02T00:00:00Z").await;
+    amend(world, "a", json!({"timestamp": "2026-03-01T12:00:00Z"})).await;
+    shop.advance("2026-04-02T00:00:00Z").await;
 
     assert_eq!(
-        lines(&world).await,
+        shop.lines().await,
         [
             "cycle usage 2026-02 30 30.00",
             "cycle usage 2026-03 37 37.00",
@@ -180,8 +150,9 @@ async fn an_event_that_moves_to_another_period_is_taken_off_there_and_billed_her
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_corrected_event_keeps_its_identity_and_its_history(#[values(Sqlite, Postgres)] on: Engine) {
-    let Some((world, clock, _)) = metered(on, "sum").await else { return };
-    world.advance(&clock, "2026-02-15T00:00:00Z").await;
+    let Some(shop) = metered(on, "sum").await else { return };
+    let world = &shop.world;
+    shop.advance("2026-02-15T00:00:00Z").await;
     let body = r#"{"event_id":"a","customer_id":"acme","event_name":"call","source":"eu",
         "timestamp":"2026-02-14T00:00:00Z","metadata":{"n":1234567890123456789012345.50}}"#;
     let send = async || {
@@ -196,9 +167,9 @@ async fn a_corrected_event_keeps_its_identity_and_its_history(#[values(Sqlite, P
     let amended = amended.await;
     assert_eq!(world.get("/v1/usage_events/a?source=eu").await, amended);
     assert_eq!(world.post(path, json!({"metadata": {"n": 2}})).await, amended, "nothing has changed");
-    world.advance(&clock, "2026-02-16T00:00:00Z").await;
+    shop.advance("2026-02-16T00:00:00Z").await;
     let voided = world.post("/v1/usage_events/a/void?source=eu", json!({"reason": "a test"})).await;
-    world.advance(&clock, "2026-02-17T00:00:00Z").await;
+    shop.advance("2026-02-17T00:00:00Z").await;
     let again = world.post("/v1/usage_events/a/void?source=eu", json!({})).await;
     assert_eq!(again, voided);
 
@@ -231,9 +202,10 @@ async fn a_corrected_event_keeps_its_identity_and_its_history(#[values(Sqlite, P
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_amended_event_is_held_to_the_rules_of_a_new_one(#[values(Sqlite, Postgres)] on: Engine) {
-    let Some((world, clock, _)) = metered(on, "sum").await else { return };
-    world.advance(&clock, "2026-02-15T00:00:00Z").await;
-    call(&world, "a", "1", "2026-02-14T00:00:00Z").await;
+    let Some(shop) = metered(on, "sum").await else { return };
+    let world = &shop.world;
+    shop.advance("2026-02-15T00:00:00Z").await;
+    shop.call("a", "1", "2026-02-14T00:00:00Z").await;
     let before = world.get("/v1/usage_events/a").await;
     for (body, error) in [
         (json!({}), "/timestamp required"),
@@ -251,7 +223,7 @@ async fn an_amended_event_is_held_to_the_rules_of_a_new_one(#[values(Sqlite, Pos
     let path = "/v1/usage_events/a/amend?backfill=true";
     world.post(path, json!({"timestamp": "2020-01-10T00:00:00Z"})).await;
 
-    void(&world, "a").await;
+    void(world, "a").await;
     let reply = world.send("POST", "/v1/usage_events/a/amend", &json!({"metadata": {}})).await;
     assert_eq!(reply.status, 409, "{}", reply.text);
     for verb in ["void", "amend"] {
@@ -268,29 +240,31 @@ async fn an_amended_event_is_held_to_the_rules_of_a_new_one(#[values(Sqlite, Pos
 async fn what_is_corrected_before_the_hours_are_built_is_right_in_them(
     #[values(Sqlite, Postgres)] on: Engine,
 ) {
-    let Some((world, _, _)) = metered(on, "sum").await else { return };
+    let Some(shop) = metered(on, "sum").await else { return };
+    let world = &shop.world;
     for (id, n) in [("a", "1"), ("b", "20"), ("c", "300")] {
-        call(&world, id, n, "2026-02-01T00:00:00Z").await;
+        shop.call(id, n, "2026-02-01T00:00:00Z").await;
     }
-    void(&world, "b").await;
-    amend(&world, "c", json!({"metadata": {"n": 4000}})).await;
+    void(world, "b").await;
+    amend(world, "c", json!({"metadata": {"n": 4000}})).await;
     let right = "count 2, sum 4001, max 4000, min 1, latest 4000, average 2000.5";
-    assert_eq!(quantities(&world).await, right);
+    assert_eq!(quantities(world).await, right);
 
     world.work().await;
 
-    assert_eq!(quantities(&world).await, right);
-    void(&world, "a").await;
-    assert_eq!(quantities(&world).await, "count 1, sum 4000, max 4000, min 4000, latest 4000, average 4000");
+    assert_eq!(quantities(world).await, right);
+    void(world, "a").await;
+    assert_eq!(quantities(world).await, "count 1, sum 4000, max 4000, min 4000, latest 4000, average 4000");
     assert!(world.dead_jobs().await.is_empty());
 }
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn history_cannot_be_rewritten(#[values(Sqlite, Postgres)] on: Engine) {
-    let Some((world, _, _)) = metered(on, "sum").await else { return };
-    call(&world, "a", "1", "2026-02-01T00:00:00Z").await;
-    void(&world, "a").await;
+    let Some(shop) = metered(on, "sum").await else { return };
+    let world = &shop.world;
+    shop.call("a", "1", "2026-02-01T00:00:00Z").await;
+    void(world, "a").await;
     for statement in ["update usage_event_versions set metadata = ''", "delete from usage_event_versions"] {
         let tx = world.app.db.begin().await.unwrap();
         let refused = tx.execute_unprepared(statement).await.unwrap_err().to_string();
@@ -301,8 +275,9 @@ async fn history_cannot_be_rewritten(#[values(Sqlite, Postgres)] on: Engine) {
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn corrections_and_new_events_at_once_leave_exact_hours(#[values(Sqlite, Postgres)] on: Engine) {
-    let Some((world, clock, _)) = metered(on, "sum").await else { return };
-    world.advance(&clock, "2026-02-15T00:00:00Z").await;
+    let Some(shop) = metered(on, "sum").await else { return };
+    let world = &shop.world;
+    shop.advance("2026-02-15T00:00:00Z").await;
     let at = "2026-02-14T10:00:00Z";
     let events: Vec<Value> = (0..30)
         .map(|n| {
@@ -313,24 +288,21 @@ async fn corrections_and_new_events_at_once_leave_exact_hours(#[values(Sqlite, P
     world.post("/v1/usage_events", json!(events)).await;
     world.work().await;
 
-    let correct = futures_util::future::join_all((0..30).map(|n| {
-        let world = &world;
-        async move {
-            if n % 2 == 0 {
-                void(world, &format!("old-{n}")).await;
-            } else {
-                amend(world, &format!("old-{n}"), json!({"metadata": {"n": 100}})).await;
-            }
+    let correct = futures_util::future::join_all((0..30).map(|n| async move {
+        if n % 2 == 0 {
+            void(world, &format!("old-{n}")).await;
+        } else {
+            amend(world, &format!("old-{n}"), json!({"metadata": {"n": 100}})).await;
         }
     }));
     let send = futures_util::future::join_all((0..60).map(|n| {
-        let world = &world;
-        async move { call(world, &format!("new-{n}"), "0.5", at).await }
+        let shop = &shop;
+        async move { shop.call(&format!("new-{n}"), "0.5", at).await }
     }));
     futures_util::future::join(correct, send).await;
 
     assert_eq!(
-        quantities(&world).await.split(", ").take(4).collect::<Vec<_>>(),
+        quantities(world).await.split(", ").take(4).collect::<Vec<_>>(),
         ["count 75", "sum 1530", "max 100", "min 0.5"]
     );
 }

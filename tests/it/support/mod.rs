@@ -1,6 +1,7 @@
 //! What tests stand on: a world with a server, a database of its own and a clock that stands still.
 
 pub mod database;
+mod metered;
 pub mod process;
 mod receiver;
 mod reply;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use database::Engine;
+pub use metered::Metered;
 pub use receiver::Receiver;
 pub use reply::Reply;
 pub use shop::Shop;
