@@ -45,7 +45,7 @@ create table usage_events (
     voided_at timestamptz,
     amended_at timestamptz,
     primary key (tenant_id, id)
-);
+) without rowid;
 
 create index usage_events_by_time on usage_events (tenant_id, customer_id, timestamp);
 
@@ -71,7 +71,7 @@ create table usage_event_identities (
     usage_event_id uuid not null,
     body_hash uuid not null,
     primary key (tenant_id, id)
-);
+) without rowid;
 
 create table usage_rollups (
     tenant_id uuid not null,
@@ -79,19 +79,10 @@ create table usage_rollups (
     customer_id uuid not null,
     metric_id uuid not null,
     build bigint not null,
-    hour timestamptz not null,
-    count bigint not null,
-    sum numeric not null,
-    least numeric,
-    greatest numeric,
-    latest numeric,
-    latest_at timestamptz,
-    latest_event_id uuid,
-    weighted numeric not null,
+    day timestamptz not null,
+    hours text not null,
     primary key (tenant_id, id)
 );
-
-create index usage_rollups_by_hour on usage_rollups (tenant_id, customer_id, metric_id, build, hour);
 
 create table usage_closings (
     tenant_id uuid not null,

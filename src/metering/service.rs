@@ -334,13 +334,8 @@ pub(super) fn count(
     let Some(sample) = Sample::of(&metric.rules, event.timestamp, arrival, properties) else {
         return Ok(());
     };
-    let key = RollupKey {
-        tenant_id: event.tenant_id,
-        customer_id: event.customer_id,
-        metric_id: metric.id,
-        build: build.number,
-        hour: start_of_hour(event.timestamp),
-    };
+    let series = build.series(event.tenant_id, event.customer_id);
+    let key = RollupKey { series, hour: start_of_hour(event.timestamp) };
     added.push(metric.rules.aggregation, key, &sample)
 }
 

@@ -140,7 +140,7 @@ pub(in crate::metering) async fn insert(tx: &DatabaseTransaction, fresh: &[&Cand
         Cells::new("metadata", events.iter().map(|event| event.metadata.clone())),
         Cells::new("received_at", events.iter().map(|event| event.received_at)),
     ];
-    bulk::insert(tx, "usage_events", columns, "tenant_id, id").await.map(drop)
+    bulk::insert_new(tx, "usage_events", columns).await
 }
 
 pub(in crate::metering) async fn find(
