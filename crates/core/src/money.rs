@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn rounds_half_away_from_zero_at_the_minor_unit() {
-        let round = |text: &str, currency| Money::round(text.parse::<Decimal>().unwrap(), currency).unwrap().minor();
+        let round =
+            |text: &str, currency| Money::round(text.parse::<Decimal>().unwrap(), currency).unwrap().minor();
         assert_eq!(round("0.005", Currency::USD), 1);
         assert_eq!(round("-0.005", Currency::USD), -1);
         assert_eq!(round("99.5", Currency::JPY), 100);

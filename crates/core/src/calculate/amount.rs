@@ -92,9 +92,7 @@ pub fn amount(question: &AmountQuestion) -> Result<AmountAnswer, Vec<Invalid>> {
     let before = Exact::from(before);
     let measured = measured(question, &model, &before).map_err(|error| too_large(pointer, error))?;
     let before = Before {
-        quantity: question
-            .rounded(&before)
-            .map_err(|error| too_large("/already_rated_quantity", error))?,
+        quantity: question.rounded(&before).map_err(|error| too_large("/already_rated_quantity", error))?,
         billed: question.already_billed.map(Exact::from),
     };
     let bucket = Bucket { model: &model, before, measured };

@@ -108,12 +108,7 @@ pub fn proration(question: &ProrationQuestion) -> Result<ProrationAnswer, Vec<In
 }
 
 /// The exact price of a full period.
-fn full_price(
-    check: &mut Check,
-    under: &str,
-    amount: Number,
-    quantity: Option<Number>,
-) -> Exact {
+fn full_price(check: &mut Check, under: &str, amount: Number, quantity: Option<Number>) -> Exact {
     let amount = check.not_negative(&format!("{under}/amount"), Some(amount));
     let quantity =
         check.not_negative(&format!("{under}/quantity"), Some(quantity.unwrap_or(Number(Decimal::ONE))));

@@ -113,7 +113,11 @@ fn check_lists(question: &UsageQuestion, check: &mut Check) {
     check.at_most("/exclude", question.exclude.len(), EXCLUDES_MAX);
     for (index, filter) in question.exclude.iter().enumerate() {
         if filter.0.is_empty() {
-            check.report(&format!("/exclude/{index}"), "required", "names no property, and would exclude all");
+            check.report(
+                &format!("/exclude/{index}"),
+                "required",
+                "names no property, and would exclude all",
+            );
         }
     }
     let values = question.exclude.iter().flat_map(|filter| filter.0.values()).map(Vec::len).sum();

@@ -8,14 +8,10 @@ mod percentage;
 mod raw;
 mod tiers;
 
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    arithmetic::Overflow,
-    decimal::Number,
-    exact::Exact,
-    money::MoneyError,
-};
+use crate::{arithmetic::Overflow, decimal::Number, exact::Exact, money::MoneyError};
 
 pub use charge::{Before, Bucket, Charge, Charges, Terms, charge};
 pub use model::{Model, PackageRounding, PackageTier, RateTier, Tier};
@@ -86,6 +82,9 @@ pub fn rate(model: &Model, quantity: impl Into<Exact>) -> Result<Rated, RatingEr
 
 /// Prices what was measured, event by event or part by part where the model looks at them.
 pub fn rate_measured(model: &Model, measured: &Measured) -> Result<Rated, RatingError> {
+    if let Some(charges) = graduated_in_whole_numbers(model, measured) {
+        return Ok(Rated { exact_amount: charges.iter().map(|tier| &tier.amount).sum(), tiers: charges });
+    }
     let charges = match (model, measured) {
         (Model::Percentage { .. }, Measured::Events(events)) => vec![percentage(model).charge(events)],
         // Without events, the whole quantity is one.
@@ -96,7 +95,8 @@ pub fn rate_measured(model: &Model, measured: &Measured) -> Result<Rated, Rating
             vec![percentage(model).charge(std::slice::from_ref(value))]
         }
         (_, Measured::Units(_) | Measured::Events(_)) => {
-            rate_units(model, measured.quantity().max(Exact::ZERO))?
+            let quantity = measured.quantity().max(Exact::ZERO);
+            rate_parts(model, &[ProratedUnits { quantity: quantity.clone(), prorated: quantity }])?
         }
         (_, Measured::Prorated(parts)) => {
             if !model.is_proratable() {
@@ -105,6 +105,7 @@ pub fn rate_measured(model: &Model, measured: &Measured) -> Result<Rated, Rating
             rate_parts(model, parts)?
         }
     };
+    charges.iter().try_for_each(TierCharge::check)?;
     let sum: Exact = charges.iter().map(|tier| &tier.amount).sum();
     if sum.is_negative() {
         // RULES 21: so do its parts.
@@ -114,14 +115,12 @@ pub fn rate_measured(model: &Model, measured: &Measured) -> Result<Rated, Rating
     Ok(Rated { exact_amount: sum, tiers: charges })
 }
 
-fn rate_units(model: &Model, quantity: Exact) -> Result<Vec<TierCharge>, Overflow> {
-    if let Model::Graduated { tiers, flat_fee_at_zero } = model
-        && let Some(quantity) = quantity.as_decimal()
-        && let Some(charges) = fixed::graduated(tiers, *flat_fee_at_zero, quantity)
-    {
-        return Ok(charges);
-    }
-    rate_parts(model, &[ProratedUnits { quantity: quantity.clone(), prorated: quantity }])
+/// The usual case, in a third of the time.
+fn graduated_in_whole_numbers(model: &Model, measured: &Measured) -> Option<Vec<TierCharge>> {
+    let (Model::Graduated { tiers, flat_fee_at_zero }, Measured::Units(quantity)) = (model, measured) else {
+        return None;
+    };
+    fixed::graduated(tiers, *flat_fee_at_zero, quantity.as_decimal()?.max(Decimal::ZERO))
 }
 
 fn rate_parts(model: &Model, parts: &[ProratedUnits]) -> Result<Vec<TierCharge>, Overflow> {

@@ -3,10 +3,7 @@
 use rust_decimal::Decimal;
 
 use super::TierCharge;
-use crate::{
-    arithmetic::percent_of,
-    exact::Exact,
-};
+use crate::{arithmetic::percent_of, exact::Exact};
 
 /// What an event costs, and what is free.
 #[derive(Default)]

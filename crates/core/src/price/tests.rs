@@ -199,7 +199,12 @@ fn full_units_decide_the_tier_and_prorated_ones_the_amount() {
     assert!(rate_measured(&package, &Measured::Prorated(Vec::new())).is_err());
 }
 
-fn charges(model: &Model, terms: &Terms, before: Before, quantity: impl Into<Exact>) -> Result<Charges, RatingError> {
+fn charges(
+    model: &Model,
+    terms: &Terms,
+    before: Before,
+    quantity: impl Into<Exact>,
+) -> Result<Charges, RatingError> {
     let bucket = Bucket { model, before, measured: Measured::Units(quantity.into()) };
     charge(&[bucket], terms, Currency::USD)
 }

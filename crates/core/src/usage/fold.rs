@@ -390,8 +390,7 @@ impl Days {
                     // What came and went before the period was never there in it.
                     if moment.0 >= self.start {
                         changes.push(count(since, self.clipped(moment.0)));
-                        let gone =
-                            Change { at: moment, quantity: -Decimal::ONE, quantity_days: Exact::ZERO };
+                        let gone = Change { at: moment, quantity: -Decimal::ONE, quantity_days: Exact::ZERO };
                         changes.push(gone);
                     }
                 }

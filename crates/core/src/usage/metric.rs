@@ -92,7 +92,10 @@ impl Metric {
 
     /// Rounds the aggregate, once, before pricing (RULES 22).
     pub fn round(&self, quantity: Exact) -> Exact {
-        self.rounding.map_or_else(|| quantity.clone(), |rounding| rounding.apply(&quantity))
+        match self.rounding {
+            Some(rounding) => rounding.apply(&quantity),
+            None => quantity,
+        }
     }
 
     /// The units in which prices are, from the units that were measured (RULES 28).
