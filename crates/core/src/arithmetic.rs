@@ -3,7 +3,7 @@
 
 use rust_decimal::Decimal;
 
-use crate::exact::{self, Exact};
+use crate::exact::{self, Exact, LIMIT};
 
 /// The result of a calculation does not fit in 28 digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +12,7 @@ pub struct Overflow;
 
 /// The sum with every digit: what is counted must not depend on the order in which it came.
 pub fn add(a: Decimal, b: Decimal) -> Result<Decimal, Overflow> {
-    exact::total(a, b).ok_or(Overflow)
+    exact::total(a, b).filter(is_short).ok_or(Overflow)
 }
 
 /// The difference with every digit.
@@ -22,7 +22,12 @@ pub fn sub(a: Decimal, b: Decimal) -> Result<Decimal, Overflow> {
 
 /// The product with every digit.
 pub fn mul(a: Decimal, b: Decimal) -> Result<Decimal, Overflow> {
-    exact::product(a, b).ok_or(Overflow)
+    exact::product(a, b).filter(is_short).ok_or(Overflow)
+}
+
+/// Whether it can be written with 28 digits. A decimal holds some numbers of 29.
+fn is_short(number: &Decimal) -> bool {
+    number.mantissa().unsigned_abs() < LIMIT || number.normalize().mantissa().unsigned_abs() < LIMIT
 }
 
 /// The sum of many, with every digit.
@@ -46,9 +51,10 @@ mod tests {
         let number = |text: &str| parse(text).unwrap();
         let sum = |a: &str, b: &str| add(number(a), number(b)).map(|sum| sum.normalize().to_string());
         assert_eq!(
-            sum("1234567890123456789012345.678", "0.0001").as_deref(),
-            Ok("1234567890123456789012345.6781")
+            sum("123456789012345678901234.678", "0.0001").as_deref(),
+            Ok("123456789012345678901234.6781")
         );
+        assert_eq!(sum("1234567890123456789012345.678", "0.0001"), Err(Overflow));
         assert_eq!(sum("1000000000000000000000000000", "0.0000000000000000000000000001"), Err(Overflow));
         assert_eq!(sum("0.0000000000000000000000000001", "1000000000000000000000000000"), Err(Overflow));
         assert_eq!(sum("9999999999999999999999999999", "0.5"), Err(Overflow));

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The first number of more than 28 digits.
-const LIMIT: u128 = 10_u128.pow(28);
+pub(crate) const LIMIT: u128 = 10_u128.pow(28);
 /// Digits after the point of a decimal.
 const PLACES_MAX: i32 = 28;
 /// A divisor of a whole bill is far shorter. Thousands of unlike fractions in one sum would make one so long that
