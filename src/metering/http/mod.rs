@@ -386,6 +386,7 @@ impl From<MeteringError> for Problem {
             MeteringError::Period(_) => Self::field("end", "out_of_range", detail),
             MeteringError::TooManyWindows(_) => Self::field("granularity", "too_many", detail),
             MeteringError::Overflow => Self::new(&problem::INVALID, detail),
+            MeteringError::Panicked => Self::internal(&error),
             MeteringError::Page(error) => error.into(),
             MeteringError::Database(error) => error.into(),
         }
