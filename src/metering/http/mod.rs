@@ -255,6 +255,7 @@ struct UsageQuery {
     end: Option<DateTime<Utc>>,
     /// Tells the usage of each hour, day or month as well, as they begin where the customer lives; at most 1,000 of
     /// them.
+    #[param(inline)]
     granularity: Option<Granularity>,
     /// Tells the usage of each value of this property as well; several properties with commas between them, at most 5.
     group_by: Option<String>,
