@@ -38,16 +38,20 @@ create table usage_events (
     source text not null,
     event_id text not null,
     event_name text not null,
-    customer_id uuid not null,
+    customer_id uuid,
+    awaited_customer text,
     timestamp timestamptz not null,
     metadata text not null,
     received_at timestamptz not null,
     voided_at timestamptz,
     amended_at timestamptz,
-    primary key (tenant_id, id)
+    primary key (tenant_id, id),
+    check ((customer_id is null) <> (awaited_customer is null))
 );
 
 create index usage_events_by_time on usage_events (tenant_id, customer_id, timestamp);
+create index usage_events_awaiting on usage_events (tenant_id, awaited_customer, id)
+    where awaited_customer is not null;
 
 create table usage_event_versions (
     tenant_id uuid not null,

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::model::{Change, UsageEvent, Version};
+use super::model::{Change, Payer, UsageEvent, Version};
 
 /// A usage event.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -19,7 +19,10 @@ pub(super) struct UsageEventBody {
     source: Option<String>,
     #[schema(example = "api.request.completed")]
     event_name: String,
-    customer_id: CustomerId,
+    /// Null as long as there is no such customer.
+    customer_id: Option<CustomerId>,
+    /// The `external_id` of the customer that it waits for.
+    awaited_customer: Option<String>,
     timestamp: DateTime<Utc>,
     /// As it was sent, with every digit.
     #[schema(value_type = Object)]
@@ -32,7 +35,7 @@ pub(super) struct UsageEventBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     history: Option<Vec<VersionBody>>,
-    /// When it arrived.
+    /// When it arrived; if it had to wait for its customer, when that one appeared.
     created_at: DateTime<Utc>,
 }
 
@@ -58,7 +61,7 @@ impl UsageEventBody {
             event_id,
             source,
             event_name,
-            customer_id,
+            payer,
             timestamp,
             metadata,
             received_at,
@@ -73,7 +76,11 @@ impl UsageEventBody {
             event_id,
             source: Some(source).filter(|source| !source.is_empty()),
             event_name,
-            customer_id,
+            customer_id: payer.customer(),
+            awaited_customer: match payer {
+                Payer::Known(_) => None,
+                Payer::Awaited(name) => Some(name),
+            },
             timestamp,
             metadata: raw(metadata),
             voided_at,

@@ -50,9 +50,10 @@ pub(super) async fn corrected(
         amended_at: (before.amended_at != after.amended_at).then(|| json!(before.amended_at)),
     };
     let fact = Fact::new(kind, after.id, &UsageEventBody::new(after.clone(), livemode));
-    let fact = Fact {
-        previous: Some(to_raw_value(&previous).expect("plain data")),
-        ..fact.of_customer(after.customer_id, test_clock)
+    let fact = match after.payer.customer() {
+        Some(customer) => fact.of_customer(customer, test_clock),
+        None => fact,
     };
+    let fact = Fact { previous: Some(to_raw_value(&previous).expect("plain data")), ..fact };
     outbox::append(tx, now, after.tenant_id, fact).await.map(drop)
 }

@@ -1,6 +1,7 @@
 //! Metering is what was used: it takes events in, once each, and answers how much of a metric a customer
 //! used in a period. It knows no prices and no subscriptions.
 
+mod awaiting;
 mod body;
 mod building;
 mod correct;
@@ -16,5 +17,5 @@ mod store;
 pub use building::Building;
 pub use http::routes;
 pub use intake::{Grouping, Intake};
-pub use jobs::JOBS;
-pub use model::{Closing, UsageEvent};
+pub use jobs::{JOBS, LISTENERS, SWEEPS};
+pub use model::{Closing, Payer, UsageEvent};

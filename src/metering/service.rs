@@ -23,8 +23,8 @@ use uuid::Uuid;
 use super::{
     jobs,
     model::{
-        Additions, Build, Candidate, Closing, CorrectionError, Ingested, Known, Rejection, Remembered,
-        RollupKey, Sender, SentEvent, UsageEvent, first_of_each, start_of_hour,
+        Additions, Build, Candidate, Closing, CorrectionError, Ingested, Known, Payer, Rejection, Remembered,
+        RollupKey, Sender, SentEvent, Terms, UsageEvent, Wanted, first_of_each, start_of_hour,
     },
     store::{
         builds, closings, events,
@@ -97,8 +97,7 @@ impl From<Overflow> for MeteringError {
 pub(super) struct Sent {
     pub tenant: TenantId,
     pub events: Vec<Result<SentEvent, Rejection>>,
-    /// Whether events may come from any time in the past.
-    pub backfill: bool,
+    pub terms: Terms,
     /// Who sends it by which request, for the audit log; none if whoever commits writes that down.
     pub by: Option<SentBy>,
 }
@@ -142,13 +141,17 @@ pub(super) async fn ingest(
 }
 
 /// A tenant's metrics, and how far the hours of each are built up.
-struct Tracked {
+pub(super) struct Tracked {
     metrics: Vec<Metric>,
     builds: HashMap<MetricId, Build>,
 }
 
 /// What is to be counted. From the first event that a metric could count, its hours are kept.
-async fn track(tx: &DatabaseTransaction, clock: &dyn Clock, tenant: TenantId) -> Result<Tracked, DbErr> {
+pub(super) async fn track(
+    tx: &DatabaseTransaction,
+    clock: &dyn Clock,
+    tenant: TenantId,
+) -> Result<Tracked, DbErr> {
     let metrics = catalog::service::all_metrics(tx, tenant).await?;
     let builds = builds::all(tx, tenant).await?;
     let mut builds: HashMap<_, _> = builds.into_iter().map(|build| (build.metric_id, build)).collect();
@@ -184,7 +187,7 @@ async fn judge(
         }
     }
     for (request, sent) in requests {
-        let sender = Sender { tenant, metrics: &tracked.metrics, wall, backfill: sent.backfill };
+        let sender = Sender { tenant, metrics: &tracked.metrics, wall, terms: sent.terms };
         for (index, event) in sent.events.into_iter().enumerate() {
             let event = match event {
                 Ok(event) => event,
@@ -193,14 +196,19 @@ async fn judge(
                     continue;
                 }
             };
-            let Some((customer, test_clock)) = customers.get(event.customer.as_str()) else {
-                let detail = format!("there is no customer {}", event.customer);
-                let error = FieldError::new("/customer_id", "unknown_customer", detail);
-                outcomes[request].reject(index, Some(event.event_id), error);
-                continue;
+            let (payer, now) = match customers.get(event.customer.as_str()) {
+                Some((customer, test_clock)) => (Payer::Known(*customer), times[test_clock]),
+                None if sent.terms.unknown_customer && customers::service::may_appear(&event.customer) => {
+                    (Payer::Awaited(event.customer.clone()), wall)
+                }
+                None => {
+                    let detail = format!("there is no customer {}", event.customer);
+                    let error = FieldError::new("/customer_id", "unknown_customer", detail);
+                    outcomes[request].reject(index, Some(event.event_id), error);
+                    continue;
+                }
             };
-            let now = times[test_clock];
-            candidates.push((request, Candidate::new(sender, index, event, *customer, now)));
+            candidates.push((request, Candidate::new(sender, index, event, payer, now)));
         }
     }
     Ok(())
@@ -233,42 +241,54 @@ async fn store(
     let mut added = Additions::default();
     for candidate in &new {
         let tracked = &tracked[&candidate.event.tenant_id];
-        for metric in tracked.metrics.iter().filter(|metric| metric.event_name == candidate.event.event_name)
-        {
-            let build = tracked.builds[&metric.id];
-            count(&mut added, metric, build, &candidate.event, &candidate.properties)?;
-        }
+        tracked.count(&mut added, &candidate.event, &candidate.properties)?;
     }
     rollups::add(tx, &added).await?;
-    note_late(tx, tracked, &new).await?;
+    for (tenant, tracked) in tracked {
+        let of_tenant = new.iter().map(|new| &new.event).filter(|event| event.tenant_id == *tenant);
+        tracked.note_late(tx, *tenant, of_tenant).await?;
+    }
     Ok(known)
 }
 
-/// Has the closed periods looked at again to which events of these belong.
-async fn note_late(
-    tx: &DatabaseTransaction,
-    tracked: &BTreeMap<TenantId, Tracked>,
-    new: &[&Candidate],
-) -> Result<(), DbErr> {
-    for (tenant, tracked) in tracked {
-        let of_tenant = new.iter().map(|new| &new.event).filter(|event| event.tenant_id == *tenant);
-        let Some(earliest) = of_tenant.clone().map(|event| event.timestamp).min() else { continue };
-        let closings = closings::ending_after(tx, *tenant, earliest).await?;
+impl Tracked {
+    /// Adds an event to the hours of the metrics that count it.
+    pub fn count(
+        &self,
+        added: &mut Additions,
+        event: &UsageEvent,
+        properties: &Properties,
+    ) -> Result<(), Overflow> {
+        for metric in self.metrics.iter().filter(|metric| metric.event_name == event.event_name) {
+            count(added, metric, self.builds[&metric.id], event, properties)?;
+        }
+        Ok(())
+    }
+
+    /// Has the closed periods looked at again to which new events of the tenant belong.
+    pub async fn note_late<'a>(
+        &self,
+        tx: &DatabaseTransaction,
+        tenant: TenantId,
+        new: impl Iterator<Item = &'a UsageEvent> + Clone,
+    ) -> Result<(), DbErr> {
+        let Some(earliest) = new.clone().map(|event| event.timestamp).min() else { return Ok(()) };
+        let closings = closings::ending_after(tx, tenant, earliest).await?;
         let mut late = BTreeMap::<DateTime<Utc>, Vec<Uuid>>::new();
         for closing in closings {
-            let Some(metric) = tracked.metrics.iter().find(|metric| metric.id == closing.metric_id) else {
+            let Some(metric) = self.metrics.iter().find(|metric| metric.id == closing.metric_id) else {
                 continue;
             };
-            let mut of_metric = of_tenant.clone().filter(|event| event.event_name == metric.event_name);
+            let mut of_metric = new.clone().filter(|event| event.event_name == metric.event_name);
             if let Some(event) = of_metric.find(|event| closing.holds(event, metric.rules.recurring)) {
                 late.entry(event.received_at).or_default().push(closing.id());
             }
         }
         for (received_at, ids) in late {
-            closings::set_check(tx, *tenant, ids, Some(received_at)).await?;
+            closings::set_check(tx, tenant, ids, Some(received_at)).await?;
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// From now on, what belongs to this period is late.
@@ -319,7 +339,8 @@ pub async fn next_check(
     closings::next_check(db.reader(), tenant, clock).await
 }
 
-/// Adds an event to the hour of a metric, if the metric counts it and can be counted by the hour.
+/// Adds an event to the hour of a metric, if the metric counts it and can be counted by the hour. One that waits for
+/// its customer is added when the customer is there.
 pub(super) fn count(
     added: &mut Additions,
     metric: &Metric,
@@ -327,6 +348,7 @@ pub(super) fn count(
     event: &UsageEvent,
     properties: &Properties,
 ) -> Result<(), Overflow> {
+    let Payer::Known(customer_id) = event.payer else { return Ok(()) };
     if !metric.rules.aggregation.is_mergeable(false) {
         return Ok(());
     }
@@ -336,7 +358,7 @@ pub(super) fn count(
     };
     let key = RollupKey {
         tenant_id: event.tenant_id,
-        customer_id: event.customer_id,
+        customer_id,
         metric_id: metric.id,
         build: build.number,
         hour: start_of_hour(event.timestamp),
@@ -362,13 +384,12 @@ pub async fn get_event(
 pub(super) async fn list_events(
     db: &impl ConnectionTrait,
     tenant: TenantId,
-    customer: Option<&str>,
-    event_name: Option<&str>,
+    wanted: Wanted<'_>,
     page: &PageQuery,
 ) -> Result<Vec<UsageEvent>, MeteringError> {
-    let customer = match customer {
+    let customer = match wanted.customer {
         Some(reference) => Some(customers::service::resolve(db, tenant, reference).await?.id),
         None => None,
     };
-    Ok(events::list(db, tenant, customer, event_name, page).await?)
+    Ok(events::list(db, tenant, customer, wanted, page).await?)
 }

@@ -6,6 +6,7 @@ mod support;
 mod account;
 mod architecture;
 mod audit;
+mod awaited_customers;
 mod bad_input;
 mod calculate;
 mod catalog;

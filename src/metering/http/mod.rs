@@ -26,7 +26,7 @@ use super::{
     body::UsageEventBody,
     correct,
     intake::Intake,
-    model::{CorrectionError, Granularity, Ingested, Rejection, Usage, WindowUsage},
+    model::{CorrectionError, Granularity, Ingested, Rejection, Terms, Usage, Wanted, WindowUsage},
     reading::{self, Question},
     service::{self, MeteringError, Sent, SentBy},
 };
@@ -45,7 +45,7 @@ struct IngestQuery {
     /// Take all events or, if one of them cannot be taken, none.
     #[serde(default)]
     atomic: bool,
-    /// Take events from any time in the past, not only from the last 35 days.
+    /// Take events from any time in the past, not only from the last days that the account's settings name (35).
     #[serde(default)]
     backfill: bool,
 }
@@ -164,7 +164,8 @@ async fn ingest(
     let caller = Bring::<resource::Usage>::extract(&request).await?;
     let (Batch { form, events }, bytes) = sent::read_request(&request)?;
     let by = SentBy { actor: caller.actor, request_id: accrue_platform::request::id() };
-    let sent = Sent { tenant: caller.tenant_id, events, backfill, by: Some(by) };
+    let terms = Terms::of(&caller.tenant.settings, backfill);
+    let sent = Sent { tenant: caller.tenant.id, events, terms, by: Some(by) };
     let ingested = form.answer(intake.take(sent, atomic, bytes).await?, atomic)?;
     caller.app.wake.notify_one();
     Ok(HttpResponse::Ok().json(IngestBody::from(ingested)))
@@ -179,7 +180,8 @@ async fn ingest_once(
 ) -> Answer {
     let (Batch { form, events }, _) = sent::read_request(request)?;
     let tx = write.begin().await?;
-    let sent = Sent { tenant: write.tenant_id(), events, backfill, by: None };
+    let terms = Terms::of(&write.tenant.settings, backfill);
+    let sent = Sent { tenant: write.tenant_id(), events, terms, by: None };
     let ingested = service::ingest(&tx, &*write.app.clock, vec![sent]).await?;
     let ingested = ingested.into_iter().next().expect("an outcome for each request");
     let ingested = form.answer(ingested, atomic)?;
@@ -194,6 +196,8 @@ struct EventFilter {
     /// A customer's identifier or `external_id`.
     customer: Option<String>,
     event_name: Option<String>,
+    /// Only those that wait for a customer of this `external_id`.
+    awaited_customer: Option<String>,
 }
 
 /// List usage events.
@@ -211,9 +215,13 @@ async fn list_events(
     filter: Query<EventFilter>,
     page: Query<PageQuery>,
 ) -> Answer {
-    let EventFilter { customer, event_name } = filter.0;
-    let (customer, event_name) = (customer.as_deref(), event_name.as_deref());
-    let events = service::list_events(read.db(), read.tenant_id(), customer, event_name, &page.0).await?;
+    let EventFilter { customer, event_name, awaited_customer } = filter.0;
+    let wanted = Wanted {
+        customer: customer.as_deref(),
+        event_name: event_name.as_deref(),
+        awaited_customer: awaited_customer.as_deref(),
+    };
+    let events = service::list_events(read.db(), read.tenant_id(), wanted, &page.0).await?;
     let body = |event| UsageEventBody::new(event, read.tenant.livemode);
     read.answer(&Page::of(&page.0, "/v1/usage_events", events, body))
 }

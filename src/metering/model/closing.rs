@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{UsageEvent, short};
+use super::{Payer, UsageEvent, short};
 
 /// A closed period is looked at once more after this time: by then every event that was on its way while it was
 /// being closed is there.
@@ -46,6 +46,6 @@ impl Closing {
     /// Whether an event of its metric counts in it: of a recurring one, what was there before does.
     pub(in crate::metering) fn holds(&self, event: &UsageEvent, is_recurring: bool) -> bool {
         let from = if is_recurring { DateTime::<Utc>::MIN_UTC } else { self.period.start };
-        self.customer_id == event.customer_id && (from..self.period.end).contains(&event.timestamp)
+        event.payer == Payer::Known(self.customer_id) && (from..self.period.end).contains(&event.timestamp)
     }
 }

@@ -78,7 +78,7 @@ impl UsageEvent {
         let refuse =
             |error: Option<FieldError>| error.map_or(Ok(()), |error| Err(CorrectionError::Refused(error)));
         if let Some(timestamp) = timestamp.filter(|timestamp| *timestamp != self.timestamp) {
-            refuse(out_of_window(timestamp, now, sender.backfill))?;
+            refuse(out_of_window(timestamp, now, sender.terms))?;
         }
         if let Some(metadata) = &metadata {
             refuse(no_number(sender.metrics, &self.event_name, &metadata.properties))?;

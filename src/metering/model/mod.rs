@@ -27,13 +27,10 @@ pub use self::closing::Closing;
 pub use self::correction::CorrectionError;
 pub(super) use self::correction::{Change, Correction, Version};
 pub(super) use self::{rollup::*, window::*};
-use crate::catalog::Metric;
+use crate::{auth::TenantSettings, catalog::Metric};
 
 const METADATA_KEYS_MAX: usize = 50;
 const METADATA_BYTES_MAX: usize = 8 * 1024;
-const PAST_MAX: TimeDelta = TimeDelta::days(35);
-const FUTURE_MAX: TimeDelta = TimeDelta::minutes(5);
-
 /// Something that a customer did and that is, perhaps, to be paid for. As it is known now: what was true before it
 /// was corrected is kept beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,16 +42,34 @@ pub struct UsageEvent {
     /// Which of the caller's systems sent it; empty if it did not say.
     pub source: String,
     pub event_name: String,
-    pub customer_id: CustomerId,
+    pub payer: Payer,
     pub timestamp: DateTime<Utc>,
     /// A JSON object; its numbers have the digits with which they were sent.
     pub metadata: String,
-    /// When it arrived, by the customer's clock.
+    /// When it arrived, by the customer's clock; if it had to wait for its customer, when that one appeared.
     pub received_at: DateTime<Utc>,
     /// Since when it does not count any more.
     pub voided_at: Option<DateTime<Utc>>,
     /// When it was last corrected.
     pub amended_at: Option<DateTime<Utc>>,
+}
+
+/// Who pays for an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payer {
+    Known(CustomerId),
+    /// Nobody yet: it waits for a customer of this external id.
+    Awaited(String),
+}
+
+impl Payer {
+    /// The customer, if it is there.
+    pub fn customer(&self) -> Option<CustomerId> {
+        match self {
+            Self::Known(customer) => Some(*customer),
+            Self::Awaited(_) => None,
+        }
+    }
 }
 
 impl UsageEvent {
@@ -112,7 +127,7 @@ pub(super) struct Remembered {
     pub body_hash: Uuid,
 }
 
-/// A sent event of a known customer, ready to be stored.
+/// A sent event whose payer is known or awaited, ready to be stored.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     /// Its place in the request.
@@ -122,6 +137,10 @@ pub(super) struct Candidate {
     pub identity: Uuid,
     /// Of what was sent, not of what was filled in: a repeated event without a time stays the same event.
     pub body_hash: Uuid,
+    /// How its customer was called.
+    reference: String,
+    /// Whether it was sent with a time.
+    is_timed: bool,
     pub properties: Arc<Properties>,
     /// Why it may not be stored; if it is stored already, this does not matter any more.
     pub refused: Option<FieldError>,
@@ -134,30 +153,44 @@ pub(super) struct Sender<'a> {
     pub metrics: &'a [Metric],
     /// The real time, by which events are numbered.
     pub wall: DateTime<Utc>,
-    /// Lifts the bound of the past.
-    pub backfill: bool,
+    pub terms: Terms,
+}
+
+/// What a tenant takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// How far back a timestamp may lie; any time, if it is a backfill.
+    past_max: Option<TimeDelta>,
+    future_max: TimeDelta,
+    /// Whether events are kept of customers that do not exist yet.
+    pub unknown_customer: bool,
+}
+
+impl Terms {
+    pub fn of(settings: &TenantSettings, is_backfill: bool) -> Self {
+        let past_max = TimeDelta::days(settings.usage_past_days_max.into());
+        Self {
+            past_max: (!is_backfill).then_some(past_max),
+            future_max: TimeDelta::minutes(settings.usage_future_minutes_max.into()),
+            unknown_customer: settings.allow_unknown_customer,
+        }
+    }
 }
 
 impl Candidate {
     /// `now` is the customer's time.
-    pub fn new(
-        sender: Sender,
-        index: usize,
-        sent: SentEvent,
-        customer: CustomerId,
-        now: DateTime<Utc>,
-    ) -> Self {
+    pub fn new(sender: Sender, index: usize, sent: SentEvent, payer: Payer, now: DateTime<Utc>) -> Self {
         let timestamp = sent.timestamp.unwrap_or(now);
-        let refused = out_of_window(timestamp, now, sender.backfill)
+        let refused = out_of_window(timestamp, now, sender.terms)
             .or_else(|| no_number(sender.metrics, &sent.event_name, &sent.metadata.properties));
-        let body_hash = body_hash(&sent, customer);
+        let body_hash = body_hash(&payer, sent.timestamp, &sent.event_name, &sent.metadata.json);
         let event = UsageEvent {
             tenant_id: sender.tenant,
             id: UsageEventId::new(sender.wall),
             event_id: sent.event_id,
             source: sent.source,
             event_name: sent.event_name,
-            customer_id: customer,
+            payer,
             timestamp,
             metadata: sent.metadata.json,
             received_at: now,
@@ -165,7 +198,26 @@ impl Candidate {
             amended_at: None,
         };
         let identity = identity(&event.source, &event.event_id);
-        Self { index, event, identity, body_hash, properties: sent.metadata.properties, refused }
+        Self {
+            index,
+            event,
+            identity,
+            body_hash,
+            reference: sent.customer,
+            is_timed: sent.timestamp.is_some(),
+            properties: sent.metadata.properties,
+            refused,
+        }
+    }
+
+    /// Whether what is remembered is this very event. It may be remembered from before its customer was there.
+    fn is_same_as(&self, held: Remembered) -> bool {
+        let as_awaited = || {
+            let awaited = Payer::Awaited(self.reference.clone());
+            let timestamp = self.is_timed.then_some(self.event.timestamp);
+            body_hash(&awaited, timestamp, &self.event.event_name, &self.event.metadata)
+        };
+        held.body_hash == self.body_hash || held.body_hash == as_awaited()
     }
 }
 
@@ -174,23 +226,27 @@ pub(super) fn identity(source: &str, event_id: &str) -> Uuid {
     short(Sha256::new().chain_update(source).chain_update([0]).chain_update(event_id))
 }
 
-fn body_hash(sent: &SentEvent, customer: CustomerId) -> Uuid {
-    let timestamp = sent.timestamp.map(|at| at.timestamp_micros());
-    let digest = Sha256::new()
-        .chain_update(customer.0.as_bytes())
+fn body_hash(payer: &Payer, timestamp: Option<DateTime<Utc>>, event_name: &str, metadata_json: &str) -> Uuid {
+    let timestamp = timestamp.map(|at| at.timestamp_micros());
+    let digest = match payer {
+        Payer::Known(customer) => Sha256::new().chain_update(customer.0.as_bytes()),
+        Payer::Awaited(name) => Sha256::new().chain_update(name).chain_update([0]),
+    };
+    let digest = digest
         .chain_update([u8::from(timestamp.is_some())])
         .chain_update(timestamp.unwrap_or_default().to_be_bytes())
-        .chain_update(&sent.event_name)
+        .chain_update(event_name)
         .chain_update([0])
-        .chain_update(&sent.metadata.json);
+        .chain_update(metadata_json);
     short(digest)
 }
 
-fn out_of_window(timestamp: DateTime<Utc>, now: DateTime<Utc>, backfill: bool) -> Option<FieldError> {
-    let detail = if timestamp > now + FUTURE_MAX {
-        format!("lies more than {} minutes ahead of {now}", FUTURE_MAX.num_minutes())
-    } else if timestamp < now - PAST_MAX && !backfill {
-        format!("lies more than {} days before {now}; `backfill=true` takes it", PAST_MAX.num_days())
+fn out_of_window(timestamp: DateTime<Utc>, now: DateTime<Utc>, terms: Terms) -> Option<FieldError> {
+    let Terms { past_max, future_max, .. } = terms;
+    let detail = if timestamp > now + future_max {
+        format!("lies more than {} minutes ahead of {now}", future_max.num_minutes())
+    } else if let Some(past_max) = past_max.filter(|past_max| timestamp < now - *past_max) {
+        format!("lies more than {} days before {now}; `backfill=true` takes it", past_max.num_days())
     } else {
         return None;
     };
@@ -238,10 +294,12 @@ impl Ingested {
     /// Tells what became of a candidate, from what is stored under its identity now: the first write wins
     /// (RULES 17).
     pub fn settle(&mut self, candidate: Candidate, stored: Option<Remembered>) {
-        match (stored, candidate.refused) {
+        match (stored, &candidate.refused) {
             (Some(held), _) if held.id == candidate.event.id => self.accepted += 1,
-            (Some(held), _) if held.body_hash == candidate.body_hash => self.duplicates += 1,
-            (None, Some(error)) => self.reject(candidate.index, Some(candidate.event.event_id), error),
+            (Some(held), _) if candidate.is_same_as(held) => self.duplicates += 1,
+            (None, Some(error)) => {
+                self.reject(candidate.index, Some(candidate.event.event_id), error.clone());
+            }
             _ => {
                 let detail = "another event with this source and event_id was taken before";
                 let error = FieldError::new("/event_id", "conflict", detail);
@@ -262,6 +320,15 @@ pub(super) fn first_of_each<'a>(candidates: impl IntoIterator<Item = &'a Candida
 
 /// What is stored, by tenant and identity.
 pub(super) type Known = HashMap<(TenantId, Uuid), Remembered>;
+
+/// Which events to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted<'a> {
+    pub customer: Option<&'a str>,
+    pub event_name: Option<&'a str>,
+    /// The customer that they wait for.
+    pub awaited_customer: Option<&'a str>,
+}
 
 /// How much a customer used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -312,8 +379,9 @@ mod tests {
     }
 
     fn candidate(index: usize, sent: SentEvent, metrics: &[Metric]) -> Candidate {
-        let sender = Sender { tenant: TenantId(Uuid::nil()), metrics, wall: now(), backfill: false };
-        Candidate::new(sender, index, sent, CustomerId(Uuid::nil()), now())
+        let terms = Terms::of(&TenantSettings::default(), false);
+        let sender = Sender { tenant: TenantId(Uuid::nil()), metrics, wall: now(), terms };
+        Candidate::new(sender, index, sent, Payer::Known(CustomerId(Uuid::nil())), now())
     }
 
     fn tokens(aggregation: Aggregation) -> Metric {
@@ -342,7 +410,10 @@ mod tests {
 
     #[test]
     fn the_window_reaches_from_35_days_back_to_5_minutes_ahead() {
-        let taken = |at: &str, backfill| out_of_window(at.parse().unwrap(), now(), backfill).is_none();
+        let taken = |at: &str, backfill| {
+            let terms = Terms::of(&TenantSettings::default(), backfill);
+            out_of_window(at.parse().unwrap(), now(), terms).is_none()
+        };
         assert!(taken("2026-02-24T12:00:00Z", false) && !taken("2026-02-24T11:59:59Z", false));
         assert!(taken("2026-03-31T12:05:00Z", false) && !taken("2026-03-31T12:05:01Z", false));
         assert!(taken("2016-01-01T00:00:00Z", true) && !taken("2026-03-31T12:05:01Z", true));
