@@ -1,11 +1,11 @@
 //! A usage event as the API shows it.
 
-use accrue_core::id::{CustomerId, UsageEventId};
+use accrue_core::id::{CustomerId, UnmatchedUsageId, UsageEventId};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::model::{Change, Payer, UsageEvent, Version};
+use super::model::{Change, Payer, Unmatched, UnmatchedUsage, UsageEvent, Version};
 
 /// A usage event.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -37,6 +37,42 @@ pub(super) struct UsageEventBody {
     history: Option<Vec<VersionBody>>,
     /// When it arrived; if it had to wait for its customer, when that one appeared.
     created_at: DateTime<Utc>,
+}
+
+/// Events of a name that were taken and that no metric counts.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = UnmatchedUsage)]
+pub(super) struct UnmatchedUsageBody {
+    pub id: UnmatchedUsageId,
+    #[schema(example = "unmatched_usage")]
+    object: &'static str,
+    livemode: bool,
+    #[schema(example = "api.request.complete")]
+    event_name: String,
+    reason: Unmatched,
+    count: i64,
+    /// The last of them.
+    last_event: UsageEventId,
+    last_seen_at: DateTime<Utc>,
+    /// When the first of them came.
+    created_at: DateTime<Utc>,
+}
+
+impl UnmatchedUsageBody {
+    pub fn new(counted: UnmatchedUsage, livemode: bool) -> Self {
+        let UnmatchedUsage { id, why, event_name, count, told: _, last_event, last_at, created_at } = counted;
+        Self {
+            id,
+            object: "unmatched_usage",
+            livemode,
+            event_name,
+            reason: why,
+            count,
+            last_event,
+            last_seen_at: last_at,
+            created_at,
+        }
+    }
 }
 
 /// What was true of an event until it was corrected.

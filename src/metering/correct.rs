@@ -16,8 +16,8 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use super::{
     events as facts, jobs,
     model::{
-        Additions, Build, Change, Closing, Correction, RollupKey, Sender, Terms, UsageEvent, Version,
-        end_of_hour,
+        Additions, Build, Change, Closing, Correction, CorrectionError, RollupKey, Sender, Strict, Terms,
+        UsageEvent, Version, end_of_hour,
     },
     service::{self, MeteringError},
     store::{builds, closings, events, rollups, versions},
@@ -65,6 +65,7 @@ pub(super) async fn correct(
     let terms = Terms::of(&tenant.settings, corrector.backfill);
     let sender = Sender { tenant: tenant.id, metrics: &metrics, wall, terms };
     if let Some((after, change)) = before.corrected(correction, sender, now)? {
+        refuse_late(tx, &metrics, [&before, &after]).await?;
         let version = Version {
             event: before.id,
             timestamp: before.timestamp,
@@ -167,6 +168,24 @@ async fn recount(
 
 fn properties(event: &UsageEvent) -> Result<Properties, DbErr> {
     serde_json::from_str(&event.metadata).map_err(|error| DbErr::Custom(error.to_string()))
+}
+
+/// Refuses to correct what was billed by a metric that takes nothing late.
+async fn refuse_late(
+    tx: &DatabaseTransaction,
+    metrics: &[Metric],
+    events: [&UsageEvent; 2],
+) -> Result<(), MeteringError> {
+    let Some(strict) = Strict::of(metrics) else { return Ok(()) };
+    let [before, after] = events;
+    let earliest = before.timestamp.min(after.timestamp);
+    let strict = strict.with(closings::ending_after(tx, before.tenant_id, earliest).await?);
+    for event in events {
+        if let Some(error) = strict.refuses(event, &properties(event)?) {
+            return Err(CorrectionError::Refused(error).into());
+        }
+    }
+    Ok(())
 }
 
 /// Has the closed periods looked at again to which the event belonged, or belongs now.

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{
     model::Ingested,
-    service::{self, MeteringError, Sent, SentBy},
+    service::{self, MeteringError, Sent, SentBy, Taken},
 };
 use crate::{
     app::App,
@@ -162,11 +162,12 @@ async fn take_together(db: &Db, clock: &dyn Clock, parcels: Vec<Parcel>) {
 async fn commit(db: &Db, clock: &dyn Clock, sent: Vec<Sent>) -> Result<Vec<Ingested>, MeteringError> {
     let senders = senders(&sent);
     let tx = db.begin().await?;
-    let outcomes = service::ingest(&tx, clock, sent).await?;
+    let Taken { outcomes, unmatched } = service::ingest(&tx, clock, sent).await?;
     note(&tx, clock, senders, &outcomes).await?;
     tx.commit().await?;
     let taken: usize = outcomes.iter().map(|outcome| outcome.accepted).sum();
     metrics::counter!("usage_events_total").increment(taken as u64);
+    unmatched.tell();
     Ok(outcomes)
 }
 
@@ -180,7 +181,7 @@ async fn take_alone(
     let sent = vec![sent];
     let senders = senders(&sent);
     let tx = db.begin().await?;
-    let mut outcomes = service::ingest(&tx, clock, sent).await?;
+    let Taken { mut outcomes, unmatched } = service::ingest(&tx, clock, sent).await?;
     if all_or_nothing && outcomes.iter().any(|outcome| !outcome.rejected.is_empty()) {
         tx.rollback().await?;
         return Ok(outcomes.pop().expect("an outcome for each request"));
@@ -189,6 +190,7 @@ async fn take_alone(
     tx.commit().await?;
     let outcome = outcomes.pop().expect("an outcome for each request");
     metrics::counter!("usage_events_total").increment(outcome.accepted as u64);
+    unmatched.tell();
     Ok(outcome)
 }
 

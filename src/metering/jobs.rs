@@ -9,17 +9,18 @@ use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-use super::{awaiting, building::Building, model::Build, service::MeteringError};
+use super::{awaiting, building::Building, model::Build, service::MeteringError, unmatched};
 use crate::{
     app::{Job, JobContext, JobError, JobRunner, Listener, Sweep, enqueue, job_runner},
-    catalog,
+    auth, catalog,
 };
 
 /// The jobs of metering.
-pub const JOBS: &[JobRunner] = &[job_runner::<BuildHours>(), job_runner::<GiveEvents>()];
+pub const JOBS: &[JobRunner] =
+    &[job_runner::<BuildHours>(), job_runner::<GiveEvents>(), job_runner::<ReportUnmatched>()];
 
 /// The sweeps of metering.
-pub const SWEEPS: &[Sweep] = &[AWAITED_SWEEP];
+pub const SWEEPS: &[Sweep] = &[AWAITED_SWEEP, UNMATCHED_SWEEP, FORGET_SWEEP];
 
 /// What metering hears of.
 pub const LISTENERS: &[Listener] = &[CUSTOMER_LISTENER];
@@ -141,6 +142,45 @@ async fn sweep_awaited(db: &Db, now: DateTime<Utc>) -> Result<u64, DbErr> {
         }
         tx.commit().await?;
         found += appeared.len() as u64;
+    }
+}
+
+/// Finds the tenants that have something to hear about usage that nothing counts.
+const UNMATCHED_SWEEP: Sweep = Sweep {
+    schedule: Schedule { name: "metering.unmatched", cron: "15 * * * * *" },
+    run: |db, _, now| Box::pin(unmatched::sweep(db, now)),
+    next_due: None,
+};
+
+const FORGET_SWEEP: Sweep = Sweep {
+    schedule: Schedule { name: "metering.forget_unmatched", cron: "0 51 3 * * *" },
+    run: |db, _, now| Box::pin(unmatched::forget(db, now)),
+    next_due: None,
+};
+
+/// Tells a tenant which usage nothing counts.
+#[derive(Debug, Serialize, Deserialize)]
+struct ReportUnmatched {}
+
+/// Enqueues that a tenant is told in this hour which usage nothing counts.
+pub(super) async fn report_later(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: TenantId,
+    hour: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    enqueue(tx, tenant, None, now, hour.timestamp(), &ReportUnmatched {}).await
+}
+
+impl Job for ReportUnmatched {
+    const NAME: &'static str = "metering.report_unmatched";
+
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let tx = context.begin().await?;
+        let tenant = auth::service::get_tenant(&tx, context.tenant).await;
+        let tenant = tenant.map_err(|error| JobError::Retry(error.into()))?;
+        unmatched::report(&tx, context.now, &tenant).await?;
+        context.commit(tx).await
     }
 }
 

@@ -13,6 +13,7 @@ mod model;
 mod reading;
 pub mod service;
 mod store;
+mod unmatched;
 
 pub use building::Building;
 pub use http::routes;

@@ -24,10 +24,11 @@ use super::{
     jobs,
     model::{
         Additions, Build, Candidate, Closing, CorrectionError, Ingested, Known, Payer, Rejection, Remembered,
-        RollupKey, Sender, SentEvent, Terms, UsageEvent, Wanted, first_of_each, start_of_hour,
+        RollupKey, Sender, SentEvent, Strict, Tally, Terms, Unmatched, UnmatchedUsage, UsageEvent, Wanted,
+        first_of_each, start_of_hour,
     },
     store::{
-        builds, closings, events,
+        self, builds, closings, events,
         rollups::{self, RollupError},
     },
 };
@@ -109,13 +110,21 @@ pub(super) struct SentBy {
     pub request_id: String,
 }
 
+/// What became of what several requests sent.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// Of each request.
+    pub outcomes: Vec<Ingested>,
+    pub unmatched: Tally,
+}
+
 /// Takes what several requests sent, each event once, and says for each request what became of its events. They
 /// are durable, and counted, when `tx` is committed.
 pub(super) async fn ingest(
     tx: &DatabaseTransaction,
     clock: &dyn Clock,
     sent: Vec<Sent>,
-) -> Result<Vec<Ingested>, MeteringError> {
+) -> Result<Taken, MeteringError> {
     let mut outcomes: Vec<Ingested> = sent.iter().map(|_| Ingested::default()).collect();
     let mut by_tenant = BTreeMap::<TenantId, Vec<(usize, Sent)>>::new();
     for (request, sent) in sent.into_iter().enumerate() {
@@ -129,7 +138,7 @@ pub(super) async fn ingest(
         judge(tx, clock, tenant, &metrics, requests, &mut outcomes, &mut candidates).await?;
         tracked.insert(tenant, metrics);
     }
-    let known = store(tx, &tracked, &candidates).await?;
+    let (known, unmatched) = store(tx, clock, &tracked, &candidates).await?;
     for (request, candidate) in candidates {
         let held = known.get(&(candidate.event.tenant_id, candidate.identity)).copied();
         outcomes[request].settle(candidate, held);
@@ -137,7 +146,7 @@ pub(super) async fn ingest(
     for outcome in &mut outcomes {
         outcome.rejected.sort_by_key(|rejection| rejection.index);
     }
-    Ok(outcomes)
+    Ok(Taken { outcomes, unmatched })
 }
 
 /// A tenant's metrics, and how far the hours of each are built up.
@@ -186,6 +195,7 @@ async fn judge(
             times.insert(*test_clock, clocks::service::now_of(tx, clock, tenant, *test_clock).await?);
         }
     }
+    let first = candidates.len();
     for (request, sent) in requests {
         let sender = Sender { tenant, metrics: &tracked.metrics, wall, terms: sent.terms };
         for (index, event) in sent.events.into_iter().enumerate() {
@@ -211,15 +221,34 @@ async fn judge(
             candidates.push((request, Candidate::new(sender, index, event, payer, now)));
         }
     }
+    refuse_late(tx, tenant, &tracked.metrics, &mut candidates[first..]).await?;
     Ok(())
 }
 
-/// Stores and counts what is new, and tells what is stored under each candidate's identity.
+/// Refuses what comes for a period that was billed, where a metric wants that (RULES 18).
+async fn refuse_late(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    metrics: &[Metric],
+    candidates: &mut [(usize, Candidate)],
+) -> Result<(), DbErr> {
+    let Some(strict) = Strict::of(metrics) else { return Ok(()) };
+    let earliest = candidates.iter().map(|(_, candidate)| candidate.event.timestamp).min();
+    let Some(earliest) = earliest else { return Ok(()) };
+    let strict = strict.with(closings::ending_after(tx, tenant, earliest).await?);
+    for (_, candidate) in candidates.iter_mut().filter(|(_, candidate)| candidate.refused.is_none()) {
+        candidate.refused = strict.refuses(&candidate.event, &candidate.properties);
+    }
+    Ok(())
+}
+
+/// Stores and counts what is new, and tells what is stored under each candidate's identity and what nothing counts.
 async fn store(
     tx: &DatabaseTransaction,
+    clock: &dyn Clock,
     tracked: &BTreeMap<TenantId, Tracked>,
     candidates: &[(usize, Candidate)],
-) -> Result<Known, MeteringError> {
+) -> Result<(Known, Tally), MeteringError> {
     let fresh = first_of_each(candidates.iter().map(|(_, candidate)| candidate));
     let taken = events::take_identities(tx, &fresh).await?;
     let mut known = Known::new();
@@ -238,31 +267,36 @@ async fn store(
     };
     let new: Vec<&Candidate> = fresh.into_iter().filter(is_new).collect();
     events::insert(tx, &new).await?;
-    let mut added = Additions::default();
+    let (mut added, mut unmatched) = (Additions::default(), Tally::default());
     for candidate in &new {
         let tracked = &tracked[&candidate.event.tenant_id];
-        tracked.count(&mut added, &candidate.event, &candidate.properties)?;
+        if let Some(why) = tracked.count(&mut added, &candidate.event, &candidate.properties)? {
+            unmatched.push(&candidate.event, why);
+        }
     }
     rollups::add(tx, &added).await?;
     for (tenant, tracked) in tracked {
         let of_tenant = new.iter().map(|new| &new.event).filter(|event| event.tenant_id == *tenant);
         tracked.note_late(tx, *tenant, of_tenant).await?;
     }
-    Ok(known)
+    store::unmatched::add(tx, clock.now(), &unmatched).await?;
+    Ok((known, unmatched))
 }
 
 impl Tracked {
-    /// Adds an event to the hours of the metrics that count it.
+    /// Adds an event to the hours of the metrics that count it; tells why, if none does.
     pub fn count(
         &self,
         added: &mut Additions,
         event: &UsageEvent,
         properties: &Properties,
-    ) -> Result<(), Overflow> {
-        for metric in self.metrics.iter().filter(|metric| metric.event_name == event.event_name) {
-            count(added, metric, self.builds[&metric.id], event, properties)?;
+    ) -> Result<Option<Unmatched>, Overflow> {
+        let named = self.metrics.iter().filter(|metric| metric.event_name == event.event_name);
+        let mut is_counted = false;
+        for metric in named.clone() {
+            is_counted |= count(added, metric, self.builds[&metric.id], event, properties)?;
         }
-        Ok(())
+        Ok((!is_counted).then(|| Unmatched::of(event, properties, named)))
     }
 
     /// Has the closed periods looked at again to which new events of the tenant belong.
@@ -339,23 +373,23 @@ pub async fn next_check(
     closings::next_check(db.reader(), tenant, clock).await
 }
 
-/// Adds an event to the hour of a metric, if the metric counts it and can be counted by the hour. One that waits for
-/// its customer is added when the customer is there.
+/// Adds an event to the hour of a metric, if the metric counts it and can be counted by the hour, and says whether the
+/// metric counts it. One that waits for its customer is counted when the customer is there.
 pub(super) fn count(
     added: &mut Additions,
     metric: &Metric,
     build: Build,
     event: &UsageEvent,
     properties: &Properties,
-) -> Result<(), Overflow> {
-    let Payer::Known(customer_id) = event.payer else { return Ok(()) };
-    if !metric.rules.aggregation.is_mergeable(false) {
-        return Ok(());
-    }
+) -> Result<bool, Overflow> {
+    let Payer::Known(customer_id) = event.payer else { return Ok(false) };
     let arrival = event.id.0.as_u128();
     let Some(sample) = Sample::of(&metric.rules, event.timestamp, arrival, properties) else {
-        return Ok(());
+        return Ok(false);
     };
+    if !metric.rules.aggregation.is_mergeable(false) {
+        return Ok(true);
+    }
     let key = RollupKey {
         tenant_id: event.tenant_id,
         customer_id,
@@ -363,7 +397,8 @@ pub(super) fn count(
         build: build.number,
         hour: start_of_hour(event.timestamp),
     };
-    added.push(metric.rules.aggregation, key, &sample)
+    added.push(metric.rules.aggregation, key, &sample)?;
+    Ok(true)
 }
 
 /// An event by its identifier, or by the caller's own name for it.
@@ -378,6 +413,15 @@ pub async fn get_event(
         Err(_) => events::find_by_event_id(db, tenant, reference, source.unwrap_or_default()).await?,
     };
     found.ok_or_else(|| MeteringError::NoSuchEvent(reference.to_owned()))
+}
+
+/// What nothing counts, the last name to appear first.
+pub(super) async fn list_unmatched(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    page: &PageQuery,
+) -> Result<Vec<UnmatchedUsage>, MeteringError> {
+    Ok(store::unmatched::list(db, tenant, page).await?)
 }
 
 /// Events, the last to arrive first.

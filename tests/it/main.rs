@@ -32,6 +32,7 @@ mod schema;
 mod story;
 mod subscriptions;
 mod tls;
+mod unmatched_usage;
 mod usage_corrections;
 mod usage_formats;
 mod webhooks;

@@ -2,6 +2,7 @@
 
 mod corrections;
 mod sent;
+mod unmatched;
 
 use std::collections::BTreeMap;
 
@@ -28,13 +29,15 @@ use super::{
     intake::Intake,
     model::{CorrectionError, Granularity, Ingested, Rejection, Terms, Usage, Wanted, WindowUsage},
     reading::{self, Question},
-    service::{self, MeteringError, Sent, SentBy},
+    service::{self, MeteringError, Sent, SentBy, Taken},
 };
 use crate::auth::{Answer, Bring, Interrupt, Read, Write, resource};
 
 /// Mounts the endpoints.
 pub fn routes(config: &mut ServiceConfig) {
-    config.service(ingest).service(list_events).service(get_event).service(get_usage);
+    config.service(ingest).service(list_events);
+    // Before the events, whose names may be anything.
+    config.service(unmatched::list_unmatched).service(get_event).service(get_usage);
     config.service(corrections::void).service(corrections::amend);
 }
 
@@ -182,11 +185,13 @@ async fn ingest_once(
     let tx = write.begin().await?;
     let terms = Terms::of(&write.tenant.settings, backfill);
     let sent = Sent { tenant: write.tenant_id(), events, terms, by: None };
-    let ingested = service::ingest(&tx, &*write.app.clock, vec![sent]).await?;
-    let ingested = ingested.into_iter().next().expect("an outcome for each request");
+    let Taken { outcomes, unmatched } = service::ingest(&tx, &*write.app.clock, vec![sent]).await?;
+    let ingested = outcomes.into_iter().next().expect("an outcome for each request");
     let ingested = form.answer(ingested, atomic)?;
     let object_id = format!("{} usage events", ingested.accepted);
-    write.commit(tx, StatusCode::OK, object_id, &IngestBody::from(ingested)).await
+    let answer = write.commit(tx, StatusCode::OK, object_id, &IngestBody::from(ingested)).await?;
+    unmatched.tell();
+    Ok(answer)
 }
 
 /// Which events to list.

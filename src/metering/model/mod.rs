@@ -3,6 +3,7 @@
 mod closing;
 mod correction;
 mod rollup;
+mod unmatched;
 mod window;
 
 use std::{
@@ -24,9 +25,10 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 pub use self::closing::Closing;
+pub(super) use self::closing::Strict;
 pub use self::correction::CorrectionError;
 pub(super) use self::correction::{Change, Correction, Version};
-pub(super) use self::{rollup::*, window::*};
+pub(super) use self::{rollup::*, unmatched::*, window::*};
 use crate::{auth::TenantSettings, catalog::Metric};
 
 const METADATA_KEYS_MAX: usize = 50;
@@ -358,6 +360,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::catalog::LateEvents;
 
     fn now() -> DateTime<Utc> {
         "2026-03-31T12:00:00Z".parse().unwrap()
@@ -399,6 +402,7 @@ mod tests {
                 conversion: None,
                 rounding: None,
             },
+            late_events: LateEvents::default(),
             metadata: BTreeMap::new(),
             created_at: now(),
         }
