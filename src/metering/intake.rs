@@ -18,10 +18,7 @@ use super::{
     model::Ingested,
     service::{self, MeteringError, Sent, SentBy, Taken},
 };
-use crate::{
-    app::App,
-    auth::{self, service::SharedDeed},
-};
+use crate::auth::{self, service::SharedDeed};
 
 /// Of bodies that wait or are being written. More are refused: memory has an end.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -59,13 +56,13 @@ struct Parcel {
 
 impl Intake {
     /// Starts the writers. They end when the last handle is dropped and all that was brought is answered.
-    pub fn start(app: &App, grouping: Grouping) -> Self {
+    pub fn start(db: &Db, clock: &Arc<dyn Clock>, grouping: Grouping) -> Self {
         let Grouping { writers, events_at_once } = grouping;
         let (queue, waiting) = mpsc::unbounded_channel();
         let waiting = Arc::new(Mutex::new(waiting));
-        let writers = if app.db.is_sqlite() { 1 } else { writers };
+        let writers = if db.is_sqlite() { 1 } else { writers };
         for _ in 0..writers {
-            tokio::spawn(write(app.db.clone(), app.clock.clone(), waiting.clone(), events_at_once));
+            tokio::spawn(write(db.clone(), clock.clone(), waiting.clone(), events_at_once));
         }
         Self { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
     }
@@ -206,9 +203,9 @@ async fn note(
     outcomes: &[Ingested],
 ) -> Result<(), DbErr> {
     let deed = |((tenant, by), outcome): ((TenantId, Option<SentBy>), &Ingested)| {
-        let SentBy { actor, request_id } = by?;
+        let SentBy { actor, action, request_id } = by?;
         let object_id = format!("{} usage events", outcome.accepted);
-        Some(SharedDeed { tenant, actor, action: "POST /v1/usage_events", object_id, request_id })
+        Some(SharedDeed { tenant, actor, action, object_id, request_id })
     };
     let deeds = senders.into_iter().zip(outcomes).filter_map(deed).collect();
     auth::service::note_all(tx, clock.now(), deeds).await

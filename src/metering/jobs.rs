@@ -1,13 +1,12 @@
 //! What happens to usage later: the hours of a metric are built up from the events that came before they were kept,
 //! and events that waited for their customer are given to it.
 
-use std::collections::BTreeMap;
-
 use accrue_core::id::{CustomerId, MetricId, TenantId};
 use accrue_platform::{db::Db, outbox::Event, schedule::Schedule};
 use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{awaiting, building::Building, model::Build, service::MeteringError, unmatched};
 use crate::{
@@ -103,7 +102,7 @@ async fn hear(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
     #[derive(Deserialize)]
     struct Data {
         object: Named,
-        previous: Option<BTreeMap<String, IgnoredAny>>,
+        previous: Option<Map<String, Value>>,
     }
 
     if !matches!(event.kind.as_str(), "customer.created" | "customer.updated") {

@@ -7,6 +7,7 @@ mod building;
 mod correct;
 mod events;
 mod http;
+mod import;
 mod intake;
 mod jobs;
 mod model;
@@ -17,6 +18,7 @@ mod unmatched;
 
 pub use building::Building;
 pub use http::routes;
+pub use import::{Imported, Importer, Line, Refused};
 pub use intake::{Grouping, Intake};
 pub use jobs::{JOBS, LISTENERS, SWEEPS};
 pub use model::{Closing, Payer, UsageEvent};

@@ -103,10 +103,11 @@ pub(super) struct Sent {
     pub by: Option<SentBy>,
 }
 
-/// A key, and the request that it sent.
+/// A key, or the command line, and what it did.
 #[derive(Clone, Debug)]
 pub(super) struct SentBy {
     pub actor: String,
+    pub action: &'static str,
     pub request_id: String,
 }
 

@@ -14,6 +14,7 @@ mod crash;
 mod customers;
 mod dunning;
 mod entitlements;
+mod import;
 mod ingest_crash;
 mod invoices;
 mod late_usage;

@@ -22,6 +22,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa_actix_web::service_config::ServiceConfig;
 
+pub(super) use self::sent::read_line;
 use self::sent::{Batch, CloudEventRequest, IngestRequest};
 use super::{
     body::UsageEventBody,
@@ -71,6 +72,7 @@ struct RejectionBody {
     index: usize,
     event_id: Option<String>,
     /// `unknown_customer`, `timestamp_out_of_window`, `malformed_number`, `metadata_too_large`, `conflict`,
+    /// `period_closed`,
     /// or what is wrong with a field: `required`, `malformed`, `unknown_field`, `blank`, `too_long`.
     #[schema(example = "unknown_customer")]
     code: String,
@@ -166,7 +168,8 @@ async fn ingest(
     }
     let caller = Bring::<resource::Usage>::extract(&request).await?;
     let (Batch { form, events }, bytes) = sent::read_request(&request)?;
-    let by = SentBy { actor: caller.actor, request_id: accrue_platform::request::id() };
+    let request_id = accrue_platform::request::id();
+    let by = SentBy { actor: caller.actor, action: "POST /v1/usage_events", request_id };
     let terms = Terms::of(&caller.tenant.settings, backfill);
     let sent = Sent { tenant: caller.tenant.id, events, terms, by: Some(by) };
     let ingested = form.answer(intake.take(sent, atomic, bytes).await?, atomic)?;
