@@ -23,6 +23,7 @@ mod metering;
 mod notifications;
 mod openapi;
 mod operations;
+mod oracle;
 mod outages;
 mod payments;
 mod platform;
