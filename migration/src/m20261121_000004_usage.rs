@@ -41,12 +41,12 @@ create table usage_events (
     event_id text not null,
     event_name text not null,
     customer_id uuid,
-    awaited_customer text,
     timestamp timestamptz not null,
     metadata text not null,
     received_at timestamptz not null,
     voided_at timestamptz,
     amended_at timestamptz,
+    awaited_customer text,
     primary key (tenant_id, id),
     check ((customer_id is null) <> (awaited_customer is null))
 );

@@ -1,6 +1,7 @@
 //! Usage of customers that do not exist yet, and how far from now usage may lie.
 
 use chrono::TimeDelta;
+use futures_util::StreamExt;
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -199,4 +200,49 @@ async fn the_account_decides_how_far_from_now_usage_may_lie(#[values(Sqlite, Pos
     );
     let refused = world.send("PATCH", "/v1/account", &json!({"usage_past_days_max": 0})).await;
     assert_eq!(refused.errors(), ["/usage_past_days_max out_of_range"]);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_come_while_their_customers_appear_count_once_each(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = patient(on).await else { return };
+    world.clock.advance(TimeDelta::days(40));
+    world.work().await;
+    let send = |number: u32| {
+        let world = &world;
+        async move {
+            let customer = format!("customer-{}", number % 10);
+            let mut event = call(&format!("e{number}"), 1, "2026-02-03T10:00:00Z");
+            event["customer_id"] = json!(customer);
+            // Every third one twice, as after a lost answer.
+            for _ in 0..if number.is_multiple_of(3) { 2 } else { 1 } {
+                let answer = world.post("/v1/usage_events", event.clone()).await;
+                assert_eq!(answer["rejected"], json!([]));
+            }
+            if number.is_multiple_of(20) {
+                let name = format!("customer-{}", number / 20);
+                world.create("/v1/customers", json!({"external_id": name, "name": name})).await;
+            }
+            if number.is_multiple_of(7) {
+                world.work().await;
+            }
+        }
+    };
+
+    futures_util::stream::iter(0..200).for_each_concurrent(16, send).await;
+    world.sweep().await;
+
+    assert!(
+        world
+            .list("/v1/usage_events?limit=100")
+            .await
+            .iter()
+            .all(|event| event["awaited_customer"].is_null())
+    );
+    for customer in 0..10 {
+        let path = format!("/v1/customers/customer-{customer}/usage?metric=calls&{FEBRUARY}");
+        assert_eq!(world.get(&path).await["quantity"], "20", "{customer}");
+    }
 }

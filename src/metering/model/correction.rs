@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{EventMetadata, Sender, UsageEvent, no_number, out_of_window};
+use super::{
+    EventMetadata, Sender, UsageEvent,
+    candidate::{no_number, out_of_window},
+};
 use accrue_core::id::UsageEventId;
 use accrue_platform::problem::FieldError;
 
