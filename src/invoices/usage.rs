@@ -202,6 +202,7 @@ mod tests {
             name: "M".into(),
             event_name: "e".into(),
             rules: rules.check().unwrap(),
+            late_events: catalog::LateEvents::default(),
             metadata: accrue_platform::check::Metadata::new(),
             created_at: at("2026-01-01T00:00:00Z"),
         }
