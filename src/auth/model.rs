@@ -30,7 +30,7 @@ pub struct Tenant {
     pub created_at: DateTime<Utc>,
 }
 
-/// What a tenant decides about its invoices.
+/// What a tenant decides about its invoices and about the usage that it takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct TenantSettings {
@@ -45,6 +45,15 @@ pub struct TenantSettings {
     /// The colour of mails and documents.
     #[schema(example = "#1f4fd8")]
     pub brand_color: String,
+    /// Whether usage events are kept of customers that do not exist yet: they are billed when a customer of that
+    /// `external_id` appears.
+    pub allow_unknown_customer: bool,
+    /// How many days back a usage event may lie, unless it is sent with `backfill=true`.
+    #[schema(example = 35)]
+    pub usage_past_days_max: u16,
+    /// How many minutes ahead a usage event may lie.
+    #[schema(example = 5)]
+    pub usage_future_minutes_max: u16,
 }
 
 impl Default for TenantSettings {
@@ -55,6 +64,9 @@ impl Default for TenantSettings {
             net_terms_days: 30,
             invoice_footer: None,
             brand_color: "#1f4fd8".to_owned(),
+            allow_unknown_customer: false,
+            usage_past_days_max: 35,
+            usage_future_minutes_max: 5,
         }
     }
 }
@@ -135,6 +147,15 @@ impl Key {
                 })
             }
             KeyKind::Ingest => scope == "usage:write",
+        }
+    }
+
+    /// A right that a new key would have and this one has not, if there is one: nobody gives away what is not theirs.
+    pub(super) fn lacks_of<'a>(&self, new: &'a NewKey) -> Option<&'a str> {
+        match new.kind {
+            KeyKind::Secret => (self.kind != KeyKind::Secret).then_some("everything"),
+            KeyKind::Ingest => (!self.may("usage:write")).then_some("usage:write"),
+            KeyKind::Restricted => new.scopes.iter().map(String::as_str).find(|scope| !self.may(scope)),
         }
     }
 }
@@ -219,6 +240,29 @@ mod tests {
         let key = key(KeyKind::Ingest, &[]);
         assert!(key.may("usage:write"));
         assert!(!key.may("usage:read") && !key.may("customers:read"));
+    }
+
+    #[test]
+    fn a_key_gives_away_what_it_has_and_no_more() {
+        let new = |kind, scopes: &[&str]| NewKey {
+            name: String::new(),
+            kind,
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+            expires_at: None,
+        };
+        let (secret, ingest) = (new(KeyKind::Secret, &[]), new(KeyKind::Ingest, &[]));
+        let restricted = |scopes| new(KeyKind::Restricted, scopes);
+        let owner = key(KeyKind::Secret, &[]);
+        assert!(
+            [&secret, &ingest, &restricted(&["ledger"])].into_iter().all(|new| owner.lacks_of(new).is_none())
+        );
+        let clerk = key(KeyKind::Restricted, &["account:write", "customers", "invoices:read"]);
+        assert_eq!(clerk.lacks_of(&secret), Some("everything"));
+        assert_eq!(clerk.lacks_of(&ingest), Some("usage:write"));
+        assert_eq!(clerk.lacks_of(&restricted(&["account", "customers:read", "invoices:read"])), None);
+        assert_eq!(clerk.lacks_of(&restricted(&["account:read", "invoices"])), Some("invoices"));
+        assert_eq!(clerk.lacks_of(&restricted(&["invoices:write"])), Some("invoices:write"));
+        assert_eq!(key(KeyKind::Restricted, &["usage:write"]).lacks_of(&ingest), None);
     }
 
     #[test]

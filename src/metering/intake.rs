@@ -5,7 +5,7 @@
 //! written at the same time only one is small: what a transaction costs is for many events. What is answered is
 //! committed.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc};
 
 use accrue_core::{clock::Clock, id::TenantId};
 use accrue_platform::{
@@ -20,12 +20,9 @@ use tokio::{
 
 use super::{
     model::Ingested,
-    service::{self, MeteringError, Sent, SentBy},
+    service::{self, MeteringError, Sent, SentBy, Taken},
 };
-use crate::{
-    app::App,
-    auth::{self, service::SharedDeed},
-};
+use crate::auth::{self, service::SharedDeed};
 
 /// Of bodies that wait or are being written. More are refused: memory has an end.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -68,13 +65,13 @@ struct Parcel {
 
 impl Intake {
     /// Starts the writers. They end when the last handle is dropped and all that was brought is answered.
-    pub fn start(app: &App, grouping: Grouping) -> Self {
+    pub fn start(db: &Db, clock: &Arc<dyn Clock>, grouping: Grouping) -> Self {
         let Grouping { writers, events_at_once } = grouping;
         let (queue, brought) = mpsc::unbounded_channel();
-        let writers = if app.db.is_sqlite() { 1 } else { writers };
+        let writers = if db.is_sqlite() { 1 } else { writers };
         let desk = Desk {
-            db: app.db.clone(),
-            clock: app.clock.clone(),
+            db: db.clone(),
+            clock: clock.clone(),
             grouping: Grouping { writers, events_at_once },
             waiting: VecDeque::new(),
             writing: JoinSet::new(),
@@ -125,7 +122,6 @@ impl Desk {
             tokio::select! {
                 count = brought.recv_many(&mut new, PARCELS_AT_ONCE), if is_open => is_open = count > 0,
                 Some(written) = self.writing.join_next_with_id() => {
-                    // A bug that one request finds must not end the intake: who waits is told that nothing was taken.
                     let id = written.map_or_else(|error| error.id(), |(id, ())| id);
                     self.small.take_if(|small| *small == id);
                 }
@@ -173,9 +169,16 @@ async fn write(db: &Db, clock: &dyn Clock, group: Vec<Parcel>) {
     let (alone, together): (Vec<_>, Vec<_>) = group.into_iter().partition(|parcel| parcel.all_or_nothing);
     take_together(db, clock, together).await;
     for parcel in alone {
-        let outcome = take_alone(db, clock, parcel.sent, true).await;
+        let outcome = unless_it_panics(take_alone(db, clock, parcel.sent, true)).await;
         drop(parcel.answer.send(outcome));
     }
+}
+
+/// A bug that one request finds ends no writer, and is the trouble of that request alone.
+async fn unless_it_panics<T>(
+    work: impl Future<Output = Result<T, MeteringError>>,
+) -> Result<T, MeteringError> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(MeteringError::Panicked))
 }
 
 async fn take_together(db: &Db, clock: &dyn Clock, parcels: Vec<Parcel>) {
@@ -184,14 +187,14 @@ async fn take_together(db: &Db, clock: &dyn Clock, parcels: Vec<Parcel>) {
     }
     let (sent, answers): (Vec<_>, Vec<_>) =
         parcels.into_iter().map(|parcel| (parcel.sent, (parcel.answer, parcel.room))).unzip();
-    let outcomes = match commit(db, clock, sent.clone()).await {
+    let outcomes = match unless_it_panics(commit(db, clock, sent.clone())).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         Err(error) => {
             // One of them may be the trouble: each for itself, so that it is nobody else's.
             tracing::warn!(%error, requests = sent.len(), "usage events could not be taken together");
             let mut outcomes = Vec::with_capacity(sent.len());
             for sent in sent {
-                outcomes.push(take_alone(db, clock, sent, false).await);
+                outcomes.push(unless_it_panics(take_alone(db, clock, sent, false)).await);
             }
             outcomes
         }
@@ -206,11 +209,12 @@ async fn take_together(db: &Db, clock: &dyn Clock, parcels: Vec<Parcel>) {
 async fn commit(db: &Db, clock: &dyn Clock, sent: Vec<Sent>) -> Result<Vec<Ingested>, MeteringError> {
     let senders = senders(&sent);
     let tx = db.begin().await?;
-    let outcomes = service::ingest(&tx, clock, sent).await?;
+    let Taken { outcomes, unmatched } = service::ingest(&tx, clock, sent).await?;
     note(&tx, clock, senders, &outcomes).await?;
     tx.commit().await?;
     let taken: usize = outcomes.iter().map(|outcome| outcome.accepted).sum();
     metrics::counter!("usage_events_total").increment(taken as u64);
+    unmatched.tell();
     Ok(outcomes)
 }
 
@@ -224,7 +228,7 @@ async fn take_alone(
     let sent = vec![sent];
     let senders = senders(&sent);
     let tx = db.begin().await?;
-    let mut outcomes = service::ingest(&tx, clock, sent).await?;
+    let Taken { mut outcomes, unmatched } = service::ingest(&tx, clock, sent).await?;
     if all_or_nothing && outcomes.iter().any(|outcome| !outcome.rejected.is_empty()) {
         tx.rollback().await?;
         return Ok(outcomes.pop().expect("an outcome for each request"));
@@ -233,6 +237,7 @@ async fn take_alone(
     tx.commit().await?;
     let outcome = outcomes.pop().expect("an outcome for each request");
     metrics::counter!("usage_events_total").increment(outcome.accepted as u64);
+    unmatched.tell();
     Ok(outcome)
 }
 
@@ -248,9 +253,9 @@ async fn note(
     outcomes: &[Ingested],
 ) -> Result<(), DbErr> {
     let deed = |((tenant, by), outcome): ((TenantId, Option<SentBy>), &Ingested)| {
-        let SentBy { actor, request_id } = by?;
+        let SentBy { actor, action, request_id } = by?;
         let object_id = format!("{} usage events", outcome.accepted);
-        Some(SharedDeed { tenant, actor, action: "POST /v1/usage_events", object_id, request_id })
+        Some(SharedDeed { tenant, actor, action, object_id, request_id })
     };
     let deeds = senders.into_iter().zip(outcomes).filter_map(deed).collect();
     auth::service::note_all(tx, clock.now(), deeds).await
