@@ -12,6 +12,7 @@ use accrue_platform::{
     db::Db,
     problem::{self, Problem},
 };
+use futures_util::FutureExt;
 use sea_orm::{DatabaseTransaction, DbErr};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
