@@ -57,6 +57,7 @@ impl<R> Read<R> {
 pub struct Write<R> {
     pub app: App,
     pub tenant: Tenant,
+    key: Key,
     actor: String,
     action: String,
     /// The audit entry is written: part of the work was committed before.
@@ -78,6 +79,10 @@ impl<R> Write<R> {
 
     pub fn db(&self) -> &DatabaseConnection {
         self.app.db.reader()
+    }
+
+    pub(super) fn key(&self) -> &Key {
+        &self.key
     }
 
     /// Whose key it is: what an audit entry calls the actor.
@@ -283,7 +288,8 @@ impl<R: Resource> FromRequest for Write<R> {
             let idempotency = idempotency_of(&request, &app, tenant.id).await?;
             let action = format!("{} {}", request.method(), request.match_pattern().unwrap_or_default());
             let actor = key.id.to_string();
-            Ok(Self { app, tenant, actor, action, audited: false, idempotency, resource: PhantomData })
+            let resource = PhantomData;
+            Ok(Self { app, tenant, key, actor, action, audited: false, idempotency, resource })
         })
     }
 }

@@ -149,6 +149,15 @@ impl Key {
             KeyKind::Ingest => scope == "usage:write",
         }
     }
+
+    /// A right that a new key would have and this one has not, if there is one: nobody gives away what is not theirs.
+    pub(super) fn lacks_of<'a>(&self, new: &'a NewKey) -> Option<&'a str> {
+        match new.kind {
+            KeyKind::Secret => (self.kind != KeyKind::Secret).then_some("everything"),
+            KeyKind::Ingest => (!self.may("usage:write")).then_some("usage:write"),
+            KeyKind::Restricted => new.scopes.iter().map(String::as_str).find(|scope| !self.may(scope)),
+        }
+    }
 }
 
 /// Makes the text of a key. It carries its tenant, so that a database sharded by tenant can find it.
@@ -231,6 +240,29 @@ mod tests {
         let key = key(KeyKind::Ingest, &[]);
         assert!(key.may("usage:write"));
         assert!(!key.may("usage:read") && !key.may("customers:read"));
+    }
+
+    #[test]
+    fn a_key_gives_away_what_it_has_and_no_more() {
+        let new = |kind, scopes: &[&str]| NewKey {
+            name: String::new(),
+            kind,
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+            expires_at: None,
+        };
+        let (secret, ingest) = (new(KeyKind::Secret, &[]), new(KeyKind::Ingest, &[]));
+        let restricted = |scopes| new(KeyKind::Restricted, scopes);
+        let owner = key(KeyKind::Secret, &[]);
+        assert!(
+            [&secret, &ingest, &restricted(&["ledger"])].into_iter().all(|new| owner.lacks_of(new).is_none())
+        );
+        let clerk = key(KeyKind::Restricted, &["account:write", "customers", "invoices:read"]);
+        assert_eq!(clerk.lacks_of(&secret), Some("everything"));
+        assert_eq!(clerk.lacks_of(&ingest), Some("usage:write"));
+        assert_eq!(clerk.lacks_of(&restricted(&["account", "customers:read", "invoices:read"])), None);
+        assert_eq!(clerk.lacks_of(&restricted(&["account:read", "invoices"])), Some("invoices"));
+        assert_eq!(clerk.lacks_of(&restricted(&["invoices:write"])), Some("invoices:write"));
+        assert_eq!(key(KeyKind::Restricted, &["usage:write"]).lacks_of(&ingest), None);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub enum AuthError {
         index: usize,
         scope: String,
     },
+    #[error("the key lacks `{0}`, so it can make no key that has it")]
+    NotOwn(String),
     /// Without one the account could make no other over the API.
     #[error("it is the last secret key of the account in this mode: make another one first")]
     LastSecretKey,
@@ -147,9 +149,7 @@ pub async fn create_key(
     new: NewKey,
     now: DateTime<Utc>,
 ) -> Result<(Key, String), AuthError> {
-    if let Some((index, scope)) = unknown_scope(&new.scopes) {
-        return Err(AuthError::NoSuchScope { index, scope: scope.to_owned() });
-    }
+    known_scopes(&new)?;
     let text = new_key_text(tenant, new.kind);
     let key = Key {
         id: KeyId::new(now),
@@ -164,6 +164,28 @@ pub async fn create_key(
     };
     store::insert_key(tx, &key, digest(&text)).await?;
     Ok((key, text))
+}
+
+/// The same for a caller, whose own key has every right of the new one.
+pub(super) async fn create_key_by(
+    tx: &DatabaseTransaction,
+    maker: &Key,
+    tenant: &Tenant,
+    new: NewKey,
+    now: DateTime<Utc>,
+) -> Result<(Key, String), AuthError> {
+    known_scopes(&new)?;
+    if let Some(right) = maker.lacks_of(&new) {
+        return Err(AuthError::NotOwn(right.to_owned()));
+    }
+    create_key(tx, tenant, new, now).await
+}
+
+fn known_scopes(new: &NewKey) -> Result<(), AuthError> {
+    match unknown_scope(&new.scopes) {
+        Some((index, scope)) => Err(AuthError::NoSuchScope { index, scope: scope.to_owned() }),
+        None => Ok(()),
+    }
 }
 
 /// Revokes a key for a caller, who may be that very key. The last secret key stays: who revokes it has locked

@@ -103,18 +103,19 @@ async fn write(
         }
         let (alone, together): (Vec<_>, Vec<_>) =
             parcels.into_iter().partition(|parcel| parcel.all_or_nothing);
-        let work = async {
-            take_together(&db, &*clock, together).await;
-            for parcel in alone {
-                let outcome = take_alone(&db, &*clock, parcel.sent, true).await;
-                drop(parcel.answer.send(outcome));
-            }
-        };
-        // A bug that one request finds must not end the writer: who waits is told that nothing was taken.
-        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-            tracing::error!("taking usage events panicked");
+        take_together(&db, &*clock, together).await;
+        for parcel in alone {
+            let outcome = unless_it_panics(take_alone(&db, &*clock, parcel.sent, true)).await;
+            drop(parcel.answer.send(outcome));
         }
     }
+}
+
+/// A bug that one request finds ends no writer, and is the trouble of that request alone.
+async fn unless_it_panics<T>(
+    work: impl Future<Output = Result<T, MeteringError>>,
+) -> Result<T, MeteringError> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(MeteringError::Panicked))
 }
 
 /// All that waits, at least one parcel; nothing when no more can come.
@@ -137,14 +138,14 @@ async fn take_together(db: &Db, clock: &dyn Clock, parcels: Vec<Parcel>) {
     }
     let (sent, answers): (Vec<_>, Vec<_>) =
         parcels.into_iter().map(|parcel| (parcel.sent, (parcel.answer, parcel.room))).unzip();
-    let outcomes = match commit(db, clock, sent.clone()).await {
+    let outcomes = match unless_it_panics(commit(db, clock, sent.clone())).await {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
         Err(error) => {
             // One of them may be the trouble: each for itself, so that it is nobody else's.
             tracing::warn!(%error, requests = sent.len(), "usage events could not be taken together");
             let mut outcomes = Vec::with_capacity(sent.len());
             for sent in sent {
-                outcomes.push(take_alone(db, clock, sent, false).await);
+                outcomes.push(unless_it_panics(take_alone(db, clock, sent, false)).await);
             }
             outcomes
         }

@@ -61,6 +61,8 @@ pub enum MeteringError {
     TooManyWindows(usize),
     #[error("the quantity is too large to be held exactly")]
     Overflow,
+    #[error("taking usage events panicked")]
+    Panicked,
     #[error(transparent)]
     Page(#[from] PageError),
     #[error("the database failed")]

@@ -107,6 +107,38 @@ async fn a_new_key_is_checked(#[values(Sqlite, Postgres)] on: Engine) {
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_makes_no_key_that_may_more_than_itself(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    let clerk = world.new_key(Mode::Test, KeyKind::Restricted, &["account:write", "customers:read"]).await;
+    let keys = async || world.list("/v1/api_keys").await.len();
+    let (before, make) = (keys().await, async |body: Value| {
+        Reply::of(world.request_as(&clerk, "POST", "/v1/api_keys").json(&body)).await
+    });
+
+    for more in [
+        json!({"kind": "secret"}),
+        json!({"kind": "ingest"}),
+        json!({"kind": "restricted", "scopes": ["customers:read", "customers:write"]}),
+        json!({"kind": "restricted", "scopes": ["customers"]}),
+        json!({"kind": "restricted", "scopes": ["ledger:read"]}),
+    ] {
+        let refused = make(more.clone()).await;
+        assert_eq!(
+            (refused.status, text(&refused.json()["code"])),
+            (403, "scope_missing".to_owned()),
+            "{more}"
+        );
+    }
+    assert_eq!(keys().await, before);
+    let unknown = make(json!({"kind": "restricted", "scopes": ["customer:read"]})).await;
+    assert_eq!(unknown.errors(), ["/scopes/0 unknown"]);
+    let same = make(json!({"kind": "restricted", "scopes": ["account", "customers:read"]})).await;
+    let made = text(&same.expect(201)["key"]);
+    assert_eq!(Reply::of(world.request_as(&made, "GET", "/v1/customers")).await.status, 200);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_query_parameter_is_known_and_good_or_refused(#[values(Sqlite, Postgres)] on: Engine) {
     let Some(world) = World::new(on).await else { return };
     let told = async |path: &str| {

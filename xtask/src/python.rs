@@ -1,5 +1,5 @@
-//! Python, for the other implementation of the billing rules in `tests/oracle` and for other people's clients in
-//! `tests/clients`.
+//! Python, for the other implementation of the billing rules in `tests/oracle`, for other people's clients in
+//! `tests/clients`, and for the validator of the OpenAPI document.
 
 use std::{
     path::PathBuf,
@@ -20,11 +20,11 @@ const PROBE: &str =
 /// Ends well if Python can make an environment of its own: Debian has that in a package beside it.
 const VENV_PROBE: &str = "import ensurepip, venv";
 
-/// What the clients in `tests/clients` need.
-const PACKAGES: &[&str] = &["cloudevents==2.2.0"];
-/// Ends well if these are there.
-const PACKAGES_PROBE: &str =
-    "import importlib.metadata as m, sys; sys.exit(m.version('cloudevents') != '2.2.0')";
+/// What the tests need.
+const PACKAGES: &[&str] = &["cloudevents==2.2.0", "openapi-spec-validator==0.7.2"];
+/// Ends well if the packages that it is told are there.
+const PACKAGES_PROBE: &str = "import importlib.metadata as m, sys; \
+    sys.exit(any(m.version(n) != v for n, v in (p.split('==') for p in sys.argv[1:])))";
 
 /// Makes sure that there is a Python the oracle can run on; without one, Debian's.
 pub(crate) fn find_or_install() -> Result<()> {
@@ -43,7 +43,7 @@ pub(crate) fn find_or_install() -> Result<()> {
 pub(crate) fn with_packages() -> Result<PathBuf> {
     let folder = process::root().join("target/python");
     let python = folder.join("bin/python3");
-    if python.exists() && ends_well(Command::new(&python), PACKAGES_PROBE) {
+    if python.exists() && ends_well(Command::new(&python), PACKAGES_PROBE, PACKAGES) {
         return Ok(python);
     }
     if !is_there(VENV_PROBE) {
@@ -59,10 +59,10 @@ pub(crate) fn with_packages() -> Result<PathBuf> {
 }
 
 fn is_there(probe: &str) -> bool {
-    ends_well(Command::new("python3"), probe)
+    ends_well(Command::new("python3"), probe, &[])
 }
 
-fn ends_well(mut python: Command, probe: &str) -> bool {
-    python.args(["-c", probe]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+fn ends_well(mut python: Command, probe: &str, told: &[&str]) -> bool {
+    python.args(["-c", probe]).args(told).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     python.status().is_ok_and(|status| status.success())
 }

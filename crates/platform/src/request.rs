@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    panic::AssertUnwindSafe,
     pin::pin,
     time::{Duration, Instant},
 };
@@ -15,11 +16,14 @@ use actix_web::{
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
-    http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue},
+    http::{
+        Method, StatusCode,
+        header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue},
+    },
     middleware::Next,
     web::Bytes,
 };
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tracing::Instrument;
@@ -100,6 +104,7 @@ pub async fn middleware(
     let cause = format!("request {id}");
     let span = tracing::info_span!("request", request.id = %id, http.method = %request.method(), http.path = request.path());
 
+    let method = request.method().clone();
     let answer = async {
         let received = match receive(&mut request).await {
             Ok(received) => received,
@@ -107,22 +112,38 @@ pub async fn middleware(
         };
         request.extensions_mut().insert(received);
         let home = request.app_data::<Handle>().cloned().unwrap_or_else(Handle::current);
-        // The request may not be cloned here: routing still writes to it.
-        match tokio::time::timeout(ANSWER_TIMEOUT, at_home(home, next.call(request))).await {
-            Ok(answer) => answer.map(ServiceResponse::map_into_boxed_body),
-            Err(elapsed) => {
-                let problem = Problem::new(&problem::UNAVAILABLE, "the answer took too long");
-                Err(InternalError::from_response(elapsed, problem.error_response()).into())
-            }
-        }
+        // The request may not be cloned here: routing still writes to it. A bug that it finds breaks off no
+        // connection, on which others may be waiting.
+        let work = AssertUnwindSafe(at_home(home, next.call(request))).catch_unwind();
+        let problem = match tokio::time::timeout(ANSWER_TIMEOUT, work).await {
+            Ok(Ok(Ok(answer))) => return Ok(answer.map_into_boxed_body()),
+            Ok(Ok(Err(error))) => return Err(error.error_response()),
+            Ok(Err(_)) => Problem::internal(&Panicked),
+            Err(_) => Problem::new(&problem::UNAVAILABLE, "the answer took too long"),
+        };
+        Err(problem.error_response())
     };
-    let mut answer = caused_by(id.clone(), cause, answer.instrument(span.clone())).await?;
+    let answer = caused_by(id.clone(), cause, answer.instrument(span.clone())).await;
 
-    let value = HeaderValue::from_str(&id).expect("checked when it was read");
-    answer.headers_mut().insert(HEADER, value);
-    observe(&answer, &span, started);
-    Ok(answer)
+    let id = HeaderValue::from_str(&id).expect("checked when it was read");
+    match answer {
+        Ok(mut answer) => {
+            answer.headers_mut().insert(HEADER, id);
+            let pattern = answer.request().match_pattern();
+            observe(&method, pattern, answer.status(), &span, started);
+            Ok(answer)
+        }
+        Err(mut answer) => {
+            answer.headers_mut().insert(HEADER, id);
+            observe(&method, None, answer.status(), &span, started);
+            Err(InternalError::from_response("not answered by a handler", answer).into())
+        }
+    }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("the request found a bug: it panicked")]
+struct Panicked;
 
 /// Does `work` as a part of the runtime `home`.
 ///
@@ -138,12 +159,18 @@ async fn at_home<F: Future>(home: Handle, work: F) -> F::Output {
     .await
 }
 
-fn observe(answer: &ServiceResponse<BoxBody>, span: &tracing::Span, started: Instant) {
+fn observe(
+    method: &Method,
+    pattern: Option<String>,
+    status: StatusCode,
+    span: &tracing::Span,
+    started: Instant,
+) {
     let elapsed = started.elapsed();
-    let status = answer.status().as_u16();
-    let pattern = answer.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let status = status.as_u16();
+    let pattern = pattern.unwrap_or_else(|| "unmatched".to_owned());
     // Any token may be a method: those we do not know share one label.
-    let method = match answer.request().method().as_str() {
+    let method = match method.as_str() {
         known @ ("GET" | "POST" | "PATCH" | "PUT" | "DELETE" | "HEAD" | "OPTIONS") => known.to_owned(),
         _ => "other".to_owned(),
     };

@@ -96,6 +96,8 @@ impl CreateKey {
 }
 
 /// Make a key. The answer shows it this once.
+///
+/// It may do nothing that the key which makes it may not: only a secret key makes secret keys.
 #[utoipa::path(
     tag = "account",
     request_body = CreateKey,
@@ -110,7 +112,7 @@ pub(super) async fn create_key(write: Write<resource::Account>, body: Body<Creat
     let new = body.0.check(now)?;
 
     let tx = write.begin().await?;
-    let (key, text) = service::create_key(&tx, &write.tenant, new, now).await?;
+    let (key, text) = service::create_key_by(&tx, write.key(), &write.tenant, new, now).await?;
     let body = KeyBody { key: Some(text), ..key.into() };
     write.commit(tx, StatusCode::CREATED, body.id, &body).await
 }

@@ -32,6 +32,7 @@ impl From<AuthError> for Problem {
             AuthError::NoSuchScope { index, .. } => {
                 Self::field(format!("/scopes/{index}"), "unknown", error.to_string())
             }
+            AuthError::NotOwn(_) => Self::new(&problem::SCOPE_MISSING, error.to_string()),
             AuthError::LastSecretKey => Self::new(&problem::CONFLICT, error.to_string()),
             AuthError::Database(error) => error.into(),
         }

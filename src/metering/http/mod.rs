@@ -271,6 +271,7 @@ struct UsageQuery {
     end: Option<DateTime<Utc>>,
     /// Tells the usage of each hour, day or month as well, as they begin where the customer lives; at most 1,000 of
     /// them.
+    #[param(inline)]
     granularity: Option<Granularity>,
     /// Tells the usage of each value of this property as well; several properties with commas between them, at most 5.
     group_by: Option<String>,
@@ -402,6 +403,7 @@ impl From<MeteringError> for Problem {
             MeteringError::Period(_) => Self::field("end", "out_of_range", detail),
             MeteringError::TooManyWindows(_) => Self::field("granularity", "too_many", detail),
             MeteringError::Overflow => Self::new(&problem::INVALID, detail),
+            MeteringError::Panicked => Self::internal(&error),
             MeteringError::Page(error) => error.into(),
             MeteringError::Database(error) => error.into(),
         }

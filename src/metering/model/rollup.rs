@@ -8,11 +8,12 @@ use accrue_core::{
     id::{CustomerId, MetricId, TenantId},
     usage::{Aggregation, Partial, Sample},
 };
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 const HOUR: TimeDelta = TimeDelta::hours(1);
+const HOUR_SECONDS: i64 = 3600;
 
 /// Whose usage of what, in which hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,9 +66,10 @@ impl Additions {
     }
 }
 
-/// The hour in which something happened.
+/// The hour in which something happened. By seconds: nanoseconds count no further than from 1677 to 2262.
 pub(in crate::metering) fn start_of_hour(at: DateTime<Utc>) -> DateTime<Utc> {
-    at.duration_trunc(HOUR).expect("hours divide all of time")
+    let seconds = at.timestamp().div_euclid(HOUR_SECONDS) * HOUR_SECONDS;
+    DateTime::from_timestamp(seconds, 0).expect("chrono's time begins at the start of an hour")
 }
 
 /// When an hour is over.
@@ -161,6 +163,16 @@ mod tests {
         let short = Stretch::of(period("01T10:17:23", "01T10:30:00"), true);
         assert_eq!(short.edges, [period("01T10:00:00", "01T10:30:00")]);
         assert_eq!(short.read(), Some((None, hour("01T10:00:00"))));
+    }
+
+    #[test]
+    fn an_hour_begins_at_its_start_however_far_away_it_is() {
+        let start = |at: &str| start_of_hour(at.parse().unwrap()).to_rfc3339();
+        assert_eq!(start("2026-01-01T10:59:59.999999Z"), "2026-01-01T10:00:00+00:00");
+        assert_eq!(start("1969-12-31T23:59:59.5Z"), "1969-12-31T23:00:00+00:00");
+        assert_eq!(start("0001-01-01T00:00:00.000001Z"), "0001-01-01T00:00:00+00:00");
+        assert_eq!(start("9999-12-31T23:59:59Z"), "9999-12-31T23:00:00+00:00");
+        assert_eq!(start_of_hour(DateTime::<Utc>::MIN_UTC), DateTime::<Utc>::MIN_UTC);
     }
 
     #[test]
