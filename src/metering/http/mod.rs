@@ -10,6 +10,7 @@ use accrue_platform::{
     body::Query,
     page::{Page, PageQuery},
     problem::{self, Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::{
     FromRequest, HttpRequest, HttpResponse, get,
@@ -19,7 +20,6 @@ use actix_web::{
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use self::sent::{Batch, CloudEventRequest, IngestRequest};
 use super::{
@@ -33,9 +33,9 @@ use super::{
 use crate::auth::{Answer, Bring, Interrupt, Read, Write, resource};
 
 /// Mounts the endpoints.
-pub fn routes(config: &mut ServiceConfig) {
-    config.service(ingest).service(list_events).service(get_event).service(get_usage);
-    config.service(corrections::void).service(corrections::amend);
+pub fn routes(routes: &mut Routes) {
+    routes.service(ingest).service(list_events).service(get_event).service(get_usage);
+    routes.service(corrections::void).service(corrections::amend);
 }
 
 /// How events are taken.
