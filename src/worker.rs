@@ -20,14 +20,16 @@ pub static WORK: Work = Work {
     ],
     sweeps: &[
         clocks::SWEEPS,
+        metering::SWEEPS,
         subscriptions::SWEEPS,
         invoices::SWEEPS,
         payments::SWEEPS,
         dunning::SWEEPS,
         housekeeping::SWEEPS,
     ],
-    // In the order in which they hear: what is owed, what is paid, what follows, who is told.
+    // In the order in which they hear: what was used, what is owed, what is paid, what follows, who is told.
     listeners: &[
+        metering::LISTENERS,
         invoices::LISTENERS,
         payments::LISTENERS,
         dunning::LISTENERS,

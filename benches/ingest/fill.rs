@@ -14,8 +14,12 @@ const PARTS: u64 = 4;
 /// The month of which the busy customer's events are.
 pub const MONTH: [&str; 2] = ["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"];
 
+/// What an event has when it arrives.
+pub const COLUMNS: &str =
+    "tenant_id, id, source, event_id, event_name, customer_id, timestamp, metadata, received_at";
+
 const POSTGRES_BUSY: &str = "
-insert into usage_events
+insert into usage_events ({columns})
 select {tenant}, lpad(to_hex(n), 32, '0')::uuid, '', 'busy-' || n, '{name}', {customer},
     timestamptz '2026-01-01T00:00:00Z' + interval '31 days' * n / {events}, '{\"tokens\":' || (n % 1000) || '}', now()
 from generate_series(0, {events} - 1) as n;
@@ -24,7 +28,7 @@ analyze usage_events;
 
 const SQLITE_BUSY: &str = "
 with recursive numbers (value) as (select 0 union all select value + 1 from numbers where value < {events} - 1)
-insert into usage_events
+insert into usage_events ({columns})
 select {tenant}, unhex(printf('%032x', value)), '', 'busy-' || value, '{name}', {customer},
     strftime('%Y-%m-%dT%H:%M:%f', '2026-01-01', (value * 2678400.0 / {events}) || ' seconds') || '+00:00',
     '{\"tokens\":' || (value % 1000) || '}', '2026-01-01T00:00:00+00:00'
@@ -32,6 +36,7 @@ from numbers;
 ";
 
 const POSTGRES_INDEXES_OFF: &str = "
+alter table usage_event_versions drop constraint usage_event_versions_tenant_id_usage_event_id_fkey;
 alter table usage_events drop constraint usage_events_pkey;
 drop index usage_events_by_time;
 alter table usage_event_identities drop constraint usage_event_identities_pkey;
@@ -40,7 +45,7 @@ alter table usage_event_identities drop constraint usage_event_identities_pkey;
 /// One of several parts that are filled at once.
 const POSTGRES_FILL: &str = "
 set local statement_timeout = 0;
-insert into usage_events
+insert into usage_events ({columns})
 select {tenant}, ('1' || lpad(to_hex(n), 31, '0'))::uuid, '', 'filled-' || n, 'api.request.completed',
     customers.ids[1 + n % 1000],
     now() - interval '30 days' * ({events} - n) / {events}, '{\"tokens\":100,\"model\":\"pro\",\"region\":\"eu-central-1\"}', now()
@@ -55,6 +60,7 @@ const POSTGRES_INDEXES_ON: &[&str] = &[
     "alter table usage_events add primary key (tenant_id, id)",
     "create index usage_events_by_time on usage_events (tenant_id, customer_id, timestamp)",
     "alter table usage_event_identities add primary key (tenant_id, id)",
+    "alter table usage_event_versions add foreign key (tenant_id, usage_event_id) references usage_events (tenant_id, id)",
     "vacuum analyze usage_events",
     "vacuum analyze usage_event_identities",
     "checkpoint",
@@ -64,7 +70,7 @@ const SQLITE_FILL: &str = "
 create temporary table filled_customers as select row_number() over () - 1 as number, id from customers;
 create unique index temp.filled_customers_by_number on filled_customers (number);
 with recursive numbers (value) as (select 0 union all select value + 1 from numbers where value < {events} - 1)
-insert into usage_events
+insert into usage_events ({columns})
 select {tenant}, unhex(printf('1%031x', value)), '', 'filled-' || value, 'api.request.completed',
     (select id from filled_customers where number = value % 1000),
     strftime('%Y-%m-%dT%H:%M:%f', 'now', ((value - {events}) * 2592000.0 / {events}) || ' seconds') || '+00:00',
@@ -115,7 +121,8 @@ pub async fn everybody(db: &Db, tenant: TenantId, events: u64) -> Result<()> {
 }
 
 fn told(db: &Db, sql: &str, tenant: TenantId, events: u64) -> String {
-    sql.replace("{tenant}", &literal(db, tenant.0)).replace("{events}", &events.to_string())
+    let sql = sql.replace("{columns}", COLUMNS).replace("{tenant}", &literal(db, tenant.0));
+    sql.replace("{events}", &events.to_string())
 }
 
 /// An identifier as it is written in a statement.

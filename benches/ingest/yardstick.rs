@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::site::Site;
+use crate::{fill::COLUMNS, site::Site};
 
 /// Of which one transaction holds so many.
 const ROWS: usize = 10_000;
@@ -78,9 +78,10 @@ async fn copy_rows(site: &Site, seconds: u64) -> Result<u64> {
         .map(|_| {
             let pool = site.app.db.reader().get_postgres_connection_pool().clone();
             let (rows, written) = (rows.clone(), written.clone());
+            let sql = format!("copy copied ({COLUMNS}) from stdin (format binary)");
             tokio::spawn(async move {
                 while started.elapsed() < time {
-                    let mut copy = pool.copy_in_raw("copy copied from stdin (format binary)").await?;
+                    let mut copy = pool.copy_in_raw(&sql).await?;
                     copy.send(rows.as_slice()).await?;
                     written.fetch_add(copy.finish().await?, Ordering::Relaxed);
                 }

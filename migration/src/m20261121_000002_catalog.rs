@@ -33,6 +33,7 @@ create table metrics (
     filters text not null,
     conversion text,
     rounding text,
+    late_events text not null check (late_events in ('next_invoice', 'reject')),
     metadata text not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),

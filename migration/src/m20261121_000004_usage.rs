@@ -27,6 +27,8 @@ const TABLES: &[&str] = &[
     "usage_rollups",
     "usage_rollup_builds",
     "usage_closings",
+    "usage_unmatched",
+    "usage_unmatched_reports",
 ];
 
 // Events refer to their tenant and customer without a foreign key: checking it row by row costs more than everything
@@ -38,16 +40,20 @@ create table usage_events (
     source text not null,
     event_id text not null,
     event_name text not null,
-    customer_id uuid not null,
+    customer_id uuid,
     timestamp timestamptz not null,
     metadata text not null,
     received_at timestamptz not null,
     voided_at timestamptz,
     amended_at timestamptz,
-    primary key (tenant_id, id)
+    awaited_customer text,
+    primary key (tenant_id, id),
+    check ((customer_id is null) <> (awaited_customer is null))
 );
 
 create index usage_events_by_time on usage_events (tenant_id, customer_id, timestamp);
+create index usage_events_awaiting on usage_events (tenant_id, awaited_customer, id)
+    where awaited_customer is not null;
 
 create table usage_event_versions (
     tenant_id uuid not null,
@@ -111,6 +117,29 @@ create table usage_closings (
 create index usage_closings_by_end on usage_closings (tenant_id, end_at);
 create index usage_closings_by_subscription on usage_closings (tenant_id, subscription_id);
 create index usage_closings_to_check on usage_closings (check_at) where check_at is not null;
+
+create table usage_unmatched (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    reason text not null,
+    event_name text not null,
+    count bigint not null,
+    told bigint not null,
+    last_event_id uuid not null,
+    last_at timestamptz not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, reason, event_name)
+);
+
+create index usage_unmatched_untold on usage_unmatched (tenant_id) where count > told;
+
+create table usage_unmatched_reports (
+    tenant_id uuid not null references tenants (id),
+    id text not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id)
+);
 
 create table usage_rollup_builds (
     tenant_id uuid not null,

@@ -1,6 +1,6 @@
 //! Who calls, and what a handler gets: the right to read, or to write once.
 
-use std::{future::Future, marker::PhantomData, pin::Pin, time::Duration};
+use std::{future::Future, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
 
 use accrue_core::id::TenantId;
 use accrue_platform::{
@@ -181,21 +181,22 @@ impl Idempotency {
 /// Whoever called a moment ago is known without asking the database.
 pub struct Bring<R> {
     pub app: App,
-    pub tenant_id: TenantId,
+    pub tenant: Arc<Tenant>,
     /// The key, as the audit log names it.
     pub actor: String,
     resource: PhantomData<R>,
 }
 
-/// Who called within the last half second. A key that is revoked by another process is refused after that.
+/// Who called within the last half second. A key that is revoked, or a setting that is changed, by another process
+/// counts after that.
 #[derive(Clone, Debug)]
-pub struct KnownCallers(Cache<Vec<u8>, (TenantId, Key)>);
+pub struct KnownCallers(Cache<Vec<u8>, (Arc<Tenant>, Arc<Key>)>);
 
 impl KnownCallers {
     const FOR: Duration = Duration::from_millis(500);
     const MAX: u64 = 10_000;
 
-    /// Forgets everybody, because a key has changed.
+    /// Forgets everybody, because a key or a setting has changed.
     pub(super) fn forget(&self) {
         self.0.invalidate_all();
     }
@@ -304,17 +305,18 @@ impl<R: Resource> FromRequest for Bring<R> {
             let known = request.app_data::<Data<KnownCallers>>().expect("mounted with the app");
             let (text, scope) = (bearer(&request)?, format!("{}:write", R::NAME));
             let digest = digest(text);
-            let (tenant_id, key) = match known.0.get(&digest) {
-                Some((tenant_id, key)) if key.is_usable(app.now()) => (tenant_id, key),
+            let (tenant, key) = match known.0.get(&digest) {
+                Some((tenant, key)) if key.is_usable(app.now()) => (tenant, key),
                 _ => {
                     let (tenant, key) = find_caller(&app, text).await?;
-                    known.0.insert(digest, (tenant.id, key.clone()));
-                    (tenant.id, key)
+                    let caller = (Arc::new(tenant), Arc::new(key));
+                    known.0.insert(digest, caller.clone());
+                    caller
                 }
             };
             allow(&key, &scope)?;
             check_query(&request)?;
-            Ok(Self { app, tenant_id, actor: key.id.to_string(), resource: PhantomData })
+            Ok(Self { app, tenant, actor: key.id.to_string(), resource: PhantomData })
         })
     }
 }

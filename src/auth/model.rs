@@ -30,7 +30,7 @@ pub struct Tenant {
     pub created_at: DateTime<Utc>,
 }
 
-/// What a tenant decides about its invoices.
+/// What a tenant decides about its invoices and about the usage that it takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct TenantSettings {
@@ -45,6 +45,15 @@ pub struct TenantSettings {
     /// The colour of mails and documents.
     #[schema(example = "#1f4fd8")]
     pub brand_color: String,
+    /// Whether usage events are kept of customers that do not exist yet: they are billed when a customer of that
+    /// `external_id` appears.
+    pub allow_unknown_customer: bool,
+    /// How many days back a usage event may lie, unless it is sent with `backfill=true`.
+    #[schema(example = 35)]
+    pub usage_past_days_max: u16,
+    /// How many minutes ahead a usage event may lie.
+    #[schema(example = 5)]
+    pub usage_future_minutes_max: u16,
 }
 
 impl Default for TenantSettings {
@@ -55,6 +64,9 @@ impl Default for TenantSettings {
             net_terms_days: 30,
             invoice_footer: None,
             brand_color: "#1f4fd8".to_owned(),
+            allow_unknown_customer: false,
+            usage_past_days_max: 35,
+            usage_future_minutes_max: 5,
         }
     }
 }

@@ -13,7 +13,8 @@ use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 
 use super::model::{
-    Feature, FeatureKind, Metric, PlanFeature, PlanVersion, Price, PriceFilter, PriceKind, Tax, Timing,
+    Feature, FeatureKind, LateEvents, Metric, PlanFeature, PlanVersion, Price, PriceFilter, PriceKind, Tax,
+    Timing,
 };
 
 /// How usage events become a quantity.
@@ -42,13 +43,16 @@ pub struct MetricBody {
     pub conversion: Option<Conversion>,
     /// Of the aggregate, before its conversion.
     pub rounding: Option<Rounding>,
+    /// What happens to an event that comes when its period was billed.
+    pub late_events: LateEvents,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
 }
 
 impl MetricBody {
     pub fn of(metric: Metric, livemode: bool) -> Self {
-        let Metric { id, code, name, event_name, rules, metadata, created_at, tenant_id: _ } = metric;
+        let Metric { id, code, name, event_name, rules, late_events, metadata, created_at, tenant_id: _ } =
+            metric;
         Self {
             id,
             object: "metric",
@@ -62,6 +66,7 @@ impl MetricBody {
             filters: rules.filters,
             conversion: rules.conversion,
             rounding: rules.rounding,
+            late_events,
             metadata,
             created_at,
         }

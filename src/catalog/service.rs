@@ -12,8 +12,8 @@ use tracing::instrument;
 use super::{
     events,
     model::{
-        Feature, Metric, NewFeature, NewMetric, NewPlan, NewTax, PlanChange, PlanTerms, PlanVersion, Tax,
-        TaxChange, TermsChange,
+        Feature, Metric, MetricChange, NewFeature, NewMetric, NewPlan, NewTax, PlanChange, PlanTerms,
+        PlanVersion, Tax, TaxChange, TermsChange,
     },
     store::{features, metrics, plans, taxes},
 };
@@ -181,7 +181,7 @@ pub(super) async fn create_metric(
     tenant: &Tenant,
     new: NewMetric,
 ) -> Result<Metric, CatalogError> {
-    let NewMetric { code, name, event_name, rules, metadata } = new;
+    let NewMetric { code, name, event_name, rules, late_events, metadata } = new;
     let metric = Metric {
         tenant_id: tenant.id,
         id: MetricId::new(now),
@@ -189,10 +189,27 @@ pub(super) async fn create_metric(
         name,
         event_name,
         rules,
+        late_events,
         metadata,
         created_at: now,
     };
     metrics::insert(tx, &metric).await.map_err(taken("metric", &metric.code))?;
+    Ok(metric)
+}
+
+#[instrument(skip_all, fields(tenant.id = %tenant.id))]
+pub(super) async fn update_metric(
+    tx: &DatabaseTransaction,
+    tenant: &Tenant,
+    reference: &str,
+    change: MetricChange,
+) -> Result<Metric, CatalogError> {
+    let found = metrics::find_for_update(tx, tenant.id, reference).await?;
+    let mut metric = found.ok_or_else(|| CatalogError::no("metric", reference))?;
+    metric.name = change.name.unwrap_or(metric.name);
+    metric.late_events = change.late_events.unwrap_or(metric.late_events);
+    metric.metadata = change.metadata.unwrap_or(metric.metadata);
+    metrics::save(tx, &metric).await?;
     Ok(metric)
 }
 

@@ -4,6 +4,7 @@
 mod config;
 mod demo;
 mod doctor;
+mod import;
 mod keys;
 mod migrate;
 mod rebuild_usage;
@@ -41,6 +42,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Check the books, the invoices and the jobs.
     Verify(verify::Verify),
+    /// Take in what stands in files.
+    Import(import::Import),
     /// Build up usage by the hour anew, from the events.
     RebuildUsage(rebuild_usage::RebuildUsage),
 }
@@ -98,6 +101,7 @@ impl Cli {
                 Command::Config(command) => command.run(),
                 Command::Doctor(command) => command.run().await,
                 Command::Verify(command) => command.run().await,
+                Command::Import(command) => command.run().await,
                 Command::RebuildUsage(command) => command.run().await,
             }
         });

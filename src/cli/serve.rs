@@ -115,7 +115,8 @@ pub fn start(app: &App, listener: TcpListener) -> std::io::Result<Server> {
 /// The same, with usage events taken together in another way.
 pub fn start_with(app: &App, listener: TcpListener, grouping: Grouping) -> std::io::Result<Server> {
     let addresses = Data::new(Addresses::of(api::DOCUMENT));
-    let (intake, callers) = (Data::new(Intake::start(app, grouping)), Data::new(KnownCallers::default()));
+    let intake = Data::new(Intake::start(&app.db, &app.clock, grouping));
+    let callers = Data::new(KnownCallers::default());
     let (data, worker_only) = (Data::new(app.clone()), app.config.role == Role::Worker);
     let runtime = tokio::runtime::Handle::current();
     let server = HttpServer::new(move || {

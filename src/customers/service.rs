@@ -7,7 +7,7 @@ use accrue_core::{
     money::Currency,
 };
 use accrue_platform::{
-    check::Metadata,
+    check::{self, Metadata},
     db::is_unique_violation,
     page::{PageError, PageQuery},
 };
@@ -63,6 +63,11 @@ pub async fn resolve(
         Err(_) => store::find_by_external_id(db, tenant, reference).await?,
     };
     found.ok_or_else(|| CustomerError::NotFound(reference.to_owned()))
+}
+
+/// Whether a customer may yet be made whom this refers to: by a name, for identifiers are ours to give.
+pub fn may_appear(reference: &str) -> bool {
+    check::is_code(reference) && reference.parse::<CustomerId>().is_err()
 }
 
 /// Those of these identifiers and names that exist, with the test clock that each customer hangs on.

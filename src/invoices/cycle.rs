@@ -138,7 +138,7 @@ pub(super) async fn usage(
     for used in &mut usage {
         // A bucket whose own model looks at no event has its quantity rounded and converted as a whole.
         if split.by_event && !price.model_of(used.key.filter).prices_events() {
-            let units = metric.rules.convert(used.quantity).map_err(ChargeError::from)?;
+            let units = metric.rules.convert(&used.quantity).map_err(ChargeError::from)?;
             used.measured = Measured::Units(units);
         }
     }

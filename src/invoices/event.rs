@@ -46,6 +46,8 @@ pub(super) enum EventOutcome {
     NoPrice,
     /// The customer had no subscription at its time.
     NoSubscription,
+    /// It waits for its customer, who does not exist yet.
+    UnknownCustomer,
     /// It has no property, or no number, that the metric needs.
     PropertyMissing,
     /// The metric's filters do not match it.
@@ -130,7 +132,10 @@ async fn of_metric(
         Value::Number(number) => Some(Number(number)),
         Value::Event | Value::Unique(..) => None,
     };
-    let (tenant, customer, at) = (event.tenant_id, event.customer_id, event.timestamp);
+    let Some(customer) = event.payer.customer() else {
+        return Ok(vec![OutcomeBody { value, ..nowhere(EventOutcome::UnknownCustomer) }]);
+    };
+    let (tenant, at) = (event.tenant_id, event.timestamp);
     let covering = subscriptions::service::running_at(db, tenant, customer, at).await?;
     if covering.is_empty() {
         return Ok(vec![OutcomeBody { value, ..nowhere(EventOutcome::NoSubscription) }]);

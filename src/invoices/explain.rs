@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use accrue_core::{
     calendar::Period,
     decimal::Number,
+    exact::Exact,
     id::{InvoiceId, InvoiceLineId, MetricId, PriceId},
     money::{Currency, Money},
     price::{Model, TierCharge},
     proration::Fraction,
     usage::{Aggregation, Conversion, Filter, MetricFilter, Rounding},
 };
-use rust_decimal::Decimal;
 use sea_orm::ConnectionTrait;
 use serde::Serialize;
 
@@ -61,7 +61,7 @@ struct LineExplanation {
     quantity: Number,
     tiers: Vec<TierCharge>,
     /// Σ tiers.
-    rated_amount: Number,
+    rated_amount: Exact,
     /// The days of a short period, of the days of a whole one.
     proration: Option<Fraction>,
     /// `rated_amount` × `proration`, or what the price's maximum left of it.
@@ -160,7 +160,7 @@ fn explain_line(line: Line, prices: &Prices) -> LineExplanation {
         Some((price, metric)) => (Some(price), metric.as_ref()),
         None => (None, None),
     };
-    let rated: Decimal = line.tiers.iter().map(|tier| tier.amount.0).sum();
+    let rated: Exact = line.tiers.iter().map(|tier| &tier.amount).sum();
     LineExplanation {
         line: line.id,
         description: line.description,
@@ -171,7 +171,7 @@ fn explain_line(line: Line, prices: &Prices) -> LineExplanation {
         group: line.bucket.group,
         quantity: Number(line.quantity),
         tiers: line.tiers,
-        rated_amount: Number(rated.max(Decimal::ZERO)),
+        rated_amount: rated.max(Exact::ZERO),
         proration: line.proration,
         exact_amount: Number(line.exact_amount),
         rounding: RoundingExplanation {

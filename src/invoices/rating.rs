@@ -2,25 +2,22 @@
 //! was used is an argument.
 
 use accrue_core::{
-    arithmetic::{self, Overflow},
+    arithmetic::Overflow,
     calendar::Period,
-    decimal::Number,
+    exact::Exact,
     money::{Currency, Money, MoneyError},
     price::{self, Before, Measured, Model, RatingError, Terms, TierCharge, rate},
     proration::{self, Basis, Fraction, ProrationError},
     usage::{BucketKey, BucketUsage},
 };
 use chrono_tz::Tz;
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::Decimal;
 
 use super::model::Bucket;
 use crate::{
     catalog::{PlanVersion, Price, PriceKind, Timing},
     subscriptions::{Subscription, Turn},
 };
-
-/// Significant digits of a number on the wire and in stored JSON.
-const DIGITS_MAX: u32 = 28;
 
 /// A price whose turn it is, and the period that it is for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -123,13 +120,13 @@ pub(super) fn charge(due: Due<'_>, quantity: Decimal, zone: Tz) -> Result<Charge
     let quantity = quantity.max(Decimal::ZERO);
     let rated = rate(&price.model, quantity)?;
     let proration = if price.prorate { part_of(period, full, zone)? } else { None };
-    let exact_amount = proration.unwrap_or(Fraction::ONE).of(rated.exact_amount)?;
+    let exact_amount = proration.unwrap_or(Fraction::ONE).of(rated.exact_amount)?.to_decimal()?;
     let unit_price = match (&price.model, price.kind) {
         (Model::PerUnit { unit_price }, _) => Some(unit_price.0),
         (Model::Flat { amount }, PriceKind::Fixed) => Some(amount.0),
         _ => None,
     };
-    let tiers = told(rated.tiers);
+    let tiers = rated.tiers;
     let part = Part::Bucket(Bucket::default());
     Ok(Charge { price, part, period, quantity, unit_price, proration, exact_amount, tiers, adjustment: 0 })
 }
@@ -167,27 +164,16 @@ pub(super) fn usage_charges<'a>(
             part: Part::Bucket(bucket_of(price, &used.key)),
             period,
             // RULES 21: a negative total bills as 0.
-            quantity: priced(&used.measured)?.max(Decimal::ZERO),
+            quantity: priced(&used.measured).max(Exact::ZERO).to_decimal()?,
             unit_price,
             proration: None,
-            exact_amount: rated.exact_amount,
-            tiers: told(rated.tiers),
+            exact_amount: rated.exact_amount.to_decimal()?,
+            tiers: rated.tiers,
             adjustment: 0,
         });
     }
     charges.extend(terms.minimum.map(|_| true_up(due, rated.true_up)));
     Ok(charges)
-}
-
-/// Tiers as they can be read again: a quotient may have a digit more than a number may be sent with.
-fn told(tiers: Vec<TierCharge>) -> Vec<TierCharge> {
-    let short = |Number(number): Number| {
-        let rounded = number.round_sf_with_strategy(DIGITS_MAX, RoundingStrategy::MidpointAwayFromZero);
-        Number(rounded.unwrap_or(number))
-    };
-    let tier =
-        |tier: TierCharge| TierCharge { quantity: short(tier.quantity), amount: short(tier.amount), ..tier };
-    tiers.into_iter().map(tier).collect()
 }
 
 fn true_up(due: Due<'_>, missing: Money) -> Charge<'_> {
@@ -198,10 +184,10 @@ fn true_up(due: Due<'_>, missing: Money) -> Charge<'_> {
     }
     let tier = TierCharge {
         up_to: None,
-        quantity: Number::default(),
-        unit_price: Number::default(),
-        flat_fee: Number(exact_amount),
-        amount: Number(exact_amount),
+        quantity: Exact::ZERO,
+        unit_price: Exact::ZERO,
+        flat_fee: exact_amount.into(),
+        amount: exact_amount.into(),
     };
     Charge { quantity: Decimal::ONE, exact_amount, tiers: vec![tier], ..nothing }
 }
@@ -213,9 +199,9 @@ pub(super) fn bucket_of(price: &Price, key: &BucketKey) -> Bucket {
 }
 
 /// The units that cost something: of prorated ones, what proration leaves.
-fn priced(measured: &Measured) -> Result<Decimal, Overflow> {
+fn priced(measured: &Measured) -> Exact {
     match measured {
-        Measured::Prorated(parts) => arithmetic::sum(parts.iter().map(|part| part.prorated.0)),
+        Measured::Prorated(parts) => parts.iter().map(|part| &part.prorated).sum(),
         Measured::Units(_) | Measured::Events(_) => measured.quantity(),
     }
 }

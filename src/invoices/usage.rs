@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use accrue_core::{
     calendar::Period,
     decimal::Number,
+    exact::{Exact, Toward},
     id::{PriceId, SubscriptionId},
     money::{Currency, Money},
     price::{Measured, TierCharge},
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// Digits after the point of a projected quantity: it is a guess.
-const PROJECTION_DIGITS: u32 = 6;
+const PROJECTION_DIGITS: i32 = 6;
 
 /// What a subscription's running period has used so far.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -152,14 +153,14 @@ fn project<'a>(
     pace: Option<Fraction>,
     currency: Currency,
 ) -> Result<Vec<Charge<'a>>, ChargeError> {
-    let grown = |quantity: Decimal| -> Result<Decimal, ChargeError> {
+    let grown = |quantity: Exact| -> Result<Exact, ChargeError> {
         let Some(pace) = pace else { return Ok(quantity) };
-        Ok(pace.of(quantity)?.round_dp(PROJECTION_DIGITS).normalize())
+        Ok(pace.of(quantity)?.round(PROJECTION_DIGITS, Toward::Nearest))
     };
     let mut later = usage.to_vec();
     for used in &mut later {
         if let Measured::Units(units) = &mut used.measured {
-            *units = grown(*units)?;
+            *units = grown(units.clone())?;
         }
     }
     let mut charges = rating::usage_charges(due, &later, currency)?;
@@ -170,8 +171,8 @@ fn project<'a>(
     let mut spent = Decimal::ZERO;
     for (charge, used) in charges.iter_mut().zip(&later) {
         if let Measured::Events(_) = used.measured {
-            charge.quantity = grown(charge.quantity)?;
-            charge.exact_amount = grown(charge.exact_amount)?;
+            charge.quantity = grown(charge.quantity.into())?.to_decimal()?;
+            charge.exact_amount = grown(charge.exact_amount.into())?.to_decimal()?;
         }
         charge.exact_amount = left.map_or(charge.exact_amount, |left| left.min(charge.exact_amount));
         left = left.map(|left| left - charge.exact_amount);
@@ -201,6 +202,7 @@ mod tests {
             name: "M".into(),
             event_name: "e".into(),
             rules: rules.check().unwrap(),
+            late_events: catalog::LateEvents::default(),
             metadata: accrue_platform::check::Metadata::new(),
             created_at: at("2026-01-01T00:00:00Z"),
         }

@@ -1,11 +1,11 @@
 //! A usage event as the API shows it.
 
-use accrue_core::id::{CustomerId, UsageEventId};
+use accrue_core::id::{CustomerId, UnmatchedUsageId, UsageEventId};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::model::{Change, UsageEvent, Version};
+use super::model::{Change, Payer, Unmatched, UnmatchedUsage, UsageEvent, Version};
 
 /// A usage event.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -19,7 +19,10 @@ pub(super) struct UsageEventBody {
     source: Option<String>,
     #[schema(example = "api.request.completed")]
     event_name: String,
-    customer_id: CustomerId,
+    /// Null as long as there is no such customer.
+    customer_id: Option<CustomerId>,
+    /// The `external_id` of the customer that it waits for.
+    awaited_customer: Option<String>,
     timestamp: DateTime<Utc>,
     /// As it was sent, with every digit.
     #[schema(value_type = Object)]
@@ -32,8 +35,44 @@ pub(super) struct UsageEventBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     history: Option<Vec<VersionBody>>,
-    /// When it arrived.
+    /// When it arrived; if it had to wait for its customer, when that one appeared.
     created_at: DateTime<Utc>,
+}
+
+/// Events of a name that were taken and that no metric counts.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = UnmatchedUsage)]
+pub(super) struct UnmatchedUsageBody {
+    pub id: UnmatchedUsageId,
+    #[schema(example = "unmatched_usage")]
+    object: &'static str,
+    livemode: bool,
+    #[schema(example = "api.request.complete")]
+    event_name: String,
+    reason: Unmatched,
+    count: i64,
+    /// The last of them.
+    last_event: UsageEventId,
+    last_seen_at: DateTime<Utc>,
+    /// When the first of them came.
+    created_at: DateTime<Utc>,
+}
+
+impl UnmatchedUsageBody {
+    pub fn new(counted: UnmatchedUsage, livemode: bool) -> Self {
+        let UnmatchedUsage { id, why, event_name, count, told: _, last_event, last_at, created_at } = counted;
+        Self {
+            id,
+            object: "unmatched_usage",
+            livemode,
+            event_name,
+            reason: why,
+            count,
+            last_event,
+            last_seen_at: last_at,
+            created_at,
+        }
+    }
 }
 
 /// What was true of an event until it was corrected.
@@ -58,7 +97,7 @@ impl UsageEventBody {
             event_id,
             source,
             event_name,
-            customer_id,
+            payer,
             timestamp,
             metadata,
             received_at,
@@ -73,7 +112,11 @@ impl UsageEventBody {
             event_id,
             source: Some(source).filter(|source| !source.is_empty()),
             event_name,
-            customer_id,
+            customer_id: payer.customer(),
+            awaited_customer: match payer {
+                Payer::Known(_) => None,
+                Payer::Awaited(name) => Some(name),
+            },
             timestamp,
             metadata: raw(metadata),
             voided_at,

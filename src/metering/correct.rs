@@ -16,7 +16,8 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use super::{
     events as facts, jobs,
     model::{
-        Additions, Build, Change, Closing, Correction, RollupKey, Sender, UsageEvent, Version, end_of_hour,
+        Additions, Build, Change, Closing, Correction, CorrectionError, RollupKey, Sender, Strict, Terms,
+        UsageEvent, Version, end_of_hour,
     },
     service::{self, MeteringError},
     store::{builds, closings, events, rollups, versions},
@@ -51,15 +52,20 @@ pub(super) async fn correct(
     Gate::Usage.pass(tx, tenant.id).await?;
     let before = events::find_for_update(tx, tenant.id, found.id).await?;
     let before = before.ok_or_else(|| MeteringError::NoSuchEvent(reference.to_owned()))?;
-    let customer = customers::service::get(tx, tenant.id, before.customer_id).await?;
-    let now = clocks::service::now_of(tx, clock, tenant.id, customer.test_clock_id).await?;
+    let test_clock = match before.payer.customer() {
+        Some(customer) => customers::service::get(tx, tenant.id, customer).await?.test_clock_id,
+        None => None,
+    };
+    let now = clocks::service::now_of(tx, clock, tenant.id, test_clock).await?;
     let mut metrics = catalog::service::all_metrics(tx, tenant.id).await?;
     metrics.retain(|metric| metric.event_name == before.event_name);
     metrics.sort_by_key(|metric| metric.id);
 
     let wall = clock.now();
-    let sender = Sender { tenant: tenant.id, metrics: &metrics, wall, backfill: corrector.backfill };
+    let terms = Terms::of(&tenant.settings, corrector.backfill);
+    let sender = Sender { tenant: tenant.id, metrics: &metrics, wall, terms };
     if let Some((after, change)) = before.corrected(correction, sender, now)? {
+        refuse_late(tx, &metrics, [&before, &after]).await?;
         let version = Version {
             event: before.id,
             timestamp: before.timestamp,
@@ -73,7 +79,7 @@ pub(super) async fn correct(
         events::correct(tx, &after).await?;
         recount(tx, wall, &metrics, &before, &after).await?;
         look_again(tx, &metrics, &before, &after, now).await?;
-        tell(tx, tenant, customer.test_clock_id, (&before, &after, change), now).await?;
+        tell(tx, tenant, test_clock, (&before, &after, change), now).await?;
     }
     Ok(get_with_history(tx, before).await?)
 }
@@ -110,6 +116,9 @@ async fn recount(
     before: &UsageEvent,
     after: &UsageEvent,
 ) -> Result<(), MeteringError> {
+    if before.payer.customer().is_none() {
+        return Ok(());
+    }
     let mut counted = Vec::new();
     let mut touched = Additions::default();
     for metric in metrics {
@@ -159,6 +168,24 @@ async fn recount(
 
 fn properties(event: &UsageEvent) -> Result<Properties, DbErr> {
     serde_json::from_str(&event.metadata).map_err(|error| DbErr::Custom(error.to_string()))
+}
+
+/// Refuses to correct what was billed by a metric that takes nothing late.
+async fn refuse_late(
+    tx: &DatabaseTransaction,
+    metrics: &[Metric],
+    events: [&UsageEvent; 2],
+) -> Result<(), MeteringError> {
+    let Some(strict) = Strict::of(metrics) else { return Ok(()) };
+    let [before, after] = events;
+    let earliest = before.timestamp.min(after.timestamp);
+    let strict = strict.with(closings::ending_after(tx, before.tenant_id, earliest).await?);
+    for event in events {
+        if let Some(error) = strict.refuses(event, &properties(event)?) {
+            return Err(CorrectionError::Refused(error).into());
+        }
+    }
+    Ok(())
 }
 
 /// Has the closed periods looked at again to which the event belonged, or belongs now.

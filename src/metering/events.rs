@@ -1,4 +1,5 @@
-//! What others may hear of usage: corrections. Events themselves are too many to tell one by one.
+//! What others may hear of usage: corrections, and what nothing counts. Events themselves are too many to tell one by
+//! one.
 
 use accrue_core::id::TestClockId;
 use accrue_platform::outbox::{self, Fact};
@@ -11,12 +12,14 @@ use serde_json::{
 };
 
 use super::{
-    body::{UsageEventBody, raw},
-    model::{Change, UsageEvent},
+    body::{UnmatchedUsageBody, UsageEventBody, raw},
+    model::{Change, UnmatchedUsage, UsageEvent},
 };
+use crate::auth::Tenant;
 
 const VOIDED: &str = "usage_event.voided";
 const AMENDED: &str = "usage_event.amended";
+const UNMATCHED: &str = "usage.unmatched";
 
 /// The fields that were otherwise, with every digit that they had.
 #[derive(Serialize)]
@@ -50,9 +53,50 @@ pub(super) async fn corrected(
         amended_at: (before.amended_at != after.amended_at).then(|| json!(before.amended_at)),
     };
     let fact = Fact::new(kind, after.id, &UsageEventBody::new(after.clone(), livemode));
-    let fact = Fact {
-        previous: Some(to_raw_value(&previous).expect("plain data")),
-        ..fact.of_customer(after.customer_id, test_clock)
+    let fact = match after.payer.customer() {
+        Some(customer) => fact.of_customer(customer, test_clock),
+        None => fact,
     };
+    let fact = Fact { previous: Some(to_raw_value(&previous).expect("plain data")), ..fact };
     outbox::append(tx, now, after.tenant_id, fact).await.map(drop)
+}
+
+/// What nothing counted since this was told last.
+#[derive(Serialize)]
+struct UnmatchedReport {
+    object: &'static str,
+    livemode: bool,
+    /// How many events are new.
+    count: i64,
+    data: Vec<News>,
+}
+
+#[derive(Serialize)]
+struct News {
+    /// How many of them are new.
+    new: i64,
+    #[serde(flatten)]
+    usage: UnmatchedUsageBody,
+}
+
+/// Events came that nothing counts. Nothing is told if there are none.
+pub(super) async fn unmatched(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    news: Vec<UnmatchedUsage>,
+) -> Result<(), DbErr> {
+    if news.is_empty() {
+        return Ok(());
+    }
+    let data: Vec<_> = news
+        .into_iter()
+        .map(|usage| News {
+            new: usage.count - usage.told,
+            usage: UnmatchedUsageBody::new(usage, tenant.livemode),
+        })
+        .collect();
+    let count = data.iter().map(|news| news.new).sum();
+    let report = UnmatchedReport { object: "unmatched_usage_report", livemode: tenant.livemode, count, data };
+    outbox::append(tx, now, tenant.id, Fact::new(UNMATCHED, tenant.id, &report)).await.map(drop)
 }

@@ -16,12 +16,9 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{
     model::Ingested,
-    service::{self, MeteringError, Sent, SentBy},
+    service::{self, MeteringError, Sent, SentBy, Taken},
 };
-use crate::{
-    app::App,
-    auth::{self, service::SharedDeed},
-};
+use crate::auth::{self, service::SharedDeed};
 
 /// Of bodies that wait or are being written. More are refused: memory has an end.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -59,13 +56,13 @@ struct Parcel {
 
 impl Intake {
     /// Starts the writers. They end when the last handle is dropped and all that was brought is answered.
-    pub fn start(app: &App, grouping: Grouping) -> Self {
+    pub fn start(db: &Db, clock: &Arc<dyn Clock>, grouping: Grouping) -> Self {
         let Grouping { writers, events_at_once } = grouping;
         let (queue, waiting) = mpsc::unbounded_channel();
         let waiting = Arc::new(Mutex::new(waiting));
-        let writers = if app.db.is_sqlite() { 1 } else { writers };
+        let writers = if db.is_sqlite() { 1 } else { writers };
         for _ in 0..writers {
-            tokio::spawn(write(app.db.clone(), app.clock.clone(), waiting.clone(), events_at_once));
+            tokio::spawn(write(db.clone(), clock.clone(), waiting.clone(), events_at_once));
         }
         Self { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
     }
@@ -163,11 +160,12 @@ async fn take_together(db: &Db, clock: &dyn Clock, parcels: Vec<Parcel>) {
 async fn commit(db: &Db, clock: &dyn Clock, sent: Vec<Sent>) -> Result<Vec<Ingested>, MeteringError> {
     let senders = senders(&sent);
     let tx = db.begin().await?;
-    let outcomes = service::ingest(&tx, clock, sent).await?;
+    let Taken { outcomes, unmatched } = service::ingest(&tx, clock, sent).await?;
     note(&tx, clock, senders, &outcomes).await?;
     tx.commit().await?;
     let taken: usize = outcomes.iter().map(|outcome| outcome.accepted).sum();
     metrics::counter!("usage_events_total").increment(taken as u64);
+    unmatched.tell();
     Ok(outcomes)
 }
 
@@ -181,7 +179,7 @@ async fn take_alone(
     let sent = vec![sent];
     let senders = senders(&sent);
     let tx = db.begin().await?;
-    let mut outcomes = service::ingest(&tx, clock, sent).await?;
+    let Taken { mut outcomes, unmatched } = service::ingest(&tx, clock, sent).await?;
     if all_or_nothing && outcomes.iter().any(|outcome| !outcome.rejected.is_empty()) {
         tx.rollback().await?;
         return Ok(outcomes.pop().expect("an outcome for each request"));
@@ -190,6 +188,7 @@ async fn take_alone(
     tx.commit().await?;
     let outcome = outcomes.pop().expect("an outcome for each request");
     metrics::counter!("usage_events_total").increment(outcome.accepted as u64);
+    unmatched.tell();
     Ok(outcome)
 }
 
@@ -205,9 +204,9 @@ async fn note(
     outcomes: &[Ingested],
 ) -> Result<(), DbErr> {
     let deed = |((tenant, by), outcome): ((TenantId, Option<SentBy>), &Ingested)| {
-        let SentBy { actor, request_id } = by?;
+        let SentBy { actor, action, request_id } = by?;
         let object_id = format!("{} usage events", outcome.accepted);
-        Some(SharedDeed { tenant, actor, action: "POST /v1/usage_events", object_id, request_id })
+        Some(SharedDeed { tenant, actor, action, object_id, request_id })
     };
     let deeds = senders.into_iter().zip(outcomes).filter_map(deed).collect();
     auth::service::note_all(tx, clock.now(), deeds).await

@@ -1,18 +1,28 @@
-//! Building up the hours of a metric from the events that came before they were kept.
+//! What happens to usage later: the hours of a metric are built up from the events that came before they were kept,
+//! and events that waited for their customer are given to it.
 
-use accrue_core::id::{MetricId, TenantId};
+use accrue_core::id::{CustomerId, MetricId, TenantId};
+use accrue_platform::{db::Db, outbox::Event, schedule::Schedule};
 use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::{building::Building, model::Build, service::MeteringError};
+use super::{awaiting, building::Building, model::Build, service::MeteringError, unmatched};
 use crate::{
-    app::{Job, JobContext, JobError, JobRunner, enqueue, job_runner},
-    catalog,
+    app::{Job, JobContext, JobError, JobRunner, Listener, Sweep, enqueue, job_runner},
+    auth, catalog,
 };
 
 /// The jobs of metering.
-pub const JOBS: &[JobRunner] = &[job_runner::<BuildHours>()];
+pub const JOBS: &[JobRunner] =
+    &[job_runner::<BuildHours>(), job_runner::<GiveEvents>(), job_runner::<ReportUnmatched>()];
+
+/// The sweeps of metering.
+pub const SWEEPS: &[Sweep] = &[AWAITED_SWEEP, UNMATCHED_SWEEP, FORGET_SWEEP];
+
+/// What metering hears of.
+pub const LISTENERS: &[Listener] = &[CUSTOMER_LISTENER];
 
 /// Enqueues the building up of a metric's hours.
 pub(super) async fn build_later(
@@ -54,6 +64,121 @@ impl Job for BuildHours {
         }
         let tx = context.begin().await?;
         building.end(&tx).await?;
+        context.commit(tx).await
+    }
+}
+
+/// Gives a customer the events that waited for it.
+#[derive(Debug, Serialize, Deserialize)]
+struct GiveEvents {
+    customer: CustomerId,
+}
+
+impl Job for GiveEvents {
+    const NAME: &'static str = "metering.give_events";
+
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        loop {
+            let tx = context.begin().await?;
+            let clock = &*context.app.clock;
+            if awaiting::give(&tx, clock, context.tenant, self.customer, context.now).await? == 0 {
+                return Ok(tx.rollback().await?);
+            }
+            context.commit(tx).await?;
+        }
+    }
+}
+
+/// A customer that has got a name may be one that events wait for.
+const CUSTOMER_LISTENER: Listener =
+    Listener { name: "metering.customers", hear: |tx, event| Box::pin(hear(tx, event)) };
+
+async fn hear(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
+    #[derive(Deserialize)]
+    struct Named {
+        external_id: Option<String>,
+    }
+
+    #[derive(Deserialize)]
+    struct Data {
+        object: Named,
+        previous: Option<Map<String, Value>>,
+    }
+
+    if !matches!(event.kind.as_str(), "customer.created" | "customer.updated") {
+        return Ok(());
+    }
+    let read = |error: serde_json::Error| DbErr::Custom(error.to_string());
+    let Data { object, previous } = serde_json::from_str(&event.data).map_err(read)?;
+    let is_new = previous.is_none_or(|changed| changed.contains_key("external_id"));
+    let Some(customer) = event.customer_id.filter(|_| is_new && object.external_id.is_some()) else {
+        return Ok(());
+    };
+    let job = GiveEvents { customer };
+    enqueue(tx, event.tenant_id, event.test_clock_id, event.created_at, event.id, &job).await
+}
+
+/// Finds the customers that are there and that events still wait for: an event that was on its way while its
+/// customer appeared.
+const AWAITED_SWEEP: Sweep = Sweep {
+    schedule: Schedule { name: "metering.awaited", cron: "0 43 * * * *" },
+    run: |db, _, now| Box::pin(sweep_awaited(db, now)),
+    next_due: None,
+};
+
+async fn sweep_awaited(db: &Db, now: DateTime<Utc>) -> Result<u64, DbErr> {
+    let (mut found, mut last) = (0, None);
+    loop {
+        let page = awaiting::appeared(db, &mut last).await?;
+        let Some(appeared) = page else { return Ok(found) };
+        let tx = db.begin().await?;
+        for (tenant, customer, test_clock) in &appeared {
+            let key = format!("{customer}:{}", now.timestamp_micros());
+            let job = GiveEvents { customer: *customer };
+            // Due at once by any clock: it is overdue.
+            let run_at = if test_clock.is_some() { DateTime::UNIX_EPOCH } else { now };
+            enqueue(&tx, *tenant, *test_clock, run_at, key, &job).await?;
+        }
+        tx.commit().await?;
+        found += appeared.len() as u64;
+    }
+}
+
+/// Finds the tenants that have something to hear about usage that nothing counts.
+const UNMATCHED_SWEEP: Sweep = Sweep {
+    schedule: Schedule { name: "metering.unmatched", cron: "15 * * * * *" },
+    run: |db, _, now| Box::pin(unmatched::sweep(db, now)),
+    next_due: None,
+};
+
+const FORGET_SWEEP: Sweep = Sweep {
+    schedule: Schedule { name: "metering.forget_unmatched", cron: "0 51 3 * * *" },
+    run: |db, _, now| Box::pin(unmatched::forget(db, now)),
+    next_due: None,
+};
+
+/// Tells a tenant which usage nothing counts.
+#[derive(Debug, Serialize, Deserialize)]
+struct ReportUnmatched {}
+
+/// Enqueues that a tenant is told in this hour which usage nothing counts.
+pub(super) async fn report_later(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: TenantId,
+    hour: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    enqueue(tx, tenant, None, now, hour.timestamp(), &ReportUnmatched {}).await
+}
+
+impl Job for ReportUnmatched {
+    const NAME: &'static str = "metering.report_unmatched";
+
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let tx = context.begin().await?;
+        let tenant = auth::service::get_tenant(&tx, context.tenant).await;
+        let tenant = tenant.map_err(|error| JobError::Retry(error.into()))?;
+        unmatched::report(&tx, context.now, &tenant).await?;
         context.commit(tx).await
     }
 }

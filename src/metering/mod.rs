@@ -1,20 +1,24 @@
 //! Metering is what was used: it takes events in, once each, and answers how much of a metric a customer
 //! used in a period. It knows no prices and no subscriptions.
 
+mod awaiting;
 mod body;
 mod building;
 mod correct;
 mod events;
 mod http;
+mod import;
 mod intake;
 mod jobs;
 mod model;
 mod reading;
 pub mod service;
 mod store;
+mod unmatched;
 
 pub use building::Building;
 pub use http::routes;
+pub use import::{Imported, Importer, Line, Refused};
 pub use intake::{Grouping, Intake};
-pub use jobs::JOBS;
-pub use model::{Closing, UsageEvent};
+pub use jobs::{JOBS, LISTENERS, SWEEPS};
+pub use model::{Closing, Payer, UsageEvent};

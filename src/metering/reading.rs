@@ -44,7 +44,7 @@ pub async fn quantity(
     period: Period,
 ) -> Result<Decimal, MeteringError> {
     let fold = Reader::open(db, tenant, customer, metric).await?.fold(of_period(metric, period)).await?;
-    Ok(metric.rules.round(fold.quantity()?)?)
+    Ok(metric.rules.round(fold.quantity()?).to_decimal()?)
 }
 
 /// The same as a price splits and sees it. What no filter matched is there even if it is nothing, unless the price
@@ -64,8 +64,8 @@ pub async fn usage_by_bucket(
     let reader = Reader::open(db, tenant, customer, metric).await?;
     let is_whole = split.filters.is_empty() && split.group_by.is_empty() && !split.by_event;
     if is_whole && scope.aggregation.is_mergeable(scope.prorated) {
-        let quantity = rules.round(reader.fold(scope).await?.quantity()?)?;
-        let measured = Measured::Units(rules.convert(quantity)?);
+        let quantity = rules.round(reader.fold(scope).await?.quantity()?);
+        let measured = Measured::Units(rules.convert(&quantity)?);
         return Ok(vec![BucketUsage { key: everything, quantity, measured }]);
     }
     let mut buckets = Buckets::try_new(rules, split, scope)?;
@@ -113,7 +113,8 @@ pub(super) async fn usage(
         None => vec![period],
     };
     let reader = Reader::open(db, tenant.id, customer.id, &metric).await?;
-    let total = metric.rules.round(reader.fold(of_period(&metric, period)).await?.quantity()?)?;
+    let total =
+        metric.rules.round(reader.fold(of_period(&metric, period)).await?.quantity()?).to_decimal()?;
     let windows = if group_by.is_empty() {
         reader.windows(&windows).await?
     } else {
@@ -231,7 +232,7 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
             self.each_event(from, last.end, all).await?;
         }
         let told = folds.iter().zip(windows).map(|(fold, window)| {
-            let quantity = self.metric.rules.round(fold.quantity()?)?;
+            let quantity = self.metric.rules.round(fold.quantity()?).to_decimal()?;
             Ok(WindowUsage { period: *window, group: Vec::new(), quantity })
         });
         told.collect()
@@ -257,12 +258,13 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         self.each_event(from, last.end, all).await?;
         let mut told = Vec::new();
         for (held, window) in buckets.into_iter().zip(windows) {
-            let of_group = |BucketUsage { key, quantity, .. }| WindowUsage {
-                period: *window,
-                group: key.group,
-                quantity,
-            };
-            told.extend(held.finish()?.into_iter().map(of_group));
+            for BucketUsage { key, quantity, .. } in held.finish()? {
+                told.push(WindowUsage {
+                    period: *window,
+                    group: key.group,
+                    quantity: quantity.to_decimal()?,
+                });
+            }
         }
         Ok(told)
     }

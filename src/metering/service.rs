@@ -23,11 +23,12 @@ use uuid::Uuid;
 use super::{
     jobs,
     model::{
-        Additions, Build, Candidate, Closing, CorrectionError, Ingested, Known, Rejection, Remembered,
-        RollupKey, Sender, SentEvent, UsageEvent, first_of_each, start_of_hour,
+        Additions, Build, Candidate, Closing, CorrectionError, Ingested, Known, Payer, Rejection, Remembered,
+        RollupKey, Sender, SentEvent, Strict, Tally, Terms, Unmatched, UnmatchedUsage, UsageEvent, Wanted,
+        first_of_each, start_of_hour,
     },
     store::{
-        builds, closings, events,
+        self, builds, closings, events,
         rollups::{self, RollupError},
     },
 };
@@ -99,17 +100,25 @@ impl From<Overflow> for MeteringError {
 pub(super) struct Sent {
     pub tenant: TenantId,
     pub events: Vec<Result<SentEvent, Rejection>>,
-    /// Whether events may come from any time in the past.
-    pub backfill: bool,
+    pub terms: Terms,
     /// Who sends it by which request, for the audit log; none if whoever commits writes that down.
     pub by: Option<SentBy>,
 }
 
-/// A key, and the request that it sent.
+/// A key, or the command line, and what it did.
 #[derive(Clone, Debug)]
 pub(super) struct SentBy {
     pub actor: String,
+    pub action: &'static str,
     pub request_id: String,
+}
+
+/// What became of what several requests sent.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// Of each request.
+    pub outcomes: Vec<Ingested>,
+    pub unmatched: Tally,
 }
 
 /// Takes what several requests sent, each event once, and says for each request what became of its events. They
@@ -118,7 +127,7 @@ pub(super) async fn ingest(
     tx: &DatabaseTransaction,
     clock: &dyn Clock,
     sent: Vec<Sent>,
-) -> Result<Vec<Ingested>, MeteringError> {
+) -> Result<Taken, MeteringError> {
     let mut outcomes: Vec<Ingested> = sent.iter().map(|_| Ingested::default()).collect();
     let mut by_tenant = BTreeMap::<TenantId, Vec<(usize, Sent)>>::new();
     for (request, sent) in sent.into_iter().enumerate() {
@@ -132,7 +141,7 @@ pub(super) async fn ingest(
         judge(tx, clock, tenant, &metrics, requests, &mut outcomes, &mut candidates).await?;
         tracked.insert(tenant, metrics);
     }
-    let known = store(tx, &tracked, &candidates).await?;
+    let (known, unmatched) = store(tx, clock, &tracked, &candidates).await?;
     for (request, candidate) in candidates {
         let held = known.get(&(candidate.event.tenant_id, candidate.identity)).copied();
         outcomes[request].settle(candidate, held);
@@ -140,17 +149,21 @@ pub(super) async fn ingest(
     for outcome in &mut outcomes {
         outcome.rejected.sort_by_key(|rejection| rejection.index);
     }
-    Ok(outcomes)
+    Ok(Taken { outcomes, unmatched })
 }
 
 /// A tenant's metrics, and how far the hours of each are built up.
-struct Tracked {
+pub(super) struct Tracked {
     metrics: Vec<Metric>,
     builds: HashMap<MetricId, Build>,
 }
 
 /// What is to be counted. From the first event that a metric could count, its hours are kept.
-async fn track(tx: &DatabaseTransaction, clock: &dyn Clock, tenant: TenantId) -> Result<Tracked, DbErr> {
+pub(super) async fn track(
+    tx: &DatabaseTransaction,
+    clock: &dyn Clock,
+    tenant: TenantId,
+) -> Result<Tracked, DbErr> {
     let metrics = catalog::service::all_metrics(tx, tenant).await?;
     let builds = builds::all(tx, tenant).await?;
     let mut builds: HashMap<_, _> = builds.into_iter().map(|build| (build.metric_id, build)).collect();
@@ -185,8 +198,9 @@ async fn judge(
             times.insert(*test_clock, clocks::service::now_of(tx, clock, tenant, *test_clock).await?);
         }
     }
+    let first = candidates.len();
     for (request, sent) in requests {
-        let sender = Sender { tenant, metrics: &tracked.metrics, wall, backfill: sent.backfill };
+        let sender = Sender { tenant, metrics: &tracked.metrics, wall, terms: sent.terms };
         for (index, event) in sent.events.into_iter().enumerate() {
             let event = match event {
                 Ok(event) => event,
@@ -195,25 +209,49 @@ async fn judge(
                     continue;
                 }
             };
-            let Some((customer, test_clock)) = customers.get(event.customer.as_str()) else {
-                let detail = format!("there is no customer {}", event.customer);
-                let error = FieldError::new("/customer_id", "unknown_customer", detail);
-                outcomes[request].reject(index, Some(event.event_id), error);
-                continue;
+            let (payer, now) = match customers.get(event.customer.as_str()) {
+                Some((customer, test_clock)) => (Payer::Known(*customer), times[test_clock]),
+                None if sent.terms.unknown_customer && customers::service::may_appear(&event.customer) => {
+                    (Payer::Awaited(event.customer.clone()), wall)
+                }
+                None => {
+                    let detail = format!("there is no customer {}", event.customer);
+                    let error = FieldError::new("/customer_id", "unknown_customer", detail);
+                    outcomes[request].reject(index, Some(event.event_id), error);
+                    continue;
+                }
             };
-            let now = times[test_clock];
-            candidates.push((request, Candidate::new(sender, index, event, *customer, now)));
+            candidates.push((request, Candidate::new(sender, index, event, payer, now)));
         }
+    }
+    refuse_late(tx, tenant, &tracked.metrics, &mut candidates[first..]).await?;
+    Ok(())
+}
+
+/// Refuses what comes for a period that was billed, where a metric wants that (RULES 18).
+async fn refuse_late(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    metrics: &[Metric],
+    candidates: &mut [(usize, Candidate)],
+) -> Result<(), DbErr> {
+    let Some(strict) = Strict::of(metrics) else { return Ok(()) };
+    let earliest = candidates.iter().map(|(_, candidate)| candidate.event.timestamp).min();
+    let Some(earliest) = earliest else { return Ok(()) };
+    let strict = strict.with(closings::ending_after(tx, tenant, earliest).await?);
+    for (_, candidate) in candidates.iter_mut().filter(|(_, candidate)| candidate.refused.is_none()) {
+        candidate.refused = strict.refuses(&candidate.event, &candidate.properties);
     }
     Ok(())
 }
 
-/// Stores and counts what is new, and tells what is stored under each candidate's identity.
+/// Stores and counts what is new, and tells what is stored under each candidate's identity and what nothing counts.
 async fn store(
     tx: &DatabaseTransaction,
+    clock: &dyn Clock,
     tracked: &BTreeMap<TenantId, Tracked>,
     candidates: &[(usize, Candidate)],
-) -> Result<Known, MeteringError> {
+) -> Result<(Known, Tally), MeteringError> {
     let fresh = first_of_each(candidates.iter().map(|(_, candidate)| candidate));
     let taken = events::take_identities(tx, &fresh).await?;
     let mut known = Known::new();
@@ -232,45 +270,62 @@ async fn store(
     };
     let new: Vec<&Candidate> = fresh.into_iter().filter(is_new).collect();
     events::insert(tx, &new).await?;
-    let mut added = Additions::default();
+    let (mut added, mut unmatched) = (Additions::default(), Tally::default());
     for candidate in &new {
         let tracked = &tracked[&candidate.event.tenant_id];
-        for metric in tracked.metrics.iter().filter(|metric| metric.event_name == candidate.event.event_name)
-        {
-            let build = tracked.builds[&metric.id];
-            count(&mut added, metric, build, &candidate.event, &candidate.properties)?;
+        if let Some(why) = tracked.count(&mut added, &candidate.event, &candidate.properties)? {
+            unmatched.push(&candidate.event, why);
         }
     }
     rollups::add(tx, &added).await?;
-    note_late(tx, tracked, &new).await?;
-    Ok(known)
-}
-
-/// Has the closed periods looked at again to which events of these belong.
-async fn note_late(
-    tx: &DatabaseTransaction,
-    tracked: &BTreeMap<TenantId, Tracked>,
-    new: &[&Candidate],
-) -> Result<(), DbErr> {
     for (tenant, tracked) in tracked {
         let of_tenant = new.iter().map(|new| &new.event).filter(|event| event.tenant_id == *tenant);
-        let Some(earliest) = of_tenant.clone().map(|event| event.timestamp).min() else { continue };
-        let closings = closings::ending_after(tx, *tenant, earliest).await?;
+        tracked.note_late(tx, *tenant, of_tenant).await?;
+    }
+    store::unmatched::add(tx, clock.now(), &unmatched).await?;
+    Ok((known, unmatched))
+}
+
+impl Tracked {
+    /// Adds an event to the hours of the metrics that count it; tells why, if none does.
+    pub fn count(
+        &self,
+        added: &mut Additions,
+        event: &UsageEvent,
+        properties: &Properties,
+    ) -> Result<Option<Unmatched>, Overflow> {
+        let named = self.metrics.iter().filter(|metric| metric.event_name == event.event_name);
+        let mut is_counted = false;
+        for metric in named.clone() {
+            is_counted |= count(added, metric, self.builds[&metric.id], event, properties)?;
+        }
+        Ok((!is_counted).then(|| Unmatched::of(event, properties, named)))
+    }
+
+    /// Has the closed periods looked at again to which new events of the tenant belong.
+    pub async fn note_late<'a>(
+        &self,
+        tx: &DatabaseTransaction,
+        tenant: TenantId,
+        new: impl Iterator<Item = &'a UsageEvent> + Clone,
+    ) -> Result<(), DbErr> {
+        let Some(earliest) = new.clone().map(|event| event.timestamp).min() else { return Ok(()) };
+        let closings = closings::ending_after(tx, tenant, earliest).await?;
         let mut late = BTreeMap::<DateTime<Utc>, Vec<Uuid>>::new();
         for closing in closings {
-            let Some(metric) = tracked.metrics.iter().find(|metric| metric.id == closing.metric_id) else {
+            let Some(metric) = self.metrics.iter().find(|metric| metric.id == closing.metric_id) else {
                 continue;
             };
-            let mut of_metric = of_tenant.clone().filter(|event| event.event_name == metric.event_name);
+            let mut of_metric = new.clone().filter(|event| event.event_name == metric.event_name);
             if let Some(event) = of_metric.find(|event| closing.holds(event, metric.rules.recurring)) {
                 late.entry(event.received_at).or_default().push(closing.id());
             }
         }
         for (received_at, ids) in late {
-            closings::set_check(tx, *tenant, ids, Some(received_at)).await?;
+            closings::set_check(tx, tenant, ids, Some(received_at)).await?;
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// From now on, what belongs to this period is late.
@@ -321,29 +376,32 @@ pub async fn next_check(
     closings::next_check(db.reader(), tenant, clock).await
 }
 
-/// Adds an event to the hour of a metric, if the metric counts it and can be counted by the hour.
+/// Adds an event to the hour of a metric, if the metric counts it and can be counted by the hour, and says whether the
+/// metric counts it. One that waits for its customer is counted when the customer is there.
 pub(super) fn count(
     added: &mut Additions,
     metric: &Metric,
     build: Build,
     event: &UsageEvent,
     properties: &Properties,
-) -> Result<(), Overflow> {
-    if !metric.rules.aggregation.is_mergeable(false) {
-        return Ok(());
-    }
+) -> Result<bool, Overflow> {
+    let Payer::Known(customer_id) = event.payer else { return Ok(false) };
     let arrival = event.id.0.as_u128();
     let Some(sample) = Sample::of(&metric.rules, event.timestamp, arrival, properties) else {
-        return Ok(());
+        return Ok(false);
     };
+    if !metric.rules.aggregation.is_mergeable(false) {
+        return Ok(true);
+    }
     let key = RollupKey {
         tenant_id: event.tenant_id,
-        customer_id: event.customer_id,
+        customer_id,
         metric_id: metric.id,
         build: build.number,
         hour: start_of_hour(event.timestamp),
     };
-    added.push(metric.rules.aggregation, key, &sample)
+    added.push(metric.rules.aggregation, key, &sample)?;
+    Ok(true)
 }
 
 /// An event by its identifier, or by the caller's own name for it.
@@ -360,17 +418,25 @@ pub async fn get_event(
     found.ok_or_else(|| MeteringError::NoSuchEvent(reference.to_owned()))
 }
 
+/// What nothing counts, the last name to appear first.
+pub(super) async fn list_unmatched(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    page: &PageQuery,
+) -> Result<Vec<UnmatchedUsage>, MeteringError> {
+    Ok(store::unmatched::list(db, tenant, page).await?)
+}
+
 /// Events, the last to arrive first.
 pub(super) async fn list_events(
     db: &impl ConnectionTrait,
     tenant: TenantId,
-    customer: Option<&str>,
-    event_name: Option<&str>,
+    wanted: Wanted<'_>,
     page: &PageQuery,
 ) -> Result<Vec<UsageEvent>, MeteringError> {
-    let customer = match customer {
+    let customer = match wanted.customer {
         Some(reference) => Some(customers::service::resolve(db, tenant, reference).await?.id),
         None => None,
     };
-    Ok(events::list(db, tenant, customer, event_name, page).await?)
+    Ok(events::list(db, tenant, customer, wanted, page).await?)
 }

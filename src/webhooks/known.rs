@@ -31,6 +31,7 @@ const TYPES: &[&str] = &[
     "dunning.recovered",
     "dunning.exhausted",
     "entitlements.updated",
+    "usage.unmatched",
     "usage_event.voided",
     "usage_event.amended",
     "webhook_endpoint.disabled",

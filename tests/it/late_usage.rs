@@ -1,7 +1,7 @@
 //! Usage that comes after its period was billed.
 
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Engine, Engine::*, Metered, World};
 
@@ -71,4 +71,53 @@ async fn what_comes_after_a_subscription_has_ended_has_an_invoice_of_its_own(
             "adjustment usage_adjustment 2026-02 4 2.00",
         ]
     );
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_metric_that_takes_nothing_late_refuses_what_comes_for_a_billed_period(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(shop) = metered(on).await else { return };
+    let world = &shop.world;
+    world.send("PATCH", "/v1/metrics/calls", &json!({"late_events": "reject"})).await.expect(200);
+    let long = json!({"code": "long", "name": "Long", "event_name": "call", "aggregation": "sum", "property": "seconds"});
+    assert_eq!(world.create("/v1/metrics", long).await["late_events"], "next_invoice");
+    for (event_id, n) in [("a", "102"), ("b", "2")] {
+        shop.call(event_id, n, "2026-02-01T00:00:00Z").await;
+    }
+    shop.advance("2026-03-02T00:00:00Z").await;
+
+    let event = |event_id: &str, metadata: Value, at: &str| {
+        json!({"event_id": event_id, "customer_id": "acme", "event_name": "call", "timestamp": at,
+            "metadata": metadata})
+    };
+    let events = json!([
+        event("late", json!({"n": 1}), "2026-02-28T23:59:59.999999Z"),
+        event("in-time", json!({"n": 300}), "2026-03-01T00:00:00Z"),
+        // The metric that takes nothing late does not count it.
+        event("other", json!({"seconds": 5}), "2026-02-28T23:59:59Z"),
+        // It was taken in time.
+        event("a", json!({"n": "102"}), "2026-02-01T00:00:00Z"),
+    ]);
+    let answer = world.post("/v1/usage_events?backfill=true", events).await;
+    assert_eq!((&answer["accepted"], &answer["duplicates"]), (&json!(2), &json!(1)));
+    let [rejected] = answer["rejected"].as_array().unwrap().as_slice() else { panic!("{answer}") };
+    assert_eq!((&rejected["index"], &rejected["code"]), (&json!(0), &json!("period_closed")));
+
+    for (path, body) in [
+        ("a/void", json!({})),
+        ("a/amend", json!({"metadata": {"n": "7"}})),
+        ("in-time/amend", json!({"timestamp": "2026-02-28T00:00:00Z"})),
+    ] {
+        let refused = world.send("POST", &format!("/v1/usage_events/{path}"), &body).await;
+        assert_eq!(
+            (refused.status, refused.errors()),
+            (422, vec!["/timestamp period_closed".to_owned()]),
+            "{path}"
+        );
+    }
+    world.post("/v1/usage_events/in-time/amend", json!({"metadata": {"n": "200"}})).await;
+    shop.advance("2026-05-02T00:00:00Z").await;
+    assert_eq!(shop.lines().await, ["cycle usage 2026-02 104 2.00", "cycle usage 2026-03 200 50.00"]);
 }

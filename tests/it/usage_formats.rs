@@ -313,3 +313,27 @@ async fn the_python_sdk_for_cloud_events_is_understood(#[values(Sqlite, Postgres
     assert_eq!(taken["timestamp"], "2025-12-31T10:00:00Z");
     assert_eq!(taken["metadata"], json!({"tokens": 10, "model": "größer"}));
 }
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_javascript_sdk_for_cloud_events_is_understood(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = world_of_acme(on).await else { return };
+    let modules = std::env::var("ACCRUE_TEST_NODE_MODULES")
+        .expect("run the tests by `cargo xtask test`, which installs the SDK in a folder of its own");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/cloudevents_send.cjs");
+    let mut command = Command::new("node");
+    command.arg(script).args([&world.url, &world.key]).env("NODE_PATH", modules);
+
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    let accepted: Vec<&str> = printed.lines().collect();
+    assert_eq!(accepted, ["structured 1", "batch 2", "binary 1", "emitter 1"]);
+    let december = "start=2025-12-01T00:00:00Z&end=2026-01-01T00:00:00Z";
+    let usage = world.get(&format!("/v1/customers/acme/usage?metric=tokens&{december}")).await;
+    assert_eq!(usage["quantity"], "37.5");
+    let taken = world.get("/v1/usage_events/binary-1?source=/javascript").await;
+    assert_eq!(taken["timestamp"], "2025-12-31T10:00:00Z");
+    assert_eq!(taken["metadata"], json!({"tokens": 10, "model": "größer"}));
+}

@@ -4,7 +4,7 @@
 
 prints so many random questions to the calculators, one JSON object a line, each with the answer that the rules give:
 `{"calculator": "amount", "question": {…}, "answer": {…}}`. `crates/core/tests/oracle.rs` asks the real calculators and
-compares. A number that begins with `~` has no end: it is rounded to 18 digits after the point.
+compares. Numbers have 28 significant digits.
 
 It was written from the rules, not from the Rust code, and shall stay so: rational numbers instead of decimals, days
 counted one by one instead of computed. It needs nothing but Python 3.9 and its time zone database.

@@ -63,7 +63,7 @@ def answer(rnd, question, model, measured, earlier):
         question["minimum_amount"] = number(minimum)
 
     def full(tiers):
-        price = max(F(0), sum((tier["amount"] for tier in tiers), F(0))) * (1 - discount / 100)
+        price = sum((tier["amount"] for tier in tiers), F(0)) * (1 - discount / 100)
         return price if maximum is None else min(price, maximum)
 
     now = price(model, **measured)
@@ -111,12 +111,19 @@ def tier(up_to, quantity, unit_price, flat_fee):
     return {"up_to": up_to, "quantity": quantity, "unit_price": unit_price, "flat_fee": flat_fee, "amount": amount}
 
 
-def price(model, units=None, events=None, parts=None):
-    """The tiers of a price."""
+def price(model, **measured):
+    """The tiers of a price. A price is never negative, nor are its parts then."""
+    tiers = parts_of_price(model, **measured)
+    if sum((tier["amount"] for tier in tiers), F(0)) < 0:
+        return [{**tier, "quantity": F(0), "flat_fee": F(0), "amount": F(0)} for tier in tiers]
+    return tiers
+
+
+def parts_of_price(model, units=None, events=None, parts=None):
     kind = model["type"]
     field = lambda name: F(model.get(name) or 0)
     if kind == "percentage":
-        return percentage(model, [units] if events is None and units else events or [])
+        return percentage(model, [units] if events is None and units > 0 else events or [])
     if parts is None:
         parts = [(max(units, F(0)), max(units, F(0)))]
     full = max(F(0), sum((q for q, _ in parts), F(0)))
@@ -214,7 +221,7 @@ def percentage(model, events):
 def a_conversion(rnd, question):
     if rnd.random() < 0.7:
         return (lambda x: x), (lambda x: x)
-    operation, factor = rnd.choice(["multiply", "divide"]), F(rnd.choice([2, 5, 8, 10, 1000]))
+    operation, factor = rnd.choice(["multiply", "divide"]), F(rnd.choice(["2", "8", "10", "1000", "3", "7", "0.3", "1024", "86400"]))
     rounding = rnd.choice(["none", "up", "down", "nearest"])
     question["conversion"] = {"operation": operation, "factor": number(factor), "rounding": rounding}
     exactly = lambda x: x * factor if operation == "multiply" else x / factor
@@ -231,7 +238,8 @@ def some_parts(rnd, single):
         if held > 0 and rnd.random() < 0.3:
             full = -min(held, full)
         held += full
-        parts.append((full, full * rnd.choice([F(0), F(1, 2), F(3, 4), F(1), F(7, 10)])))
+        whole = rnd.choice([F(0), F(1, 2), F(3, 4), F(1), F(7, 10)])
+        parts.append((full, full * whole if rnd.random() < 0.6 else some(rnd, 0, 400, 3) * (1 if full > 0 else -1)))
     return parts
 
 

@@ -27,14 +27,16 @@ def money(units: int, currency: str) -> str:
 
 
 def number(x: Fraction) -> str:
-    """A number without superfluous zeros. One that has no end within 25 digits is marked, and cut after 18."""
-    scale = 0
-    while (x * 10**scale).denominator != 1:
-        scale += 1
-        if scale > 25:
-            return "~" + number(Fraction(half_away(x * 10**18), 10**18))
-    digits = str(abs(x.numerator * 10**scale // x.denominator)).rjust(scale + 1, "0")
-    whole, part = digits[: len(digits) - scale], digits[len(digits) - scale :]
+    """A number without superfluous zeros, with 28 significant digits at most, the last one rounded half away."""
+    size = abs(x)
+    if size >= 1:
+        scale = 28 - len(str(math.floor(size)))
+    else:
+        scale = 28
+        while 0 < size * 10**scale < 10**27:
+            scale += 1
+    digits = str(half_away(size * 10**scale)).rjust(scale + 1, "0")
+    whole, part = digits[: len(digits) - scale], digits[len(digits) - scale :].rstrip("0")
     return ("-" if x < 0 else "") + whole + ("." + part if part else "")
 
 

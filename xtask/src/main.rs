@@ -15,6 +15,7 @@ mod budgets;
 mod check;
 mod debian;
 mod licences;
+mod node;
 mod postgres;
 mod process;
 mod python;

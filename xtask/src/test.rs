@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::{postgres, process, python};
+use crate::{node, postgres, process, python};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -43,7 +43,7 @@ impl Database {
 /// The exit code is that of the tests, and their output comes last.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     python::find_or_install()?;
-    let python = python::with_packages()?;
+    let (python, modules) = (python::with_packages()?, node::with_packages()?);
     process::step("building the tests", || process::run(tests(options).arg("--no-run")))?;
 
     let server = match options.only {
@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     };
     eprintln!("xtask: the seed is {0}, `--seed {0}` repeats it", seed(options));
     let mut tests = tests(options);
-    tests.env("ACCRUE_TEST_PYTHON", python);
+    tests.env("ACCRUE_TEST_PYTHON", python).env("ACCRUE_TEST_NODE_MODULES", modules);
     if let Some(server) = &server {
         tests.env("ACCRUE_TEST_POSTGRES", server.url());
     }
@@ -75,8 +75,8 @@ fn tests(options: &Options) -> Command {
     }
     command.args(&options.cargo);
 
-    for name in ["ACCRUE_TEST_POSTGRES", "ACCRUE_TEST_PYTHON", "ACCRUE_TEST_ONLY", "ACCRUE_TEST_LONG"] {
-        command.env_remove(name);
+    for name in ["POSTGRES", "PYTHON", "NODE_MODULES", "ONLY", "LONG"] {
+        command.env_remove(format!("ACCRUE_TEST_{name}"));
     }
     if let Some(only) = options.only {
         command.env("ACCRUE_TEST_ONLY", only.name());

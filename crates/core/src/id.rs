@@ -126,6 +126,8 @@ typed_id!(PriceId, "prc");
 typed_id!(TaxId, "tax");
 typed_id!(SubscriptionId, "sub");
 typed_id!(UsageEventId, "uev");
+typed_id!(/// A name of events that nothing counts, and how many there were.
+    UnmatchedUsageId, "uum");
 typed_id!(InvoiceId, "inv");
 typed_id!(InvoiceLineId, "lin");
 typed_id!(DocumentId, "doc");

@@ -8,6 +8,7 @@ pub mod calendar;
 pub mod clock;
 pub mod credits;
 pub mod decimal;
+pub mod exact;
 pub mod id;
 pub mod invalid;
 pub mod invoice;

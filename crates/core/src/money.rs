@@ -3,10 +3,13 @@
 use std::{fmt, str::FromStr};
 
 use iso_currency::Currency as Iso;
-use rust_decimal::{Decimal, RoundingStrategy, prelude::ToPrimitive};
+use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Serialize};
 
-use crate::decimal;
+use crate::{
+    decimal,
+    exact::{Exact, Toward},
+};
 
 /// An ISO 4217 currency. Its digits come from the standard (RULES 38), never from a habit of ×100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,9 +145,10 @@ impl Money {
     }
 
     /// The only place where precision is lost: half away from zero, as printed on invoices (RULES 29).
-    pub fn round(major: Decimal, currency: Currency) -> Result<Self, MoneyError> {
-        let rounded = major.round_dp_with_strategy(currency.digits(), RoundingStrategy::MidpointAwayFromZero);
-        Self::exact(rounded, currency)
+    pub fn round(major: impl Into<Exact>, currency: Currency) -> Result<Self, MoneyError> {
+        let places = i32::try_from(currency.digits()).expect("a small number");
+        let rounded = major.into().round(places, Toward::Nearest);
+        Self::exact(rounded.to_decimal().map_err(|_| MoneyError::Overflow)?, currency)
     }
 
     /// Refuses what has more digits than the currency.
@@ -223,7 +227,8 @@ mod tests {
 
     #[test]
     fn rounds_half_away_from_zero_at_the_minor_unit() {
-        let round = |text: &str, currency| Money::round(text.parse().unwrap(), currency).unwrap().minor();
+        let round =
+            |text: &str, currency| Money::round(text.parse::<Decimal>().unwrap(), currency).unwrap().minor();
         assert_eq!(round("0.005", Currency::USD), 1);
         assert_eq!(round("-0.005", Currency::USD), -1);
         assert_eq!(round("99.5", Currency::JPY), 100);

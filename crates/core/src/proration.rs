@@ -3,12 +3,12 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    arithmetic::{self, Overflow},
+    arithmetic::Overflow,
     calendar::{Period, days_between},
+    exact::Exact,
     money::{Currency, Money, MoneyError},
 };
 
@@ -42,12 +42,9 @@ impl Fraction {
     /// Nothing.
     pub const ZERO: Self = Self { numerator: 0, denominator: 1 };
 
-    /// The fraction of `whole`, multiplied before it is divided: as exact as decimals can be.
-    pub fn of(self, whole: Decimal) -> Result<Decimal, Overflow> {
-        if self.numerator == self.denominator {
-            return Ok(whole);
-        }
-        arithmetic::div(arithmetic::mul(whole, self.numerator.into())?, self.denominator.into())
+    /// The fraction of `whole`.
+    pub fn of(self, whole: impl Into<Exact>) -> Result<Exact, Overflow> {
+        (whole.into() * Exact::from(self.numerator)).divide(&self.denominator.into())
     }
 }
 
@@ -92,7 +89,7 @@ pub fn remaining(
 ///
 /// `full_amount` is the exact price of a full period, `billed` what the line really charged after its discount.
 pub fn credit(
-    full_amount: Decimal,
+    full_amount: impl Into<Exact>,
     unused: Fraction,
     billed: Money,
     already_credited: Money,
@@ -107,13 +104,18 @@ pub fn credit(
 }
 
 /// What a price costs for the rest of a period, rounded once (RULES 10).
-pub fn charge(full_amount: Decimal, rest: Fraction, currency: Currency) -> Result<Money, ProrationError> {
+pub fn charge(
+    full_amount: impl Into<Exact>,
+    rest: Fraction,
+    currency: Currency,
+) -> Result<Money, ProrationError> {
     Ok(Money::round(rest.of(full_amount)?, currency)?)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rust_decimal::Decimal;
 
     use super::*;
 
@@ -132,8 +134,8 @@ mod tests {
         let unused = remaining(Basis::Day, april, april, change, Tz::UTC).unwrap();
 
         assert_eq!(unused, Fraction { numerator: 15, denominator: 30 });
-        assert_eq!(credit(10.into(), unused, usd("10.00"), usd("0")), Ok(usd("-5.00")));
-        assert_eq!(charge(30.into(), unused, Currency::USD), Ok(usd("15.00")));
+        assert_eq!(credit(Decimal::TEN, unused, usd("10.00"), usd("0")), Ok(usd("-5.00")));
+        assert_eq!(charge(Decimal::from(30), unused, Currency::USD), Ok(usd("15.00")));
     }
 
     #[test]
@@ -154,9 +156,9 @@ mod tests {
 
     #[test]
     fn a_credit_never_exceeds_what_is_left_of_the_line() {
-        assert_eq!(credit(10.into(), Fraction::ONE, usd("7.50"), usd("0")), Ok(usd("-7.50")));
-        assert_eq!(credit(10.into(), Fraction::ONE, usd("7.50"), usd("5.00")), Ok(usd("-2.50")));
-        assert_eq!(credit(10.into(), Fraction::ONE, usd("7.50"), usd("8.00")), Ok(usd("0")));
+        assert_eq!(credit(Decimal::TEN, Fraction::ONE, usd("7.50"), usd("0")), Ok(usd("-7.50")));
+        assert_eq!(credit(Decimal::TEN, Fraction::ONE, usd("7.50"), usd("5.00")), Ok(usd("-2.50")));
+        assert_eq!(credit(Decimal::TEN, Fraction::ONE, usd("7.50"), usd("8.00")), Ok(usd("0")));
     }
 
     #[test]

@@ -126,6 +126,7 @@ const ORDINARY: &[(&str, &str)] = &[
 fn worst() -> Vec<(&'static str, String)> {
     vec![
         ("amount of stateful units in 100 tiers", stateful_units()),
+        ("amount of unlike fractions in 100 tiers", unlike_fractions()),
         ("amount of 10,000 events", events_of_money()),
         ("amount of too many tiers", too_many("{", r#""tiers":["#, "{}", "]}}")),
         ("usage by group, prorated", grouped_usage()),
@@ -157,6 +158,21 @@ fn stateful_units() -> String {
     format!(
         r#"{{"currency":"USD","model":{{"type":"graduated","tiers":[{tiers}]}},"already_rated_quantity":"7",
             "prorated_events":[{parts}]}}"#
+    )
+}
+
+/// Sizes without a common divisor, each part through all tiers and back: fractions that grow with each.
+fn unlike_fractions() -> String {
+    let up_to = |i: usize| if i == 99 { "null".to_owned() } else { format!("{}.0000001", i + 1) };
+    let tiers =
+        listed(100, |i| format!(r#"{{"up_to":{},"unit_price":"0.1234567890123","flat_fee":"1"}}"#, up_to(i)));
+    let parts = listed(10_000, |i| {
+        let sign = if i % 2 == 0 { "" } else { "-" };
+        format!(r#"{{"quantity":"{sign}2{i}.{i}000000000000{i}1","prorated":"{sign}{i}.123456789{i}7"}}"#)
+    });
+    format!(
+        r#"{{"currency":"USD","model":{{"type":"graduated","tiers":[{tiers}]}},"prorated_events":[{parts}],
+            "conversion":{{"operation":"divide","factor":"86399.9999999"}}}}"#
     )
 }
 

@@ -85,6 +85,20 @@ pub async fn upsert(
     write(tx, table, columns, &format!("on conflict ({key}) do update set {set}")).await
 }
 
+/// Inserts rows; of those whose key exists, adds the columns `sums` to what is there and changes the columns `state`.
+pub async fn add(
+    tx: &DatabaseTransaction,
+    table: &'static str,
+    columns: Vec<Column>,
+    key: &'static str,
+    (sums, state): (&[&'static str], &[&'static str]),
+) -> Result<u64, DbErr> {
+    let sums = sums.iter().map(|name| format!("{name} = {table}.{name} + excluded.{name}"));
+    let state = state.iter().map(|name| format!("{name} = excluded.{name}"));
+    let set = sums.chain(state).collect::<Vec<_>>().join(", ");
+    write(tx, table, columns, &format!("on conflict ({key}) do update set {set}")).await
+}
+
 async fn write(
     tx: &DatabaseTransaction,
     table: &'static str,

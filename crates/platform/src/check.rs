@@ -22,6 +22,12 @@ pub struct Check {
     errors: Vec<FieldError>,
 }
 
+/// Whether something can be called so by a caller: 1 to 100 characters that are safe in addresses.
+pub fn is_code(code: &str) -> bool {
+    (1..=100).contains(&code.len())
+        && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:/@".contains(&byte))
+}
+
 impl Check {
     pub fn new() -> Self {
         Self::default()
@@ -50,9 +56,7 @@ impl Check {
 
     /// A name for programs: letters, digits, `_`, `-`, `.`, `:`, `/`, `@`, 1 to 100 of them.
     pub fn code(&mut self, pointer: &str, code: &str) {
-        let fits = (1..=100).contains(&code.len())
-            && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:/@".contains(&byte));
-        if !fits {
+        if !is_code(code) {
             self.refuse(pointer, "malformed", "has 1 to 100 of the characters A-Z a-z 0-9 _ - . : / @");
         }
     }

@@ -1,16 +1,18 @@
 //! The account's settings over HTTP.
 
+use std::ops::RangeInclusive;
+
 use accrue_platform::{
     body::Body,
     check::Check,
     problem::{Problem, ProblemBody},
 };
-use actix_web::{get, http::StatusCode, patch};
+use actix_web::{get, http::StatusCode, patch, web::Data};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{
-    caller::{Answer, Read, Write},
+    caller::{Answer, KnownCallers, Read, Write},
     model::{Issuer, Tenant, TenantSettings},
     resource, service,
 };
@@ -22,6 +24,10 @@ const TAX_NUMBER_MAX: usize = 50;
 const FOOTER_MAX: usize = 1000;
 /// A year: nobody gives more time than that, and dates stay dates.
 const NET_TERMS_DAYS_MAX: u16 = 365;
+/// A year of events by default; older ones are sent as what they are, a backfill.
+const PAST_DAYS: RangeInclusive<u16> = 1..=366;
+/// A day: a clock that is further ahead is wrong.
+const FUTURE_MINUTES: RangeInclusive<u16> = 0..=1440;
 
 /// The account in this mode.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -67,6 +73,15 @@ struct UpdateAccount {
     invoice_footer: Option<String>,
     #[schema(example = "#1f4fd8")]
     brand_color: Option<String>,
+    /// Whether usage events are kept of customers that do not exist yet: they are billed when a customer of that
+    /// `external_id` appears.
+    allow_unknown_customer: Option<bool>,
+    /// How many days back a usage event may lie, unless it is sent with `backfill=true`: 1 to 366.
+    #[schema(example = 35)]
+    usage_past_days_max: Option<u16>,
+    /// How many minutes ahead a usage event may lie: 0 to 1440.
+    #[schema(example = 5)]
+    usage_future_minutes_max: Option<u16>,
 }
 
 /// Who issues invoices.
@@ -108,12 +123,21 @@ struct AccountChange {
     net_terms_days: Option<u16>,
     invoice_footer: Option<String>,
     brand_color: Option<String>,
+    usage: UsageChange,
+}
+
+/// What changes about the usage that is taken.
+struct UsageChange {
+    allow_unknown_customer: Option<bool>,
+    past_days_max: Option<u16>,
+    future_minutes_max: Option<u16>,
 }
 
 impl UpdateAccount {
     fn check(self) -> Result<AccountChange, Problem> {
-        let Self { name, timezone, issuer, invoice_prefix, net_terms_days, invoice_footer, brand_color } =
-            self;
+        let Self {
+            name, timezone, issuer, invoice_prefix, net_terms_days, invoice_footer, brand_color, ..
+        } = self;
         let mut check = Check::new();
         check.optional_text("/name", name.as_deref(), NAME_MAX);
         check.optional_zone("/timezone", timezone.as_deref());
@@ -124,6 +148,12 @@ impl UpdateAccount {
         if net_terms_days.is_some_and(|days| days > NET_TERMS_DAYS_MAX) {
             check.refuse("/net_terms_days", "out_of_range", format!("is 0 to {NET_TERMS_DAYS_MAX}"));
         }
+        let usage = UsageChange {
+            allow_unknown_customer: self.allow_unknown_customer,
+            past_days_max: self.usage_past_days_max,
+            future_minutes_max: self.usage_future_minutes_max,
+        };
+        usage.check(&mut check);
         check.optional_text("/invoice_footer", invoice_footer.as_deref(), FOOTER_MAX);
         if brand_color.as_deref().is_some_and(|color| !is_color(color)) {
             check.refuse("/brand_color", "malformed", "is not a colour like #1f4fd8");
@@ -137,7 +167,34 @@ impl UpdateAccount {
             net_terms_days,
             invoice_footer,
             brand_color,
+            usage,
         })
+    }
+}
+
+impl UsageChange {
+    fn check(&self, check: &mut Check) {
+        let bounds = [
+            ("/usage_past_days_max", self.past_days_max, PAST_DAYS),
+            ("/usage_future_minutes_max", self.future_minutes_max, FUTURE_MINUTES),
+        ];
+        for (pointer, value, range) in bounds {
+            if value.is_some_and(|value| !range.contains(&value)) {
+                check.refuse(pointer, "out_of_range", format!("is {} to {}", range.start(), range.end()));
+            }
+        }
+    }
+
+    fn apply(self, settings: &mut TenantSettings) {
+        set(&mut settings.allow_unknown_customer, self.allow_unknown_customer);
+        set(&mut settings.usage_past_days_max, self.past_days_max);
+        set(&mut settings.usage_future_minutes_max, self.future_minutes_max);
+    }
+}
+
+fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
     }
 }
 
@@ -153,13 +210,16 @@ fn is_color(color: &str) -> bool {
 
 impl AccountChange {
     fn apply(self, tenant: &mut Tenant) {
-        fn set<T>(field: &mut T, value: Option<T>) {
-            if let Some(value) = value {
-                *field = value;
-            }
-        }
-        let Self { name, timezone, issuer, invoice_prefix, net_terms_days, invoice_footer, brand_color } =
-            self;
+        let Self {
+            name,
+            timezone,
+            issuer,
+            invoice_prefix,
+            net_terms_days,
+            invoice_footer,
+            brand_color,
+            usage,
+        } = self;
         let settings = &mut tenant.settings;
         set(&mut tenant.name, name);
         set(&mut tenant.timezone, timezone);
@@ -168,6 +228,7 @@ impl AccountChange {
         set(&mut settings.net_terms_days, net_terms_days);
         set(&mut settings.invoice_footer, invoice_footer.map(Some));
         set(&mut settings.brand_color, brand_color);
+        usage.apply(settings);
     }
 }
 
@@ -194,10 +255,16 @@ pub(super) async fn get_account(read: Read<resource::Account>) -> Answer {
     ),
 )]
 #[patch("/v1/account")]
-pub(super) async fn update_account(write: Write<resource::Account>, body: Body<UpdateAccount>) -> Answer {
+pub(super) async fn update_account(
+    write: Write<resource::Account>,
+    body: Body<UpdateAccount>,
+    callers: Data<KnownCallers>,
+) -> Answer {
     let change = body.0.check()?;
 
     let tx = write.begin().await?;
     let tenant = service::update_tenant(&tx, write.tenant_id(), |tenant| change.apply(tenant)).await?;
-    write.commit(tx, StatusCode::OK, tenant.id, &AccountBody::from(tenant)).await
+    let answer = write.commit(tx, StatusCode::OK, tenant.id, &AccountBody::from(tenant)).await;
+    callers.forget();
+    answer
 }

@@ -10,7 +10,7 @@ use accrue_platform::{
     problem::{Problem, ProblemBody},
     routes::Routes,
 };
-use actix_web::{get, http::StatusCode, post, web::Path};
+use actix_web::{get, http::StatusCode, patch, post, web::Path};
 use serde::Deserialize;
 
 use super::NAME_MAX;
@@ -18,13 +18,13 @@ use crate::{
     auth::{Answer, Read, Write, resource},
     catalog::{
         body::MetricBody,
-        model::{NewMetric, check_property},
+        model::{LateEvents, MetricChange, NewMetric, check_property},
         service,
     },
 };
 
 pub(super) fn routes(routes: &mut Routes) {
-    routes.service(create_metric).service(list_metrics).service(get_metric);
+    routes.service(create_metric).service(list_metrics).service(get_metric).service(update_metric);
 }
 
 /// A metric to be made.
@@ -54,13 +54,40 @@ struct CreateMetric {
     conversion: Option<Conversion>,
     /// Of the aggregate, once, before its conversion.
     rounding: Option<Rounding>,
+    /// What happens to an event that comes when its period was billed; unless given, the next invoice adds it.
+    #[serde(default)]
+    late_events: LateEvents,
     #[serde(default)]
     metadata: Metadata,
 }
 
+/// What to change of a metric; what is not named stays. What it counts never changes: make another metric.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateMetric {
+    #[schema(example = "Tokens")]
+    name: Option<String>,
+    late_events: Option<LateEvents>,
+    /// Replaces all notes.
+    metadata: Option<Metadata>,
+}
+
+impl UpdateMetric {
+    fn check(self) -> Result<MetricChange, Problem> {
+        let Self { name, late_events, metadata } = self;
+        let mut check = Check::new();
+        check.optional_text("/name", name.as_deref(), NAME_MAX);
+        if let Some(metadata) = &metadata {
+            check.metadata("/metadata", metadata);
+        }
+        check.finish()?;
+        Ok(MetricChange { name, late_events, metadata })
+    }
+}
+
 impl CreateMetric {
     fn check(self) -> Result<NewMetric, Problem> {
-        let Self { code, name, event_name, aggregation, property, metadata, .. } = self;
+        let Self { code, name, event_name, aggregation, property, late_events, metadata, .. } = self;
         let mut check = Check::new();
         check.code("/code", &code);
         check.optional_text("/name", name.as_deref(), NAME_MAX);
@@ -85,7 +112,7 @@ impl CreateMetric {
         check.finish()?;
         let name = name.unwrap_or_else(|| code.clone());
         let rules = rules.expect("every mistake was reported");
-        Ok(NewMetric { code, name, event_name, rules, metadata })
+        Ok(NewMetric { code, name, event_name, rules, late_events, metadata })
     }
 }
 
@@ -154,6 +181,31 @@ async fn list_metrics(read: Read<resource::Catalog>, page: Query<PageQuery>) -> 
 async fn get_metric(read: Read<resource::Catalog>, id: Path<String>) -> Answer {
     let metric = service::resolve_metric(read.db(), read.tenant_id(), &id).await?;
     read.answer(&MetricBody::of(metric, read.tenant.livemode))
+}
+
+/// Change a metric.
+///
+/// Its name and its notes, and what happens to events that come late, from now on.
+#[utoipa::path(
+    tag = "catalog",
+    params(("id" = String, Path, description = "The metric's identifier or code")),
+    request_body = UpdateMetric,
+    responses(
+        (status = 200, description = "The metric as it is now", body = MetricBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[patch("/v1/metrics/{id}")]
+async fn update_metric(
+    write: Write<resource::Catalog>,
+    id: Path<String>,
+    body: Body<UpdateMetric>,
+) -> Answer {
+    let change = body.0.check()?;
+    let tx = write.begin().await?;
+    let metric = service::update_metric(&tx, &write.tenant, &id, change).await?;
+    let body = MetricBody::of(metric, write.tenant.livemode);
+    write.commit(tx, StatusCode::OK, body.id, &body).await
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ mod tests {
     use chrono::{DateTime, Utc};
 
     use super::*;
-    use crate::catalog::model::{Feature, FeatureKind, FeatureValue, Metric, Timing};
+    use crate::catalog::model::{Feature, FeatureKind, FeatureValue, LateEvents, Metric, Timing};
 
     fn now() -> DateTime<Utc> {
         "2026-01-31T10:00:00Z".parse().unwrap()
@@ -198,6 +198,7 @@ mod tests {
             name: "Tokens".into(),
             event_name: "completion".into(),
             rules: serde_json::from_str::<RawMetric>(r#"{"aggregation":"count"}"#).unwrap().check().unwrap(),
+            late_events: LateEvents::default(),
             metadata: Metadata::new(),
             created_at: now(),
         };

@@ -10,7 +10,7 @@ use accrue_core::{
 use accrue_platform::check::Metadata;
 use rust_decimal::Decimal;
 
-use super::{FeatureKind, PlanFeature, Price, PriceFilter, PriceKind, Timing};
+use super::{FeatureKind, LateEvents, PlanFeature, Price, PriceFilter, PriceKind, Timing};
 
 /// A metric to be made, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,16 @@ pub(in crate::catalog) struct NewMetric {
     pub name: String,
     pub event_name: String,
     pub rules: usage::Metric,
+    pub late_events: LateEvents,
     pub metadata: Metadata,
+}
+
+/// What a metric may be changed to; what is not named stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::catalog) struct MetricChange {
+    pub name: Option<String>,
+    pub late_events: Option<LateEvents>,
+    pub metadata: Option<Metadata>,
 }
 
 /// A feature to be made, checked.

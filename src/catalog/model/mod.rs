@@ -36,8 +36,33 @@ pub struct Metric {
     pub event_name: String,
     /// Which of them count, and how they become one quantity.
     pub rules: usage::Metric,
+    pub late_events: LateEvents,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
+}
+
+/// What happens to an event that comes when its period was billed (RULES 18).
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    EnumIter,
+    DeriveActiveEnum,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum LateEvents {
+    /// The next invoice has a line that adds it.
+    #[default]
+    NextInvoice,
+    /// It is not taken.
+    Reject,
 }
 
 /// Something that a plan gives the right to use.

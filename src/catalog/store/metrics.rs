@@ -11,11 +11,12 @@ use accrue_platform::{
 };
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, Condition, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, entity::prelude::*,
+    ActiveValue::Set, Condition, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    entity::prelude::*,
 };
 
 use super::{from_word, word};
-use crate::catalog::model::Metric;
+use crate::catalog::model::{LateEvents, Metric};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "metrics")]
@@ -33,6 +34,7 @@ pub struct Model {
     pub filters: Json<Vec<MetricFilter>>,
     pub conversion: Option<Json<Conversion>>,
     pub rounding: Option<Json<Rounding>>,
+    pub late_events: LateEvents,
     pub metadata: Json<Metadata>,
     pub created_at: DateTime<Utc>,
 }
@@ -60,10 +62,37 @@ pub(in crate::catalog) async fn insert(tx: &DatabaseTransaction, metric: &Metric
         filters: Set(Json(metric.rules.filters.clone())),
         conversion: Set(metric.rules.conversion.map(Json)),
         rounding: Set(metric.rules.rounding.map(Json)),
+        late_events: Set(metric.late_events),
         metadata: Set(Json(metric.metadata.clone())),
         created_at: Set(metric.created_at),
     };
     Entity::insert(row).exec_without_returning(tx).await.map(drop)
+}
+
+pub(in crate::catalog) async fn find_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    reference: &str,
+) -> Result<Option<Metric>, DbErr> {
+    let found = of(tenant).filter(named(&[reference])).lock_exclusive().one(tx).await?;
+    found.map(Metric::try_from).transpose()
+}
+
+/// Stores what may change of a metric.
+pub(in crate::catalog) async fn save(tx: &DatabaseTransaction, metric: &Metric) -> Result<(), DbErr> {
+    let row = ActiveModel {
+        name: Set(metric.name.clone()),
+        late_events: Set(metric.late_events),
+        metadata: Set(Json(metric.metadata.clone())),
+        ..Default::default()
+    };
+    Entity::update_many()
+        .set(row)
+        .filter(Column::TenantId.eq(metric.tenant_id))
+        .filter(Column::Id.eq(metric.id))
+        .exec(tx)
+        .await
+        .map(drop)
 }
 
 pub(in crate::catalog) async fn get(
@@ -139,6 +168,7 @@ impl TryFrom<Model> for Metric {
             name: row.name,
             event_name: row.event_name,
             rules,
+            late_events: row.late_events,
             metadata: row.metadata.0,
             created_at: row.created_at,
         })

@@ -3,6 +3,7 @@
 use accrue_core::{
     calendar::{self, local_date},
     decimal::Number,
+    exact::Exact,
     money::Money,
     price::TierCharge,
     proration::Fraction,
@@ -104,7 +105,7 @@ impl Paper {
     /// Tiers, where there is more to say than quantity times unit price; then the proration.
     fn details(self, line: &Line) -> Vec<Detail> {
         let mut details = Vec::new();
-        if unit_price(line).is_none() && line.tiers.iter().any(|tier| !tier.unit_price.0.is_zero()) {
+        if unit_price(line).is_none() && line.tiers.iter().any(|tier| !tier.unit_price.is_zero()) {
             let mut above = None;
             for tier in &line.tiers {
                 details.extend(self.tier(tier, above));
@@ -126,15 +127,15 @@ impl Paper {
             unit_price: Some(self.money(unit_price)),
             amount: amount.map(|amount| self.money(amount)),
         };
-        let (quantity, unit_price, fee) = (tier.quantity.0, tier.unit_price.0, tier.flat_fee.0);
-        let units = row(quantity, unit_price, tier.amount.0.checked_sub(fee));
+        let [quantity, unit_price, fee] = [&tier.quantity, &tier.unit_price, &tier.flat_fee].map(kept);
+        let units = row(quantity, unit_price, Some(kept(&(&tier.amount - &tier.flat_fee))));
         let fee = (!fee.is_zero()).then(|| row(Decimal::ONE, fee, Some(fee)));
         std::iter::once(units).chain(fee).collect()
     }
 
     /// `199 × 22/31`: the line's amount is what that comes to.
     fn proration(self, line: &Line, part: Fraction) -> Detail {
-        let whole: Decimal = line.tiers.iter().map(|tier| tier.amount.0).sum();
+        let whole = kept(&line.tiers.iter().map(|tier| &tier.amount).sum());
         let Fraction { numerator, denominator } = part;
         let description = format!("{} × {numerator}/{denominator}", self.written(self.money(whole)));
         Detail { description, ..Detail::default() }
@@ -210,10 +211,17 @@ impl Paper {
 /// The one price of every unit, if that and the quantity make the whole price.
 fn unit_price(line: &Line) -> Option<Decimal> {
     let only = match line.tiers.as_slice() {
-        [tier] if tier.flat_fee.0.is_zero() && tier.quantity.0 == line.quantity => Some(tier.unit_price.0),
+        [tier] if tier.flat_fee.is_zero() && kept(&tier.quantity) == line.quantity => {
+            Some(kept(&tier.unit_price))
+        }
         _ => None,
     };
     line.unit_price.or(only)
+}
+
+/// As a line keeps its own numbers.
+fn kept(number: &Exact) -> Decimal {
+    number.to_decimal().expect("what a line tells has at most 28 digits")
 }
 
 /// Bare digits: the document writes them in its locale's way.
@@ -246,10 +254,10 @@ mod tests {
         let amount = number(quantity).0 * number(unit_price).0 + number(flat_fee).0;
         TierCharge {
             up_to: up_to.map(number),
-            quantity: number(quantity),
-            unit_price: number(unit_price),
-            flat_fee: number(flat_fee),
-            amount: Number(amount),
+            quantity: number(quantity).into(),
+            unit_price: number(unit_price).into(),
+            flat_fee: number(flat_fee).into(),
+            amount: amount.into(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod corrections;
 mod sent;
+mod unmatched;
 
 use std::collections::BTreeMap;
 
@@ -21,20 +22,23 @@ use actix_web::{
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::sent::read_line;
 use self::sent::{Batch, CloudEventRequest, IngestRequest};
 use super::{
     body::UsageEventBody,
     correct,
     intake::Intake,
-    model::{CorrectionError, Granularity, Ingested, Rejection, Usage, WindowUsage},
+    model::{CorrectionError, Granularity, Ingested, Rejection, Terms, Usage, Wanted, WindowUsage},
     reading::{self, Question},
-    service::{self, MeteringError, Sent, SentBy},
+    service::{self, MeteringError, Sent, SentBy, Taken},
 };
 use crate::auth::{Answer, Bring, Interrupt, Read, Write, resource};
 
 /// Mounts the endpoints.
 pub fn routes(routes: &mut Routes) {
-    routes.service(ingest).service(list_events).service(get_event).service(get_usage);
+    routes.service(ingest).service(list_events);
+    // Before the events, whose names may be anything.
+    routes.service(unmatched::list_unmatched).service(get_event).service(get_usage);
     routes.service(corrections::void).service(corrections::amend);
 }
 
@@ -45,7 +49,7 @@ struct IngestQuery {
     /// Take all events or, if one of them cannot be taken, none.
     #[serde(default)]
     atomic: bool,
-    /// Take events from any time in the past, not only from the last 35 days.
+    /// Take events from any time in the past, not only from the last days that the account's settings name (35).
     #[serde(default)]
     backfill: bool,
 }
@@ -68,6 +72,7 @@ struct RejectionBody {
     index: usize,
     event_id: Option<String>,
     /// `unknown_customer`, `timestamp_out_of_window`, `malformed_number`, `metadata_too_large`, `conflict`,
+    /// `period_closed`,
     /// or what is wrong with a field: `required`, `malformed`, `unknown_field`, `blank`, `too_long`.
     #[schema(example = "unknown_customer")]
     code: String,
@@ -163,8 +168,10 @@ async fn ingest(
     }
     let caller = Bring::<resource::Usage>::extract(&request).await?;
     let (Batch { form, events }, bytes) = sent::read_request(&request)?;
-    let by = SentBy { actor: caller.actor, request_id: accrue_platform::request::id() };
-    let sent = Sent { tenant: caller.tenant_id, events, backfill, by: Some(by) };
+    let request_id = accrue_platform::request::id();
+    let by = SentBy { actor: caller.actor, action: "POST /v1/usage_events", request_id };
+    let terms = Terms::of(&caller.tenant.settings, backfill);
+    let sent = Sent { tenant: caller.tenant.id, events, terms, by: Some(by) };
     let ingested = form.answer(intake.take(sent, atomic, bytes).await?, atomic)?;
     caller.app.wake.notify_one();
     Ok(HttpResponse::Ok().json(IngestBody::from(ingested)))
@@ -179,12 +186,15 @@ async fn ingest_once(
 ) -> Answer {
     let (Batch { form, events }, _) = sent::read_request(request)?;
     let tx = write.begin().await?;
-    let sent = Sent { tenant: write.tenant_id(), events, backfill, by: None };
-    let ingested = service::ingest(&tx, &*write.app.clock, vec![sent]).await?;
-    let ingested = ingested.into_iter().next().expect("an outcome for each request");
+    let terms = Terms::of(&write.tenant.settings, backfill);
+    let sent = Sent { tenant: write.tenant_id(), events, terms, by: None };
+    let Taken { outcomes, unmatched } = service::ingest(&tx, &*write.app.clock, vec![sent]).await?;
+    let ingested = outcomes.into_iter().next().expect("an outcome for each request");
     let ingested = form.answer(ingested, atomic)?;
     let object_id = format!("{} usage events", ingested.accepted);
-    write.commit(tx, StatusCode::OK, object_id, &IngestBody::from(ingested)).await
+    let answer = write.commit(tx, StatusCode::OK, object_id, &IngestBody::from(ingested)).await?;
+    unmatched.tell();
+    Ok(answer)
 }
 
 /// Which events to list.
@@ -194,6 +204,8 @@ struct EventFilter {
     /// A customer's identifier or `external_id`.
     customer: Option<String>,
     event_name: Option<String>,
+    /// Only those that wait for a customer of this `external_id`.
+    awaited_customer: Option<String>,
 }
 
 /// List usage events.
@@ -211,9 +223,13 @@ async fn list_events(
     filter: Query<EventFilter>,
     page: Query<PageQuery>,
 ) -> Answer {
-    let EventFilter { customer, event_name } = filter.0;
-    let (customer, event_name) = (customer.as_deref(), event_name.as_deref());
-    let events = service::list_events(read.db(), read.tenant_id(), customer, event_name, &page.0).await?;
+    let EventFilter { customer, event_name, awaited_customer } = filter.0;
+    let wanted = Wanted {
+        customer: customer.as_deref(),
+        event_name: event_name.as_deref(),
+        awaited_customer: awaited_customer.as_deref(),
+    };
+    let events = service::list_events(read.db(), read.tenant_id(), wanted, &page.0).await?;
     let body = |event| UsageEventBody::new(event, read.tenant.livemode);
     read.answer(&Page::of(&page.0, "/v1/usage_events", events, body))
 }

@@ -1,14 +1,19 @@
 //! Periods whose usage was billed: what comes later for them must be billed later (RULES 18).
 
+use std::collections::HashMap;
+
 use accrue_core::{
     calendar::Period,
     id::{CustomerId, MetricId, SubscriptionId, TenantId, TestClockId},
+    usage::{Properties, Sample},
 };
+use accrue_platform::problem::FieldError;
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{UsageEvent, short};
+use super::{Payer, UsageEvent, short};
+use crate::catalog::{LateEvents, Metric};
 
 /// A closed period is looked at once more after this time: by then every event that was on its way while it was
 /// being closed is there.
@@ -46,6 +51,43 @@ impl Closing {
     /// Whether an event of its metric counts in it: of a recurring one, what was there before does.
     pub(in crate::metering) fn holds(&self, event: &UsageEvent, is_recurring: bool) -> bool {
         let from = if is_recurring { DateTime::<Utc>::MIN_UTC } else { self.period.start };
-        self.customer_id == event.customer_id && (from..self.period.end).contains(&event.timestamp)
+        event.payer == Payer::Known(self.customer_id) && (from..self.period.end).contains(&event.timestamp)
+    }
+}
+
+/// The closed periods of metrics that take nothing late.
+pub(in crate::metering) struct Strict<'a> {
+    metrics: Vec<&'a Metric>,
+    closings: HashMap<(CustomerId, MetricId), Vec<Closing>>,
+}
+
+impl<'a> Strict<'a> {
+    /// Those of `metrics` that take nothing late; `None` if all take what comes.
+    pub fn of(metrics: &'a [Metric]) -> Option<Self> {
+        let strict = metrics.iter().filter(|metric| metric.late_events == LateEvents::Reject);
+        let metrics: Vec<_> = strict.collect();
+        (!metrics.is_empty()).then(|| Self { metrics, closings: HashMap::new() })
+    }
+
+    #[must_use]
+    pub fn with(mut self, closings: Vec<Closing>) -> Self {
+        for closing in closings {
+            self.closings.entry((closing.customer_id, closing.metric_id)).or_default().push(closing);
+        }
+        self
+    }
+
+    /// Why an event comes too late, if it does: such a metric counts it, and has billed its period.
+    pub fn refuses(&self, event: &UsageEvent, properties: &Properties) -> Option<FieldError> {
+        let customer = event.payer.customer()?;
+        let named = self.metrics.iter().filter(|metric| metric.event_name == event.event_name);
+        named.copied().find_map(|metric| {
+            let closings = self.closings.get(&(customer, metric.id))?;
+            let closed = closings.iter().find(|closing| closing.holds(event, metric.rules.recurring))?;
+            Sample::of(&metric.rules, event.timestamp, event.id.0.as_u128(), properties)?;
+            let Period { start, end } = closed.period;
+            let detail = format!("{} was billed from {start} to {end}, and takes nothing late", metric.code);
+            Some(FieldError::new("/timestamp", "period_closed", detail))
+        })
     }
 }

@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{EventMetadata, Sender, UsageEvent, no_number, out_of_window};
+use super::{
+    EventMetadata, Sender, UsageEvent,
+    candidate::{no_number, out_of_window},
+};
 use accrue_core::id::UsageEventId;
 use accrue_platform::problem::FieldError;
 
@@ -78,7 +81,7 @@ impl UsageEvent {
         let refuse =
             |error: Option<FieldError>| error.map_or(Ok(()), |error| Err(CorrectionError::Refused(error)));
         if let Some(timestamp) = timestamp.filter(|timestamp| *timestamp != self.timestamp) {
-            refuse(out_of_window(timestamp, now, sender.backfill))?;
+            refuse(out_of_window(timestamp, now, sender.terms))?;
         }
         if let Some(metadata) = &metadata {
             refuse(no_number(sender.metrics, &self.event_name, &metadata.properties))?;

@@ -1,38 +1,26 @@
 //! What a usage event is, whether it may be taken, and what happened to it.
 
+mod candidate;
 mod closing;
 mod correction;
 mod rollup;
+mod unmatched;
 mod window;
-
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
 
 use accrue_core::{
     calendar::Period,
     id::{CustomerId, TenantId, UsageEventId},
-    usage::{Properties, Property},
+    usage::Properties,
 };
-use accrue_platform::problem::FieldError;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 pub use self::closing::Closing;
+pub(super) use self::closing::Strict;
 pub use self::correction::CorrectionError;
 pub(super) use self::correction::{Change, Correction, Version};
-pub(super) use self::{rollup::*, window::*};
+pub(super) use self::{candidate::*, rollup::*, unmatched::*, window::*};
 use crate::catalog::Metric;
-
-const METADATA_KEYS_MAX: usize = 50;
-const METADATA_BYTES_MAX: usize = 8 * 1024;
-const PAST_MAX: TimeDelta = TimeDelta::days(35);
-const FUTURE_MAX: TimeDelta = TimeDelta::minutes(5);
 
 /// Something that a customer did and that is, perhaps, to be paid for. As it is known now: what was true before it
 /// was corrected is kept beside it.
@@ -45,16 +33,34 @@ pub struct UsageEvent {
     /// Which of the caller's systems sent it; empty if it did not say.
     pub source: String,
     pub event_name: String,
-    pub customer_id: CustomerId,
+    pub payer: Payer,
     pub timestamp: DateTime<Utc>,
     /// A JSON object; its numbers have the digits with which they were sent.
     pub metadata: String,
-    /// When it arrived, by the customer's clock.
+    /// When it arrived, by the customer's clock; if it had to wait for its customer, when that one appeared.
     pub received_at: DateTime<Utc>,
     /// Since when it does not count any more.
     pub voided_at: Option<DateTime<Utc>>,
     /// When it was last corrected.
     pub amended_at: Option<DateTime<Utc>>,
+}
+
+/// Who pays for an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payer {
+    Known(CustomerId),
+    /// Nobody yet: it waits for a customer of this external id.
+    Awaited(String),
+}
+
+impl Payer {
+    /// The customer, if it is there.
+    pub fn customer(&self) -> Option<CustomerId> {
+        match self {
+            Self::Known(customer) => Some(*customer),
+            Self::Awaited(_) => None,
+        }
+    }
 }
 
 impl UsageEvent {
@@ -64,204 +70,14 @@ impl UsageEvent {
     }
 }
 
-/// An event as it was sent, whole and well-formed.
-#[derive(Clone, Debug)]
-pub(super) struct SentEvent {
-    pub event_id: String,
-    pub source: String,
-    pub event_name: String,
-    /// The customer's identifier or the caller's own name for it.
-    pub customer: String,
-    pub timestamp: Option<DateTime<Utc>>,
-    pub metadata: EventMetadata,
+/// Which events to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted<'a> {
+    pub customer: Option<&'a str>,
+    pub event_name: Option<&'a str>,
+    /// The customer that they wait for.
+    pub awaited_customer: Option<&'a str>,
 }
-
-/// What an event says about itself.
-#[derive(Clone, Debug)]
-pub(super) struct EventMetadata {
-    /// Keys sorted, values as they were sent: the same metadata is the same text.
-    json: String,
-    /// Shared, for what is sent is copied to be tried again.
-    properties: Arc<Properties>,
-}
-
-impl EventMetadata {
-    /// Refuses too many keys, too many bytes, and texts that are not Unicode.
-    pub fn try_new(values: &BTreeMap<String, Box<RawValue>>) -> Result<Self, FieldError> {
-        let refuse = |code, detail: String| FieldError::new("/metadata", code, detail);
-        if values.len() > METADATA_KEYS_MAX {
-            return Err(refuse("metadata_too_large", format!("has at most {METADATA_KEYS_MAX} keys")));
-        }
-        let json = serde_json::to_string(values).expect("read from JSON");
-        if json.len() > METADATA_BYTES_MAX {
-            return Err(refuse("metadata_too_large", format!("has at most {METADATA_BYTES_MAX} bytes")));
-        }
-        let read = |value: &RawValue| Property::deserialize(value);
-        let properties = values.iter().map(|(name, value)| Ok((name.clone(), read(value)?)));
-        let properties = properties.collect::<Result<Properties, serde_json::Error>>();
-        let properties = properties.map_err(|error| refuse("malformed", error.to_string()))?;
-        Ok(Self { json, properties: Arc::new(properties) })
-    }
-}
-
-/// What is remembered of an event, for ever, to know it again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Remembered {
-    /// The event's own identifier.
-    pub id: UsageEventId,
-    pub body_hash: Uuid,
-}
-
-/// A sent event of a known customer, ready to be stored.
-#[derive(Clone, Debug)]
-pub(super) struct Candidate {
-    /// Its place in the request.
-    pub index: usize,
-    pub event: UsageEvent,
-    /// What identifies it within its tenant: a digest of source and event id (RULES 17).
-    pub identity: Uuid,
-    /// Of what was sent, not of what was filled in: a repeated event without a time stays the same event.
-    pub body_hash: Uuid,
-    pub properties: Arc<Properties>,
-    /// Why it may not be stored; if it is stored already, this does not matter any more.
-    pub refused: Option<FieldError>,
-}
-
-/// What is known of whoever sends events.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sender<'a> {
-    pub tenant: TenantId,
-    pub metrics: &'a [Metric],
-    /// The real time, by which events are numbered.
-    pub wall: DateTime<Utc>,
-    /// Lifts the bound of the past.
-    pub backfill: bool,
-}
-
-impl Candidate {
-    /// `now` is the customer's time.
-    pub fn new(
-        sender: Sender,
-        index: usize,
-        sent: SentEvent,
-        customer: CustomerId,
-        now: DateTime<Utc>,
-    ) -> Self {
-        let timestamp = sent.timestamp.unwrap_or(now);
-        let refused = out_of_window(timestamp, now, sender.backfill)
-            .or_else(|| no_number(sender.metrics, &sent.event_name, &sent.metadata.properties));
-        let body_hash = body_hash(&sent, customer);
-        let event = UsageEvent {
-            tenant_id: sender.tenant,
-            id: UsageEventId::new(sender.wall),
-            event_id: sent.event_id,
-            source: sent.source,
-            event_name: sent.event_name,
-            customer_id: customer,
-            timestamp,
-            metadata: sent.metadata.json,
-            received_at: now,
-            voided_at: None,
-            amended_at: None,
-        };
-        let identity = identity(&event.source, &event.event_id);
-        Self { index, event, identity, body_hash, properties: sent.metadata.properties, refused }
-    }
-}
-
-/// Texts hold no null bytes, so one parts them.
-pub(super) fn identity(source: &str, event_id: &str) -> Uuid {
-    short(Sha256::new().chain_update(source).chain_update([0]).chain_update(event_id))
-}
-
-fn body_hash(sent: &SentEvent, customer: CustomerId) -> Uuid {
-    let timestamp = sent.timestamp.map(|at| at.timestamp_micros());
-    let digest = Sha256::new()
-        .chain_update(customer.0.as_bytes())
-        .chain_update([u8::from(timestamp.is_some())])
-        .chain_update(timestamp.unwrap_or_default().to_be_bytes())
-        .chain_update(&sent.event_name)
-        .chain_update([0])
-        .chain_update(&sent.metadata.json);
-    short(digest)
-}
-
-fn out_of_window(timestamp: DateTime<Utc>, now: DateTime<Utc>, backfill: bool) -> Option<FieldError> {
-    let detail = if timestamp > now + FUTURE_MAX {
-        format!("lies more than {} minutes ahead of {now}", FUTURE_MAX.num_minutes())
-    } else if timestamp < now - PAST_MAX && !backfill {
-        format!("lies more than {} days before {now}; `backfill=true` takes it", PAST_MAX.num_days())
-    } else {
-        return None;
-    };
-    Some(FieldError::new("/timestamp", "timestamp_out_of_window", detail))
-}
-
-/// A property that a metric adds up, but that is no number. A missing one is fine: the metric skips the event.
-fn no_number(metrics: &[Metric], event_name: &str, properties: &Properties) -> Option<FieldError> {
-    let counts = |metric: &&Metric| metric.event_name == event_name && metric.rules.matches(properties);
-    let mut needed = metrics
-        .iter()
-        .filter(counts)
-        .filter(|metric| metric.rules.aggregation.needs_number())
-        .filter_map(|metric| metric.rules.property.as_ref());
-    let property = needed.find(|property| {
-        let value = properties.get(property.as_str());
-        value.is_some_and(|value| *value != Property::Null && value.number().is_none())
-    })?;
-    let pointer = format!("/metadata/{}", property.replace('~', "~0").replace('/', "~1"));
-    Some(FieldError::new(pointer, "malformed_number", "is not a decimal number of up to 28 digits"))
-}
-
-/// What became of the events of a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ingested {
-    pub accepted: usize,
-    /// Known already, with the same body.
-    pub duplicates: usize,
-    pub rejected: Vec<Rejection>,
-}
-
-/// An event that was not taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rejection {
-    pub index: usize,
-    pub event_id: Option<String>,
-    pub error: FieldError,
-}
-
-impl Ingested {
-    pub fn reject(&mut self, index: usize, event_id: Option<String>, error: FieldError) {
-        self.rejected.push(Rejection { index, event_id, error });
-    }
-
-    /// Tells what became of a candidate, from what is stored under its identity now: the first write wins
-    /// (RULES 17).
-    pub fn settle(&mut self, candidate: Candidate, stored: Option<Remembered>) {
-        match (stored, candidate.refused) {
-            (Some(held), _) if held.id == candidate.event.id => self.accepted += 1,
-            (Some(held), _) if held.body_hash == candidate.body_hash => self.duplicates += 1,
-            (None, Some(error)) => self.reject(candidate.index, Some(candidate.event.event_id), error),
-            _ => {
-                let detail = "another event with this source and event_id was taken before";
-                let error = FieldError::new("/event_id", "conflict", detail);
-                self.reject(candidate.index, Some(candidate.event.event_id), error);
-            }
-        }
-    }
-}
-
-/// The first candidate of each identity that may be stored.
-pub(super) fn first_of_each<'a>(candidates: impl IntoIterator<Item = &'a Candidate>) -> Vec<&'a Candidate> {
-    let mut seen = HashSet::new();
-    let mut may = |candidate: &&Candidate| {
-        candidate.refused.is_none() && seen.insert((candidate.event.tenant_id, candidate.identity))
-    };
-    candidates.into_iter().filter(|candidate| may(candidate)).collect()
-}
-
-/// What is stored, by tenant and identity.
-pub(super) type Known = HashMap<(TenantId, Uuid), Remembered>;
 
 /// How much a customer used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -281,141 +97,4 @@ pub(super) struct WindowUsage {
     /// The values of the properties by which usage is grouped; none where events lack one.
     pub group: Vec<Option<String>>,
     pub quantity: Decimal,
-}
-
-#[cfg(test)]
-mod tests {
-    use accrue_core::{
-        id::MetricId,
-        usage::{self, Aggregation},
-    };
-
-    use super::*;
-
-    fn now() -> DateTime<Utc> {
-        "2026-03-31T12:00:00Z".parse().unwrap()
-    }
-
-    fn metadata(json: &str) -> Result<EventMetadata, FieldError> {
-        EventMetadata::try_new(&serde_json::from_str(json).unwrap())
-    }
-
-    fn sent(event_id: &str, metadata_json: &str) -> SentEvent {
-        SentEvent {
-            event_id: event_id.to_owned(),
-            source: String::new(),
-            event_name: "call".to_owned(),
-            customer: "acme".to_owned(),
-            timestamp: None,
-            metadata: metadata(metadata_json).unwrap(),
-        }
-    }
-
-    fn candidate(index: usize, sent: SentEvent, metrics: &[Metric]) -> Candidate {
-        let sender = Sender { tenant: TenantId(Uuid::nil()), metrics, wall: now(), backfill: false };
-        Candidate::new(sender, index, sent, CustomerId(Uuid::nil()), now())
-    }
-
-    fn tokens(aggregation: Aggregation) -> Metric {
-        Metric {
-            tenant_id: TenantId(Uuid::nil()),
-            id: MetricId::new(now()),
-            code: "tokens".to_owned(),
-            name: "Tokens".to_owned(),
-            event_name: "call".to_owned(),
-            rules: usage::Metric {
-                aggregation,
-                property: Some("tokens".to_owned()),
-                recurring: false,
-                filters: Vec::new(),
-                conversion: None,
-                rounding: None,
-            },
-            metadata: BTreeMap::new(),
-            created_at: now(),
-        }
-    }
-
-    fn remembered(candidate: &Candidate) -> Remembered {
-        Remembered { id: candidate.event.id, body_hash: candidate.body_hash }
-    }
-
-    #[test]
-    fn the_window_reaches_from_35_days_back_to_5_minutes_ahead() {
-        let taken = |at: &str, backfill| out_of_window(at.parse().unwrap(), now(), backfill).is_none();
-        assert!(taken("2026-02-24T12:00:00Z", false) && !taken("2026-02-24T11:59:59Z", false));
-        assert!(taken("2026-03-31T12:05:00Z", false) && !taken("2026-03-31T12:05:01Z", false));
-        assert!(taken("2016-01-01T00:00:00Z", true) && !taken("2026-03-31T12:05:01Z", true));
-    }
-
-    #[test]
-    fn metadata_has_at_most_50_keys_and_8_kib() {
-        let keys = |count| (0..count).map(|key| format!("\"k{key}\":1")).collect::<Vec<_>>().join(",");
-        assert!(metadata(&format!("{{{}}}", keys(50))).is_ok());
-        assert_eq!(metadata(&format!("{{{}}}", keys(51))).unwrap_err().code, "metadata_too_large");
-        let text = |bytes: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes - 8));
-        assert!(metadata(&text(8192)).is_ok());
-        assert_eq!(metadata(&text(8193)).unwrap_err().code, "metadata_too_large");
-        assert_eq!(metadata(r#"{"a":"\ud800"}"#).unwrap_err().code, "malformed");
-    }
-
-    #[test]
-    fn numbers_keep_their_digits_and_the_order_of_keys_does_not_matter() {
-        let metadata = metadata(r#"{ "b": 1.50, "a": 123456789012345678901234567890 }"#).unwrap();
-        assert_eq!(metadata.json, r#"{"a":123456789012345678901234567890,"b":1.50}"#);
-        let one = candidate(0, sent("e", r#"{"a":1,"b":2}"#), &[]);
-        assert_eq!(one.body_hash, candidate(0, sent("e", r#"{ "b":2, "a":1 }"#), &[]).body_hash);
-        assert_ne!(one.body_hash, candidate(0, sent("e", r#"{"a":1,"b":2.0}"#), &[]).body_hash);
-    }
-
-    #[test]
-    fn a_property_that_is_added_up_must_be_a_number_if_it_is_there() {
-        let refused = |json: &str, aggregation| {
-            candidate(0, sent("e", json), &[tokens(aggregation)]).refused.map(|error| error.pointer)
-        };
-        for json in [r#"{"tokens":"12 kB"}"#, r#"{"tokens":1e400}"#, r#"{"tokens":true}"#, r#"{"tokens":{}}"#]
-        {
-            assert_eq!(refused(json, Aggregation::Sum).as_deref(), Some("/metadata/tokens"), "{json}");
-            assert_eq!(refused(json, Aggregation::Count), None, "{json}");
-        }
-        for json in ["{}", r#"{"tokens":null}"#, r#"{"tokens":"12.5"}"#, r#"{"tokens":-3e2}"#] {
-            assert_eq!(refused(json, Aggregation::Sum), None, "{json}");
-        }
-    }
-
-    #[test]
-    fn within_a_request_the_first_wins_and_others_are_duplicates_or_conflicts() {
-        let candidates = vec![
-            candidate(0, sent("a", "{}"), &[]),
-            candidate(1, sent("a", "{}"), &[]),
-            candidate(2, sent("a", r#"{"x":1}"#), &[]),
-            candidate(3, SentEvent { source: "other".to_owned(), ..sent("a", r#"{"x":1}"#) }, &[]),
-        ];
-        let first = first_of_each(&candidates);
-        let stored: HashMap<Uuid, Remembered> =
-            first.into_iter().map(|first| (first.identity, remembered(first))).collect();
-        let mut ingested = Ingested::default();
-        for candidate in candidates {
-            let held = stored.get(&candidate.identity).copied();
-            ingested.settle(candidate, held);
-        }
-        assert_eq!((ingested.accepted, ingested.duplicates), (2, 1));
-        let [rejection] = ingested.rejected.as_slice() else { panic!("{ingested:?}") };
-        assert_eq!((rejection.index, rejection.error.code.as_str()), (2, "conflict"));
-    }
-
-    #[test]
-    fn an_event_that_was_taken_in_time_is_a_duplicate_even_when_it_comes_again_too_late() {
-        let at = Some("2026-01-01T00:00:00Z".parse().unwrap());
-        let late = |index| candidate(index, SentEvent { timestamp: at, ..sent("a", "{}") }, &[]);
-        let again = late(0);
-        assert!(again.refused.is_some());
-
-        let mut known = Ingested::default();
-        known.settle(again.clone(), Some(remembered(&late(9))));
-        assert_eq!(known, Ingested { accepted: 0, duplicates: 1, rejected: Vec::new() });
-        let mut unknown = Ingested::default();
-        unknown.settle(again, None);
-        assert_eq!(unknown.rejected[0].error.code, "timestamp_out_of_window");
-    }
 }

@@ -17,7 +17,7 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait},
 };
 
-use crate::metering::model::{Candidate, Known, Remembered, UsageEvent, identity};
+use crate::metering::model::{Candidate, Known, Payer, Remembered, UsageEvent, Wanted, identity};
 
 mod rows {
     use sea_orm::entity::prelude::*;
@@ -34,7 +34,8 @@ mod rows {
         pub source: String,
         pub event_id: String,
         pub event_name: String,
-        pub customer_id: CustomerId,
+        pub customer_id: Option<CustomerId>,
+        pub awaited_customer: Option<String>,
         pub timestamp: DateTime<Utc>,
         pub metadata: String,
         pub received_at: DateTime<Utc>,
@@ -126,16 +127,29 @@ pub(in crate::metering) async fn remembered(
 
 /// Stores events whose identities were free.
 pub(in crate::metering) async fn insert(tx: &DatabaseTransaction, fresh: &[&Candidate]) -> Result<(), DbErr> {
-    let mut events: Vec<&UsageEvent> = fresh.iter().map(|candidate| &candidate.event).collect();
+    let (mut known, mut awaited) = (Vec::with_capacity(fresh.len()), Vec::new());
+    for event in fresh.iter().map(|candidate| &candidate.event) {
+        match &event.payer {
+            Payer::Known(customer) => known.push((*customer, event)),
+            Payer::Awaited(name) => awaited.push((name, event)),
+        }
+    }
     // Neighbours in the index are neighbours in time.
-    events.sort_unstable_by_key(|event| (event.tenant_id, event.customer_id, event.timestamp));
+    known.sort_unstable_by_key(|(customer, event)| (event.tenant_id, *customer, event.timestamp));
+    let customers = Cells::new("customer_id", known.iter().map(|(customer, _)| customer.0));
+    insert_of(tx, customers, known.iter().map(|(_, event)| *event).collect()).await?;
+    let names = Cells::new("awaited_customer", awaited.iter().map(|(name, _)| (*name).clone()));
+    insert_of(tx, names, awaited.iter().map(|(_, event)| *event).collect()).await
+}
+
+async fn insert_of(tx: &DatabaseTransaction, payers: Cells, events: Vec<&UsageEvent>) -> Result<(), DbErr> {
     let columns = vec![
+        payers,
         Cells::new("tenant_id", events.iter().map(|event| event.tenant_id.0)),
         Cells::new("id", events.iter().map(|event| event.id.0)),
         Cells::new("source", events.iter().map(|event| event.source.clone())),
         Cells::new("event_id", events.iter().map(|event| event.event_id.clone())),
         Cells::new("event_name", events.iter().map(|event| event.event_name.clone())),
-        Cells::new("customer_id", events.iter().map(|event| event.customer_id.0)),
         Cells::new("timestamp", events.iter().map(|event| event.timestamp)),
         Cells::new("metadata", events.iter().map(|event| event.metadata.clone())),
         Cells::new("received_at", events.iter().map(|event| event.received_at)),
@@ -192,15 +206,18 @@ pub(in crate::metering) async fn list(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     customer: Option<CustomerId>,
-    event_name: Option<&str>,
+    wanted: Wanted<'_>,
     page: &PageQuery,
 ) -> Result<Vec<UsageEvent>, PageError> {
     let mut select = rows::of(tenant);
     if let Some(customer) = customer {
         select = select.filter(Column::CustomerId.eq(customer));
     }
-    if let Some(event_name) = event_name {
+    if let Some(event_name) = wanted.event_name {
         select = select.filter(Column::EventName.eq(event_name));
+    }
+    if let Some(name) = wanted.awaited_customer {
+        select = select.filter(Column::AwaitedCustomer.eq(name));
     }
     let rows = page.fetch::<rows::Entity, UsageEventId>(select, Column::Id, db).await?;
     Ok(rows.into_iter().map(Into::into).collect())
@@ -285,7 +302,7 @@ pub(in crate::metering) async fn next_within(
     limit: u64,
 ) -> Result<Vec<(UsageEvent, Properties)>, DbErr> {
     let mut select = rows::of(like.tenant_id)
-        .filter(Column::CustomerId.eq(like.customer_id))
+        .filter(Column::CustomerId.eq(like.payer.customer()))
         .filter(Column::EventName.eq(&like.event_name))
         .filter(Column::VoidedAt.is_null())
         .filter(Column::Timestamp.gte(period.start))
@@ -296,6 +313,65 @@ pub(in crate::metering) async fn next_within(
         select = select.filter(Column::Id.gt(last));
     }
     with_properties(select.all(tx).await?)
+}
+
+/// The next `limit` events that wait for a customer of this name, locked, with what they say.
+pub(in crate::metering) async fn next_awaiting(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    name: &str,
+    limit: u64,
+) -> Result<Vec<(UsageEvent, Properties)>, DbErr> {
+    let select = rows::of(tenant)
+        .filter(Column::AwaitedCustomer.eq(name))
+        .order_by_asc(Column::Id)
+        .limit(limit)
+        .lock_exclusive();
+    with_properties(select.all(tx).await?)
+}
+
+/// Gives events the customer that they waited for, who appeared at an instant.
+pub(in crate::metering) async fn give(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    ids: Vec<UsageEventId>,
+    customer: CustomerId,
+    at: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    for some in ids.chunks(bulk::LIST_MAX) {
+        let ids = some.iter().map(|id| id.0).collect();
+        rows::Entity::update_many()
+            .col_expr(Column::CustomerId, Expr::val(customer))
+            .col_expr(Column::AwaitedCustomer, Expr::val(None::<String>))
+            .col_expr(Column::ReceivedAt, Expr::val(at))
+            .filter(Column::TenantId.eq(tenant))
+            .filter(bulk::one_of::<Uuid>(tx, Column::Id, ids))
+            .exec(tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The next `limit` customers that events wait for, of all tenants, after `last`.
+pub(in crate::metering) async fn awaited(
+    db: &impl ConnectionTrait,
+    last: Option<&(TenantId, String)>,
+    limit: u64,
+) -> Result<Vec<(TenantId, String)>, DbErr> {
+    let mut select = rows::Entity::find()
+        .select_only()
+        .columns([Column::TenantId, Column::AwaitedCustomer])
+        .distinct()
+        .filter(Column::AwaitedCustomer.is_not_null())
+        .order_by_asc(Column::TenantId)
+        .order_by_asc(Column::AwaitedCustomer)
+        .limit(limit);
+    if let Some((tenant, name)) = last {
+        let place = Expr::tuple([Expr::col(Column::TenantId), Expr::col(Column::AwaitedCustomer)]);
+        let last = Expr::tuple([Expr::val(*tenant), Expr::val(name.clone())]);
+        select = select.filter(ExprTrait::gt(place, last));
+    }
+    select.into_tuple().all(db).await
 }
 
 fn with_properties(rows: Vec<rows::Model>) -> Result<Vec<(UsageEvent, Properties)>, DbErr> {
@@ -316,19 +392,21 @@ impl From<rows::Model> for UsageEvent {
             event_id,
             event_name,
             customer_id,
+            awaited_customer,
             timestamp,
             metadata,
             received_at,
             voided_at,
             amended_at,
         } = row;
+        let awaited = || Payer::Awaited(awaited_customer.unwrap_or_default());
         Self {
             tenant_id,
             id,
             event_id,
             source,
             event_name,
-            customer_id,
+            payer: customer_id.map_or_else(awaited, Payer::Known),
             timestamp,
             metadata,
             received_at,

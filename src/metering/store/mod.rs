@@ -4,4 +4,5 @@ pub(super) mod builds;
 pub(super) mod closings;
 pub(super) mod events;
 pub(super) mod rollups;
+pub(super) mod unmatched;
 pub(super) mod versions;

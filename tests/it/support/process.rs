@@ -81,6 +81,27 @@ impl Installation {
         printed
     }
 
+    /// Runs a command to its end and gives its exit code and what it printed, mistakes last.
+    pub fn try_run(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.command(arguments).output().unwrap();
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&printed).into_owned())
+    }
+
+    /// Starts a command, and kills it when a file is there; `false` if it ended before.
+    pub async fn run_until(&self, arguments: &[&str], file: &Path) -> bool {
+        let mut child = self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while !file.exists() {
+            if child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        true
+    }
+
     /// Lets go of the connections that wait for another request: a server that ends waits for them.
     pub fn hang_up(&mut self) {
         self.client = reqwest::Client::new();

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Check, too_large};
 use crate::{
-    arithmetic::{Overflow, add, sub, sum},
+    arithmetic::Overflow,
     decimal::Number,
+    exact::Exact,
     invalid::Invalid,
     money::{Currency, Money},
     price::{self, Before, Bucket, Measured, Model, ProratedUnits, RatingError, RawModel, Terms, TierCharge},
@@ -31,7 +32,7 @@ pub struct AmountQuestion {
     /// Units of a stateful metric, with what proration leaves of each.
     #[serde(default, deserialize_with = "read::optional_list::<_, _, EVENTS_MAX>")]
     #[schema(max_items = 10_000)]
-    pub prorated_events: Option<Vec<ProratedUnits>>,
+    pub prorated_events: Option<Vec<ProratedQuestion>>,
     /// The full units that decide the tier, if `quantity` is prorated.
     pub tier_quantity: Option<Number>,
     /// From measured units to priced ones.
@@ -48,11 +49,22 @@ pub struct AmountQuestion {
     pub maximum_amount: Option<Number>,
 }
 
+/// Units that were there for a part of the period. Full units decide the tier, prorated ones the amount.
+#[derive(Clone, Copy, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ProratedUnits)]
+pub struct ProratedQuestion {
+    /// Full units; negative where units were taken away.
+    pub quantity: Number,
+    /// The same units weighed by the time they were there.
+    pub prorated: Number,
+}
+
 /// What it costs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AmountAnswer {
     /// Not rounded, without the true-up.
-    pub exact_amount: Number,
+    pub exact_amount: Exact,
     /// Rounded once, without the true-up.
     pub amount: Money,
     /// What is missing to the minimum.
@@ -76,13 +88,12 @@ pub fn amount(question: &AmountQuestion) -> Result<AmountAnswer, Vec<Invalid>> {
     check.finish()?;
     let model = model.expect("every mistake was reported");
 
-    let convert =
-        |quantity| question.conversion.map_or(Ok(quantity), |conversion| conversion.apply(quantity));
     let pointer = question.measured_at();
-    let measured = measured(question, &model, before).map_err(|error| too_large(pointer, error))?;
+    let before = Exact::from(before);
+    let measured = measured(question, &model, &before).map_err(|error| too_large(pointer, error))?;
     let before = Before {
-        quantity: convert(before).map_err(|error| too_large("/already_rated_quantity", error))?,
-        billed: question.already_billed.map(|amount| amount.0),
+        quantity: question.rounded(&before).map_err(|error| too_large("/already_rated_quantity", error))?,
+        billed: question.already_billed.map(Exact::from),
     };
     let bucket = Bucket { model: &model, before, measured };
     let mut charges = price::charge(&[bucket], &terms, currency).map_err(|error| match error {
@@ -91,7 +102,7 @@ pub fn amount(question: &AmountQuestion) -> Result<AmountAnswer, Vec<Invalid>> {
     })?;
     let charge = charges.buckets.remove(0);
     Ok(AmountAnswer {
-        exact_amount: Number(charge.exact_amount),
+        exact_amount: charge.exact_amount,
         amount: charge.amount,
         true_up: charges.true_up,
         currency,
@@ -107,6 +118,17 @@ impl AmountQuestion {
             (_, Some(_)) => "/prorated_events",
             (None, None) => "/quantity",
         }
+    }
+
+    /// Measured units in priced ones, rounded as the conversion says.
+    fn rounded(&self, quantity: &Exact) -> Result<Exact, Overflow> {
+        self.conversion.map_or_else(|| Ok(quantity.clone()), |conversion| conversion.apply(quantity))
+    }
+
+    /// Measured units in priced ones, not rounded.
+    fn exact(&self, quantity: Number) -> Result<Exact, Overflow> {
+        let quantity = Exact::from(quantity);
+        self.conversion.map_or_else(|| Ok(quantity.clone()), |conversion| conversion.exact(&quantity))
     }
 }
 
@@ -143,28 +165,30 @@ fn check_measured(question: &AmountQuestion, check: &mut Check) {
 ///
 /// Units are converted together with the ones before them, because rounding them apart would bill more. Prorated
 /// units are converted without rounding: a part of a unit is what they are about.
-fn measured(question: &AmountQuestion, model: &Model, before: Decimal) -> Result<Measured, Overflow> {
-    let rounded =
-        |quantity| question.conversion.map_or(Ok(quantity), |conversion| conversion.apply(quantity));
-    let exact = |quantity| question.conversion.map_or(Ok(quantity), |conversion| conversion.exact(quantity));
-    let on_top = |quantity| sub(rounded(add(before, quantity)?)?, rounded(before)?);
-    let part = |quantity: Number, prorated: Number| {
-        Ok(ProratedUnits { quantity: Number(exact(quantity.0)?), prorated: Number(exact(prorated.0)?) })
+fn measured(question: &AmountQuestion, model: &Model, before: &Exact) -> Result<Measured, Overflow> {
+    let on_top = |quantity: Exact| {
+        Ok(Measured::Units(question.rounded(&(before + quantity))? - question.rounded(before)?))
+    };
+    let part = |full: Number, prorated: Number| {
+        Ok(ProratedUnits { quantity: question.exact(full)?, prorated: question.exact(prorated)? })
     };
     if let Some(parts) = &question.prorated_events {
         let parts = parts.iter().map(|units| part(units.quantity, units.prorated));
         return parts.collect::<Result<_, _>>().map(Measured::Prorated);
     }
     if let Some(events) = &question.events {
-        let values = events.iter().map(|value| value.0);
+        let values = events.iter().copied().map(Exact::from);
         return match model {
-            Model::Percentage { .. } => values.map(rounded).collect::<Result<_, _>>().map(Measured::Events),
-            _ => on_top(sum(values)?).map(Measured::Units),
+            Model::Percentage { .. } => {
+                let values = values.map(|value| question.rounded(&value));
+                values.collect::<Result<_, _>>().map(Measured::Events)
+            }
+            _ => on_top(values.sum()),
         };
     }
     let quantity = question.quantity.unwrap_or_default();
     match question.tier_quantity {
         Some(full) => Ok(Measured::Prorated(vec![part(full, quantity)?])),
-        None => on_top(quantity.0).map(Measured::Units),
+        None => on_top(quantity.into()),
     }
 }

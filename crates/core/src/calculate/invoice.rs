@@ -183,6 +183,9 @@ fn lines(question: &InvoiceQuestion, check: &mut Check) -> Vec<LineInput> {
         if !seen.insert(&line.id) {
             check.report(&format!("{under}/id"), "duplicate", "another line has this id");
         }
+        if question.minimum_commitment.is_some() && line.id == invoice::COMMITMENT_LINE {
+            check.report(&format!("{under}/id"), "reserved", "is the line of the minimum commitment");
+        }
         check.at_most(&format!("{under}/tax_rates"), line.tax_rates.len(), TAXES_PER_LINE_MAX);
         for (place, rate) in line.tax_rates.iter().enumerate() {
             check.percent(&format!("{under}/tax_rates/{place}"), Some(*rate));

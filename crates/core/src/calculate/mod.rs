@@ -21,7 +21,7 @@ use crate::{
     money::{Currency, Money},
 };
 
-pub use amount::{AmountAnswer, AmountQuestion, amount};
+pub use amount::{AmountAnswer, AmountQuestion, ProratedQuestion, amount};
 pub use credits::{
     CreditsAnswer, CreditsQuestion, GrantQuestion, RecurrenceQuestion, RolloverQuestion, UsedQuestion,
     credits,

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Check, failed, too_large};
 use crate::{
-    arithmetic::mul,
     calendar::Period,
     decimal::Number,
+    exact::Exact,
     invalid::Invalid,
     money::{Currency, Money},
     proration::{self, Basis, Fraction, ProrationError},
@@ -87,18 +87,20 @@ pub fn proration(question: &ProrationQuestion) -> Result<ProrationAnswer, Vec<In
     let left = |at| {
         proration::remaining(question.basis, question.period, full, at, question.timezone.unwrap_or(Tz::UTC))
     };
+    let full_at = if question.full_period.is_some() { "/full_period" } else { "/period" };
+    let mistake = |pointer| mistake(full_at, pointer);
     let fraction = left(question.change_at).map_err(mistake(""))?;
     let credit = match old {
         Some((price, credited)) => {
-            let (price, mistake) = (price?, mistake("/old/amount"));
+            let mistake = mistake("/old/amount");
             // What the line charged: of a short period, its own part.
-            let billed = proration::charge(price, left(question.period.start).map_err(&mistake)?, currency);
+            let billed = proration::charge(&price, left(question.period.start).map_err(&mistake)?, currency);
             proration::credit(price, fraction, billed.map_err(&mistake)?, credited).map_err(&mistake)?
         }
         None => Money::zero(currency),
     };
     let charge = match new {
-        Some(price) => proration::charge(price?, fraction, currency).map_err(mistake("/new/amount"))?,
+        Some(price) => proration::charge(price, fraction, currency).map_err(mistake("/new/amount"))?,
         None => Money::zero(currency),
     };
     let net = credit.checked_add(charge).map_err(|error| too_large("/new/amount", error))?;
@@ -106,23 +108,18 @@ pub fn proration(question: &ProrationQuestion) -> Result<ProrationAnswer, Vec<In
 }
 
 /// The exact price of a full period.
-fn full_price(
-    check: &mut Check,
-    under: &str,
-    amount: Number,
-    quantity: Option<Number>,
-) -> Result<Decimal, Vec<Invalid>> {
+fn full_price(check: &mut Check, under: &str, amount: Number, quantity: Option<Number>) -> Exact {
     let amount = check.not_negative(&format!("{under}/amount"), Some(amount));
     let quantity =
         check.not_negative(&format!("{under}/quantity"), Some(quantity.unwrap_or(Number(Decimal::ONE))));
-    mul(amount, quantity).map_err(|error| too_large(&format!("{under}/amount"), error))
+    Exact::from(amount) * Exact::from(quantity)
 }
 
-/// A mistake in the question; `pointer` is the amount that is too large, if that is the mistake.
-fn mistake(pointer: &'static str) -> impl Fn(ProrationError) -> Vec<Invalid> {
+/// A mistake in the question: in the full period, which stands at `full_at`, or in the amount at `pointer`.
+fn mistake(full_at: &'static str, pointer: &'static str) -> impl Fn(ProrationError) -> Vec<Invalid> {
     move |error| match error {
         ProrationError::OutsideOfPeriod => failed("/change_at", "outside_of_period", error),
-        ProrationError::TooShort => failed("/full_period", "too_short", error),
+        ProrationError::TooShort => failed(full_at, "too_short", error),
         ProrationError::Overflow(_) | ProrationError::Money(_) => too_large(pointer, error),
     }
 }

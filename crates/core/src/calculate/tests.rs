@@ -80,6 +80,125 @@ fn a_tier_may_be_decided_by_full_units() {
     assert_eq!(answered(amount(&read(&parts)))["amount"], "7.00");
 }
 
+/// The exact amount, the amount, and the quantity of each tier.
+fn priced(question: &Value) -> String {
+    let answer = answered(amount(&read(question)));
+    let tiers: Vec<&str> =
+        answer["tiers"].as_array().unwrap().iter().map(|tier| tier["quantity"].as_str().unwrap()).collect();
+    let text = |field: &str| answer[field].as_str().unwrap().to_owned();
+    format!("{} {} [{}]", text("exact_amount"), text("amount"), tiers.join(" "))
+}
+
+#[test]
+fn what_is_divided_is_not_rounded_before_it_is_priced() {
+    let ask = |price: &str, quantity: &str| {
+        priced(&json!({
+            "currency": "USD", "model": {"type": "per_unit", "unit_price": price}, "quantity": quantity,
+            "conversion": {"operation": "divide", "factor": "3"},
+        }))
+    };
+    assert_eq!(ask("0.015", "10003"), "50.015 50.02 [3334.333333333333333333333333]");
+    assert_eq!(ask("30.015", "1"), "10.005 10.01 [0.3333333333333333333333333333]");
+    assert_eq!(ask("3", "1"), "1 1.00 [0.3333333333333333333333333333]");
+    assert_eq!(ask("0.1", "1"), "0.03333333333333333333333333333 0.03 [0.3333333333333333333333333333]");
+}
+
+#[test]
+fn what_proration_leaves_is_spread_over_tiers_without_rounding() {
+    let tiers = json!([{"up_to": "1", "unit_price": "0.015"}, {"up_to": null, "unit_price": "0.015"}]);
+    let question = json!({
+        "currency": "USD", "quantity": "10003", "tier_quantity": "3",
+        "model": {"type": "graduated", "tiers": tiers},
+    });
+    assert_eq!(
+        priced(&question),
+        "150.045 150.05 [3334.333333333333333333333333 6668.666666666666666666666667]"
+    );
+    let question = json!({
+        "currency": "USD", "quantity": "3.5", "tier_quantity": "15",
+        "model": {"type": "graduated", "tiers": [{"up_to": "10", "unit_price": "1"}, {"up_to": null, "unit_price": "0.1"}]},
+    });
+    assert_eq!(priced(&question), "2.45 2.45 [2.333333333333333333333333333 1.166666666666666666666666667]");
+}
+
+#[test]
+fn products_of_many_digits_are_told_and_not_lost() {
+    let ask = |price: &str, quantity: &str| {
+        priced(&json!({
+            "currency": "USD", "model": {"type": "per_unit", "unit_price": price}, "quantity": quantity,
+        }))
+    };
+    let tiny = "0.0000000000000000000000000001";
+    assert_eq!(ask(tiny, "0.1"), "0.00000000000000000000000000001 0.00 [0.1]");
+    assert_eq!(
+        ask("1.000000000000000000000000001", "1.000000000000000000000000001"),
+        "1.000000000000000000000000002 1.00 [1.000000000000000000000000001]"
+    );
+}
+
+#[test]
+fn more_money_that_flowed_back_than_flowed_costs_nothing_in_every_tier() {
+    let ask = |question: Value| {
+        let model = json!({"type": "percentage", "rate": "1", "fixed_fee": "0.3"});
+        let mut asked = json!({"currency": "USD", "model": model});
+        asked.as_object_mut().unwrap().extend(question.as_object().unwrap().clone());
+        let answer = answered(amount(&read(&asked)));
+        (
+            answer["amount"].clone(),
+            answer["tiers"][0]["quantity"].clone(),
+            answer["tiers"][0]["amount"].clone(),
+        )
+    };
+    let nothing = (json!("0.00"), json!("0"), json!("0"));
+    assert_eq!(ask(json!({"quantity": "-100"})), nothing);
+    assert_eq!(ask(json!({"events": ["10", "-100"]})), nothing);
+    assert_eq!(ask(json!({"events": ["100", "-10"]})), (json!("1.20"), json!("90"), json!("1.2")));
+}
+
+#[test]
+fn a_number_that_is_too_long_to_be_counted_is_refused_and_not_passed_over() {
+    let ask = |aggregation: &str, value: Value| {
+        let events = json!([
+            {"id": "1", "timestamp": "2026-01-02T00:00:00Z", "properties": {"a/b": 1}},
+            {"id": "2", "timestamp": "2026-01-02T00:00:00Z", "properties": {"a/b": value}},
+        ]);
+        let period = json!({"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"});
+        let metric = json!({"aggregation": aggregation, "property": "a/b"});
+        usage(&read(&json!({"metric": metric, "period": period, "events": events})))
+    };
+    let long = "12345678901234567890123456789";
+    assert_eq!(mistakes(ask("sum", json!(long))), ["/events/1/properties/a~1b too_large"]);
+    assert_eq!(mistakes(ask("max", json!(long))), ["/events/1/properties/a~1b too_large"]);
+    assert_eq!(answered(ask("unique_count", json!(long)))["quantity"], "2");
+    assert_eq!(answered(ask("sum", json!("12 apples")))["quantity"], "1");
+}
+
+#[test]
+fn the_line_of_the_minimum_commitment_has_its_name_to_itself() {
+    let mut question = json!({
+        "currency": "USD", "lines": [{"id": "minimum_commitment", "amount": "1"}], "minimum_commitment": "5",
+    });
+    assert_eq!(mistakes(invoice(&read(&question))), ["/lines/0/id reserved"]);
+    question["minimum_commitment"] = Value::Null;
+    assert_eq!(answered(invoice(&read(&question)))["total"], "1.00");
+}
+
+#[test]
+fn mistakes_stand_where_they_were_made() {
+    let instant = json!({"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:00:00.5Z"});
+    let mut question = json!({
+        "currency": "USD", "basis": "second", "period": instant, "change_at": "2026-01-01T00:00:00Z",
+    });
+    assert_eq!(mistakes(proration(&read(&question))), ["/period too_short"]);
+    question["full_period"] = instant;
+    assert_eq!(mistakes(proration(&read(&question))), ["/full_period too_short"]);
+    let question = json!({
+        "metric": {"aggregation": "count"}, "exclude": [{}], "events": [],
+        "period": {"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"},
+    });
+    assert_eq!(mistakes(usage(&read(&question))), ["/exclude/0 required"]);
+}
+
 #[test]
 fn mistakes_in_an_amount_are_reported_together_and_with_their_place() {
     let question = json!({

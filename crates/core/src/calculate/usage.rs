@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::{Check, failed, too_large};
 use crate::{
     calendar::Period,
-    decimal::Number,
+    decimal::{DecimalError, Number},
+    exact::Exact,
     invalid::Invalid,
     read,
     usage::{
-        BucketUsage, Buckets, Filter, Fold, Metric, Properties, RawMetric, Sample, Scope, Split, UsageError,
+        BucketUsage, Buckets, Filter, Fold, Metric, Properties, Property, RawMetric, Sample, Scope, Split,
+        UsageError,
     },
 };
 
@@ -69,7 +71,7 @@ pub struct EventQuestion {
 /// The aggregate, negative too, rounded as the metric says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct UsageAnswer {
-    pub quantity: Number,
+    pub quantity: Exact,
     /// By the values of the group's properties, sorted. Empty without `group_by`.
     pub groups: Vec<GroupAnswer>,
 }
@@ -79,7 +81,7 @@ pub struct UsageAnswer {
 pub struct GroupAnswer {
     /// Null where events lack the property.
     pub key: BTreeMap<String, Option<String>>,
-    pub quantity: Number,
+    pub quantity: Exact,
 }
 
 /// Aggregates events as a bill would.
@@ -92,6 +94,7 @@ pub fn usage(question: &UsageQuestion) -> Result<UsageAnswer, Vec<Invalid>> {
     }
     check.finish()?;
     let metric = metric.expect("every mistake was reported");
+    check_numbers(question, &metric)?;
     aggregate(question, &metric)
 }
 
@@ -108,8 +111,33 @@ fn check_lists(question: &UsageQuestion, check: &mut Check) {
         }
     }
     check.at_most("/exclude", question.exclude.len(), EXCLUDES_MAX);
+    for (index, filter) in question.exclude.iter().enumerate() {
+        if filter.0.is_empty() {
+            check.report(
+                &format!("/exclude/{index}"),
+                "required",
+                "names no property, and would exclude all",
+            );
+        }
+    }
     let values = question.exclude.iter().flat_map(|filter| filter.0.values()).map(Vec::len).sum();
     check.at_most("/exclude", values, EXCLUDED_VALUES_MAX);
+}
+
+/// What is a number, but too long to be counted exactly, must not be passed over like a text.
+fn check_numbers(question: &UsageQuestion, metric: &Metric) -> Result<(), Vec<Invalid>> {
+    let mut check = Check::default();
+    let Some(name) = metric.property.as_ref().filter(|_| metric.aggregation.needs_number()) else {
+        return Ok(());
+    };
+    for (index, event) in question.events.iter().enumerate() {
+        let number = event.properties.get(name).map(Property::parse);
+        if let Some(Err(error @ DecimalError::TooLong)) = number {
+            let name = name.replace('~', "~0").replace('/', "~1");
+            check.report(&format!("/events/{index}/properties/{name}"), "too_large", error);
+        }
+    }
+    check.finish()
 }
 
 fn aggregate(question: &UsageQuestion, metric: &Metric) -> Result<UsageAnswer, Vec<Invalid>> {
@@ -138,14 +166,18 @@ fn aggregate(question: &UsageQuestion, metric: &Metric) -> Result<UsageAnswer, V
             }
         }
     }
-    let quantity = whole.quantity().and_then(|quantity| metric.round(quantity));
-    let quantity = quantity.map_err(|error| too_large("/events", error))?;
-    let group = |bucket: BucketUsage| GroupAnswer {
-        key: question.group_by.iter().cloned().zip(bucket.key.group).collect(),
-        quantity: Number(bucket.quantity),
+    let told = |quantity: Exact| match quantity.check() {
+        Ok(()) => Ok(quantity),
+        Err(error) => Err(too_large("/events", error)),
     };
-    let groups = groups.finish().map_err(mistake)?.into_iter().map(group).collect();
-    Ok(UsageAnswer { quantity: Number(quantity), groups })
+    let quantity = whole.quantity().map_err(|error| too_large("/events", error))?;
+    let quantity = told(metric.round(quantity))?;
+    let group = |bucket: BucketUsage| -> Result<GroupAnswer, Vec<Invalid>> {
+        let key = question.group_by.iter().cloned().zip(bucket.key.group).collect();
+        Ok(GroupAnswer { key, quantity: told(bucket.quantity)? })
+    };
+    let groups = groups.finish().map_err(mistake)?.into_iter().map(group).collect::<Result<_, _>>()?;
+    Ok(UsageAnswer { quantity, groups })
 }
 
 fn mistake(error: UsageError) -> Vec<Invalid> {

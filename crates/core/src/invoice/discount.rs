@@ -47,7 +47,7 @@ fn apply_one(lines: &mut [Line], coupon: &Coupon, currency: Currency) -> Result<
     let wanted = match coupon.reduction {
         Reduction::Amount(amount) if amount.currency() != currency => Money::zero(currency),
         Reduction::Amount(amount) => amount,
-        Reduction::Percent(percent) => Money::round(percent_of(percent, left.to_decimal())?, currency)?,
+        Reduction::Percent(percent) => Money::round(percent_of(percent, left.to_decimal()), currency)?,
     };
     let taken = Money::from_minor(wanted.minor().clamp(0, left.minor()), currency);
 

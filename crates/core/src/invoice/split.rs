@@ -1,13 +1,11 @@
 //! Splitting money without losing a cent (RULES 30).
 
-use rust_decimal::{
-    Decimal,
-    prelude::{Signed, ToPrimitive},
-};
+use rust_decimal::{Decimal, prelude::ToPrimitive};
 
 use super::InvoiceError;
 use crate::{
-    arithmetic::{self, Overflow},
+    arithmetic::Overflow,
+    exact::{Exact, Toward},
     money::{Money, MoneyError},
 };
 
@@ -47,19 +45,21 @@ pub fn allocate(whole: Money, weights: &[i128]) -> Result<Vec<Money>, MoneyError
 ///
 /// By largest remainder like [`allocate`] where all have one sign. Where charges and credits meet on an invoice
 /// the sum says little about its parts: there each keeps its own amount, give or take a minor unit.
-pub(super) fn spread(whole: Money, exact: &[Decimal]) -> Result<Vec<Money>, InvoiceError> {
-    let sign = if whole.is_negative() { -Decimal::ONE } else { Decimal::ONE };
-    if exact.iter().all(|amount| amount.is_zero() || amount.signum() == sign) {
-        return Ok(allocate(whole, &weights(exact)?)?);
+pub(super) fn spread(whole: Money, exact: &[Exact]) -> Result<Vec<Money>, InvoiceError> {
+    if exact.iter().all(|amount| amount.is_zero() || amount.is_negative() == whole.is_negative()) {
+        let decimals = exact.iter().map(Exact::to_decimal).collect::<Result<Vec<_>, _>>()?;
+        return Ok(allocate(whole, &weights(decimals)?)?);
     }
     let currency = whole.currency();
-    let scale = Decimal::from(10_i64.pow(currency.digits()));
+    let sign = if whole.is_negative() { -1 } else { 1 };
+    let scale = Exact::from(10_i64.pow(currency.digits()) * sign);
     let mut floors = Vec::with_capacity(exact.len());
     let mut remainders = Vec::with_capacity(exact.len());
     for (index, amount) in exact.iter().enumerate() {
-        let minor = arithmetic::mul(arithmetic::mul(*amount, scale)?, sign)?;
-        floors.push(minor.floor().to_i64().ok_or(Overflow)?);
-        remainders.push((minor - minor.floor(), index));
+        let minor = amount * &scale;
+        let floor = minor.round(0, Toward::MinusInfinity);
+        floors.push(floor.to_decimal()?.to_i64().ok_or(Overflow)?);
+        remainders.push((minor - floor, index));
     }
     let floor = floors.iter().try_fold(0_i64, |sum, part| sum.checked_add(*part)).ok_or(Overflow)?;
     let missing = whole.minor().checked_abs().and_then(|size| size.checked_sub(floor)).ok_or(Overflow)?;
@@ -67,13 +67,12 @@ pub(super) fn spread(whole: Money, exact: &[Decimal]) -> Result<Vec<Money>, Invo
     for (_, index) in remainders.iter().take(usize::try_from(missing).map_err(|_| Overflow)?) {
         floors[*index] += 1;
     }
-    let sign = if whole.is_negative() { -1 } else { 1 };
     Ok(floors.into_iter().map(|minor| Money::from_minor(minor * sign, currency)).collect())
 }
 
 /// The smallest whole numbers that stand in the same proportion as the sizes of these.
-pub(super) fn weights(numbers: &[Decimal]) -> Result<Vec<i128>, Overflow> {
-    let normal: Vec<Decimal> = numbers.iter().map(|number| number.normalize().abs()).collect();
+pub(super) fn weights(numbers: Vec<Decimal>) -> Result<Vec<i128>, Overflow> {
+    let normal: Vec<Decimal> = numbers.into_iter().map(|number| number.normalize().abs()).collect();
     let scale = normal.iter().map(Decimal::scale).max().unwrap_or(0);
     let whole = |number: &Decimal| {
         10_i128.checked_pow(scale - number.scale()).and_then(|shift| number.mantissa().checked_mul(shift))

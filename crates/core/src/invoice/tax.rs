@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     arithmetic::{self, Overflow, percent_of},
+    exact::Exact,
     money::{Currency, Money, MoneyError},
 };
 
@@ -77,9 +78,10 @@ fn per_rate(lines: &mut [Line], currency: Currency) -> Result<(), InvoiceError> 
     });
     for (tax, parts) in grouped(parts) {
         let base = Money::sum(currency, parts.iter().map(|(base, _)| *base))?;
-        let whole = Money::round(percent_of(tax.rate, base.to_decimal())?, currency)?;
-        let exact = parts.iter().map(|(base, _)| percent_of(tax.rate, base.to_decimal()));
-        let amounts = spread(whole, &exact.collect::<Result<Vec<_>, _>>()?)?;
+        let whole = Money::round(percent_of(tax.rate, base.to_decimal()), currency)?;
+        let exact: Vec<Exact> =
+            parts.iter().map(|(base, _)| percent_of(tax.rate, base.to_decimal())).collect();
+        let amounts = spread(whole, &exact)?;
         for ((_, part), amount) in parts.into_iter().zip(amounts) {
             part.amount = amount;
         }
@@ -92,7 +94,7 @@ fn per_rate(lines: &mut [Line], currency: Currency) -> Result<(), InvoiceError> 
 
 fn per_invoice(lines: &mut [Line], currency: Currency) -> Result<(), InvoiceError> {
     let exact = lines.iter().map(exact_tax).collect::<Result<Vec<_>, _>>()?;
-    let whole = Money::round(arithmetic::sum(exact.iter().copied())?, currency)?;
+    let whole = Money::round(exact.iter().sum::<Exact>(), currency)?;
     for (line, tax) in lines.iter_mut().zip(spread(whole, &exact)?) {
         set_tax(line, tax)?;
     }
@@ -107,13 +109,13 @@ fn per_line(lines: &mut [Line], currency: Currency) -> Result<(), InvoiceError> 
 /// to its largest line.
 fn extract(lines: &mut [&mut Line], currency: Currency) -> Result<(), InvoiceError> {
     let net = |line: &Line| {
-        let divisor = arithmetic::add(Decimal::ONE_HUNDRED, rate_of(line)?)?;
-        arithmetic::div(arithmetic::mul(line.taxable.to_decimal(), Decimal::ONE_HUNDRED)?, divisor)
+        let percent = Exact::from(Decimal::ONE_HUNDRED);
+        (Exact::from(line.taxable.to_decimal()) * &percent).divide(&(percent + Exact::from(rate_of(line)?)))
     };
     let exact = lines.iter().map(|line| net(line)).collect::<Result<Vec<_>, Overflow>>()?;
-    let whole = Money::round(arithmetic::sum(exact.iter().copied())?, currency)?;
+    let whole = Money::round(exact.iter().sum::<Exact>(), currency)?;
     let mut nets =
-        exact.iter().map(|net| Money::round(*net, currency)).collect::<Result<Vec<_>, MoneyError>>()?;
+        exact.iter().map(|net| Money::round(net, currency)).collect::<Result<Vec<_>, MoneyError>>()?;
 
     let missing = whole.checked_sub(Money::sum(currency, nets.iter().copied())?)?;
     let size = |index: &usize| (lines[*index].taxable.minor().unsigned_abs(), std::cmp::Reverse(*index));
@@ -131,7 +133,7 @@ fn extract(lines: &mut [&mut Line], currency: Currency) -> Result<(), InvoiceErr
 
 /// Gives a line its tax, split over its rates.
 fn set_tax(line: &mut Line, tax: Money) -> Result<(), InvoiceError> {
-    let amounts = allocate(tax, &weights(&rates_of(line))?)?;
+    let amounts = allocate(tax, &weights(rates_of(line))?)?;
     for (part, amount) in line.taxes.iter_mut().zip(amounts) {
         part.amount = amount;
     }
@@ -139,8 +141,8 @@ fn set_tax(line: &mut Line, tax: Money) -> Result<(), InvoiceError> {
     Ok(())
 }
 
-fn exact_tax(line: &Line) -> Result<Decimal, Overflow> {
-    percent_of(rate_of(line)?, line.taxable.to_decimal())
+fn exact_tax(line: &Line) -> Result<Exact, Overflow> {
+    Ok(percent_of(rate_of(line)?, line.taxable.to_decimal()))
 }
 
 fn rate_of(line: &Line) -> Result<Decimal, Overflow> {

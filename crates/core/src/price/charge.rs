@@ -4,8 +4,8 @@ use rust_decimal::Decimal;
 
 use super::{Measured, Model, ProratedUnits, RatingError, TierCharge, rate_measured};
 use crate::{
-    arithmetic::{Overflow, add, div, mul, percent_of, sub},
-    decimal::Number,
+    arithmetic::{Overflow, percent_of},
+    exact::Exact,
     money::{Currency, Money},
 };
 
@@ -23,12 +23,12 @@ pub struct Terms {
 }
 
 /// What the period's earlier bills already took (progressive billing).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Before {
     /// Units that were rated before the new ones.
-    pub quantity: Decimal,
+    pub quantity: Exact,
     /// Major units billed for them; none for their exact price.
-    pub billed: Option<Decimal>,
+    pub billed: Option<Exact>,
 }
 
 /// Usage that is priced apart: what one filter, or none, matched, for one value of the group's properties.
@@ -44,7 +44,7 @@ pub struct Bucket<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charge {
     /// Price of everything, capped, less what was billed. Negative where more was billed than it costs now.
-    pub exact_amount: Decimal,
+    pub exact_amount: Exact,
     /// The same, rounded once.
     pub amount: Money,
     /// Tier by tier, what came on top of the price of the units rated before. Before discount and cap.
@@ -64,22 +64,21 @@ pub struct Charges {
 ///
 /// Free units, minimum and maximum are the price's: buckets share them, the first ones first.
 pub fn charge(buckets: &[Bucket], terms: &Terms, currency: Currency) -> Result<Charges, RatingError> {
-    let everything = |bucket: &Bucket| after(bucket.before.quantity, &bucket.measured);
+    let everything = |bucket: &Bucket| after(&bucket.before.quantity, &bucket.measured);
     let everything = terms.price(buckets, everything)?;
-    let earlier = terms.price(buckets, |bucket| Ok(Measured::Units(bucket.before.quantity)))?;
+    let earlier = terms.price(buckets, |bucket| Measured::Units(bucket.before.quantity.clone()))?;
 
     let mut charges = Vec::with_capacity(buckets.len());
     let mut spent = Money::zero(currency);
     for ((bucket, now), earlier) in buckets.iter().zip(everything).zip(earlier) {
-        let nothing_before = bucket.before.quantity <= Decimal::ZERO;
+        let nothing_before = bucket.before.quantity <= Exact::ZERO;
         let earlier = if nothing_before { Priced::default() } else { earlier };
-        let exact_amount = sub(now.total, bucket.before.billed.unwrap_or(earlier.total))?;
+        let exact_amount = &now.total - bucket.before.billed.as_ref().unwrap_or(&earlier.total);
         spent = spent.checked_add(Money::round(now.total, currency)?)?;
-        charges.push(Charge {
-            exact_amount,
-            amount: Money::round(exact_amount, currency)?,
-            tiers: difference(now.tiers, earlier.tiers)?,
-        });
+        let amount = Money::round(&exact_amount, currency)?;
+        let tiers = difference(now.tiers, earlier.tiers);
+        exact_amount.check()?;
+        charges.push(Charge { exact_amount, amount, tiers });
     }
     let missing = terms.minimum.unwrap_or(Money::zero(currency)).checked_sub(spent)?;
     let true_up = if missing.is_negative() { Money::zero(currency) } else { missing };
@@ -89,7 +88,7 @@ pub fn charge(buckets: &[Bucket], terms: &Terms, currency: Currency) -> Result<C
 /// The price of a bucket after free units, discount and cap.
 #[derive(Default)]
 struct Priced {
-    total: Decimal,
+    total: Exact,
     tiers: Vec<TierCharge>,
 }
 
@@ -98,17 +97,18 @@ impl Terms {
     fn price(
         &self,
         buckets: &[Bucket],
-        measured: impl Fn(&Bucket) -> Result<Measured, Overflow>,
+        measured: impl Fn(&Bucket) -> Measured,
     ) -> Result<Vec<Priced>, RatingError> {
-        let mut free = self.free_quantity.max(Decimal::ZERO);
-        let mut cap = self.maximum.map(Money::to_decimal);
+        let mut free = Exact::from(self.free_quantity.max(Decimal::ZERO));
+        let mut cap = self.maximum.map(|maximum| Exact::from(maximum.to_decimal()));
         let mut priced = Vec::with_capacity(buckets.len());
         for bucket in buckets {
-            let paid = measured(bucket)?.without_first(&mut free)?;
+            let paid = measured(bucket).without_first(&mut free)?;
             let rated = rate_measured(bucket.model, &paid)?;
-            let discounted = sub(rated.exact_amount, percent_of(self.discount_percent, rated.exact_amount)?)?;
-            let total = cap.map_or(discounted, |cap| discounted.min(cap));
-            cap = cap.map(|cap| sub(cap, total)).transpose()?;
+            let discount = percent_of(self.discount_percent, &rated.exact_amount);
+            let discounted = rated.exact_amount - discount;
+            let total = cap.clone().map_or(discounted.clone(), |cap| discounted.min(cap));
+            cap = cap.map(|cap| cap - &total);
             priced.push(Priced { total, tiers: rated.tiers });
         }
         Ok(priced)
@@ -116,41 +116,40 @@ impl Terms {
 }
 
 /// Everything measured in the period: the units before, then the new ones.
-fn after(before: Decimal, measured: &Measured) -> Result<Measured, Overflow> {
-    if before <= Decimal::ZERO {
-        return Ok(measured.clone());
+fn after(before: &Exact, measured: &Measured) -> Measured {
+    if *before <= Exact::ZERO {
+        return measured.clone();
     }
-    Ok(match measured {
-        Measured::Units(quantity) => Measured::Units(add(before, *quantity)?),
-        Measured::Events(events) => {
-            Measured::Events([before].into_iter().chain(events.iter().copied()).collect())
-        }
+    match measured {
+        Measured::Units(quantity) => Measured::Units(before + quantity),
+        Measured::Events(events) => Measured::Events([before].into_iter().chain(events).cloned().collect()),
         Measured::Prorated(parts) => {
-            let first = ProratedUnits { quantity: Number(before), prorated: Number(before) };
-            Measured::Prorated([first].into_iter().chain(parts.iter().copied()).collect())
+            let first = ProratedUnits { quantity: before.clone(), prorated: before.clone() };
+            Measured::Prorated([&first].into_iter().chain(parts).cloned().collect())
         }
-    })
+    }
 }
 
 impl Measured {
     /// What is left when the first units are free. Takes them off what is free.
-    fn without_first(self, free: &mut Decimal) -> Result<Self, Overflow> {
+    fn without_first(self, free: &mut Exact) -> Result<Self, Overflow> {
         if free.is_zero() {
             return Ok(self);
         }
         // Units that were taken away again neither use up nor return what is free.
-        let mut paid_of = |quantity: Decimal| -> Result<Decimal, Overflow> {
-            let covered = (*free).min(quantity).max(Decimal::ZERO);
-            *free = sub(*free, covered)?;
-            sub(quantity, covered)
+        let mut paid_of = |quantity: Exact| {
+            let covered = free.clone().min(quantity.clone()).max(Exact::ZERO);
+            *free = &*free - &covered;
+            quantity - covered
         };
         Ok(match self {
-            Self::Units(quantity) => Self::Units(paid_of(quantity)?),
+            Self::Units(quantity) => Self::Units(paid_of(quantity)),
             Self::Events(events) => {
                 let mut paid = Vec::with_capacity(events.len());
                 for value in events {
-                    let rest = paid_of(value)?;
-                    if !rest.is_zero() || value.is_zero() {
+                    let nothing = value.is_zero();
+                    let rest = paid_of(value);
+                    if nothing || !rest.is_zero() {
                         paid.push(rest);
                     }
                 }
@@ -158,14 +157,11 @@ impl Measured {
             }
             Self::Prorated(parts) => {
                 let mut paid = Vec::with_capacity(parts.len());
-                for part in parts {
-                    let quantity = paid_of(part.quantity.0)?;
-                    let prorated = if part.quantity.0.is_zero() {
-                        part.prorated.0
-                    } else {
-                        div(mul(part.prorated.0, quantity)?, part.quantity.0)?
-                    };
-                    paid.push(ProratedUnits { quantity: Number(quantity), prorated: Number(prorated) });
+                for ProratedUnits { quantity: full, prorated } in parts {
+                    let quantity = paid_of(full.clone());
+                    let prorated =
+                        if full.is_zero() { prorated } else { (prorated * &quantity).divide(&full)? };
+                    paid.push(ProratedUnits { quantity, prorated });
                 }
                 Self::Prorated(paid)
             }
@@ -174,29 +170,30 @@ impl Measured {
 }
 
 /// Tier by tier, the later price less the earlier one: the sums differ by what came on top.
-fn difference(later: Vec<TierCharge>, earlier: Vec<TierCharge>) -> Result<Vec<TierCharge>, Overflow> {
+fn difference(later: Vec<TierCharge>, earlier: Vec<TierCharge>) -> Vec<TierCharge> {
     if earlier.is_empty() {
-        return Ok(later);
+        return later;
     }
     let mut tiers = later;
     for old in earlier {
         // A tier is known by its bound; models without tiers have one, without a bound.
         match tiers.iter_mut().find(|tier| tier.up_to == old.up_to) {
             Some(tier) => {
-                tier.quantity = Number(sub(tier.quantity.0, old.quantity.0)?);
-                tier.flat_fee = Number(sub(tier.flat_fee.0, old.flat_fee.0)?);
-                tier.amount = Number(sub(tier.amount.0, old.amount.0)?);
+                tier.quantity = &tier.quantity - old.quantity;
+                tier.flat_fee = &tier.flat_fee - old.flat_fee;
+                tier.amount = &tier.amount - old.amount;
             }
             None => tiers.push(TierCharge {
-                quantity: Number(-old.quantity.0),
-                flat_fee: Number(-old.flat_fee.0),
-                amount: Number(-old.amount.0),
+                quantity: -old.quantity,
+                flat_fee: -old.flat_fee,
+                amount: -old.amount,
                 ..old
             }),
         }
     }
-    let nothing =
-        |tier: &TierCharge| tier.quantity.0.is_zero() && tier.flat_fee.0.is_zero() && tier.amount.0.is_zero();
-    tiers.retain(|tier| !nothing(tier));
-    Ok(tiers)
+    let is_something = |tier: &TierCharge| {
+        [&tier.quantity, &tier.flat_fee, &tier.amount].iter().any(|number| !number.is_zero())
+    };
+    tiers.retain(is_something);
+    tiers
 }

@@ -4,7 +4,7 @@
 use rust_decimal::Decimal;
 
 use super::{Tier, TierCharge};
-use crate::decimal::Number;
+use crate::exact::Exact;
 
 const SCALE_MAX: u32 = 28;
 /// The first number of more than 28 digits.
@@ -35,8 +35,8 @@ pub(super) fn graduated(
         charges.push(TierCharge {
             up_to: tier.up_to,
             quantity: number(inside, unit_scale)?,
-            unit_price: tier.unit_price,
-            flat_fee: Number(flat_fee),
+            unit_price: tier.unit_price.into(),
+            flat_fee: flat_fee.into(),
             amount: number(amount, money_scale)?,
         });
         below = bound;
@@ -60,11 +60,11 @@ fn at_scale(number: Decimal, scale: u32) -> Option<i128> {
     number.mantissa().checked_mul(10_i128.pow(scale.checked_sub(number.scale())?))
 }
 
-fn number(mantissa: i128, scale: u32) -> Option<Number> {
+fn number(mantissa: i128, scale: u32) -> Option<Exact> {
     if mantissa.abs() >= LIMIT {
         return None;
     }
-    Decimal::try_from_i128_with_scale(mantissa, scale).ok().map(Number)
+    Decimal::try_from_i128_with_scale(mantissa, scale).ok().map(Exact::from)
 }
 
 #[cfg(test)]
@@ -72,7 +72,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::price::{Model, ProratedUnits, rate, tiers::Steps};
+    use crate::{
+        decimal::Number,
+        price::{Model, ProratedUnits, rate, tiers::Steps},
+    };
 
     fn decimals(digits: std::ops::RangeInclusive<u32>) -> impl Strategy<Value = Decimal> {
         (0_i128..10_i128.pow(28), 0_u32..28, digits).prop_map(|(mantissa, shorter, scale)| {
@@ -120,7 +123,7 @@ mod tests {
             quantity in decimals(0..=6),
             flat_fee_at_zero in any::<bool>(),
         ) {
-            let whole = ProratedUnits { quantity: Number(quantity), prorated: Number(quantity) };
+            let whole = ProratedUnits { quantity: quantity.into(), prorated: quantity.into() };
             let slow = Steps::of_units(&tiers, flat_fee_at_zero).graduated(&[whole]);
             if let Some(fast) = graduated(&tiers, flat_fee_at_zero, quantity) {
                 prop_assert_eq!(Ok(&fast), slow.as_ref());

@@ -11,11 +11,7 @@ mod tiers;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    arithmetic::{self, Overflow},
-    decimal::Number,
-    money::MoneyError,
-};
+use crate::{arithmetic::Overflow, decimal::Number, exact::Exact, money::MoneyError};
 
 pub use charge::{Before, Bucket, Charge, Charges, Terms, charge};
 pub use model::{Model, PackageRounding, PackageTier, RateTier, Tier};
@@ -28,45 +24,44 @@ use tiers::{Steps, graduated_packages, volume_packages};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Measured {
     /// One quantity.
-    Units(Decimal),
+    Units(Exact),
     /// The value of each event, in order: percentages price each, the other models their sum.
-    Events(Vec<Decimal>),
+    Events(Vec<Exact>),
     /// Units of a stateful metric, in order, with what proration leaves of each.
     Prorated(Vec<ProratedUnits>),
 }
 
 /// Units that were there for a part of the period. Full units decide the tier, prorated ones the amount (RULES 28).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProratedUnits {
     /// Full units; negative where units were taken away.
-    pub quantity: Number,
+    pub quantity: Exact,
     /// The same units weighed by the time they were there.
-    pub prorated: Number,
+    pub prorated: Exact,
 }
 
 /// An exact price, before the one rounding at the end of its line (RULES 29), and how it came about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rated {
     /// In major units, not rounded, never negative.
-    pub exact_amount: Decimal,
-    /// The parts that add up to `exact_amount`, unless they add up to less than 0.
+    pub exact_amount: Exact,
+    /// The parts that add up to `exact_amount`.
     pub tiers: Vec<TierCharge>,
 }
 
 /// What one tier contributed: `quantity` × `unit_price` + `flat_fee` = `amount`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TierCharge {
     /// The inclusive upper bound, none for the last tier and for models without tiers.
     pub up_to: Option<Number>,
     /// What was priced in this tier: units, packages, or money for percentages.
-    pub quantity: Number,
+    pub quantity: Exact,
     /// The price of one.
-    pub unit_price: Number,
+    pub unit_price: Exact,
     /// What the tier costs beside its units: its flat fee, or the fees of its events.
-    pub flat_fee: Number,
+    pub flat_fee: Exact,
     /// In major units, not rounded.
-    pub amount: Number,
+    pub amount: Exact,
 }
 
 /// Why a quantity has no price.
@@ -81,21 +76,27 @@ pub enum RatingError {
 }
 
 /// Prices a quantity. A negative one prices as 0 (RULES 21).
-pub fn rate(model: &Model, quantity: Decimal) -> Result<Rated, RatingError> {
-    rate_measured(model, &Measured::Units(quantity))
+pub fn rate(model: &Model, quantity: impl Into<Exact>) -> Result<Rated, RatingError> {
+    rate_measured(model, &Measured::Units(quantity.into()))
 }
 
 /// Prices what was measured, event by event or part by part where the model looks at them.
 pub fn rate_measured(model: &Model, measured: &Measured) -> Result<Rated, RatingError> {
+    if let Some(charges) = graduated_in_whole_numbers(model, measured) {
+        return Ok(Rated { exact_amount: charges.iter().map(|tier| &tier.amount).sum(), tiers: charges });
+    }
     let charges = match (model, measured) {
-        (Model::Percentage { .. }, Measured::Events(events)) => vec![percentage(model).charge(events)?],
+        (Model::Percentage { .. }, Measured::Events(events)) => vec![percentage(model).charge(events)],
         // Without events, the whole quantity is one.
-        (Model::Percentage { .. }, Measured::Units(value)) if value.is_zero() => {
-            vec![percentage(model).charge(&[])?]
+        (Model::Percentage { .. }, Measured::Units(value)) if value.is_zero() || value.is_negative() => {
+            vec![percentage(model).charge(&[])]
         }
-        (Model::Percentage { .. }, Measured::Units(value)) => vec![percentage(model).charge(&[*value])?],
+        (Model::Percentage { .. }, Measured::Units(value)) => {
+            vec![percentage(model).charge(std::slice::from_ref(value))]
+        }
         (_, Measured::Units(_) | Measured::Events(_)) => {
-            rate_units(model, measured.quantity()?.max(Decimal::ZERO))?
+            let quantity = measured.quantity().max(Exact::ZERO);
+            rate_parts(model, &[ProratedUnits { quantity: quantity.clone(), prorated: quantity }])?
         }
         (_, Measured::Prorated(parts)) => {
             if !model.is_proratable() {
@@ -104,44 +105,51 @@ pub fn rate_measured(model: &Model, measured: &Measured) -> Result<Rated, Rating
             rate_parts(model, parts)?
         }
     };
-    let sum = arithmetic::sum(charges.iter().map(|tier| tier.amount.0))?;
-    Ok(Rated { exact_amount: sum.max(Decimal::ZERO), tiers: charges })
+    charges.iter().try_for_each(TierCharge::check)?;
+    let sum: Exact = charges.iter().map(|tier| &tier.amount).sum();
+    if sum.is_negative() {
+        // RULES 21: so do its parts.
+        let tiers = charges.into_iter().map(TierCharge::of_nothing).collect();
+        return Ok(Rated { exact_amount: Exact::ZERO, tiers });
+    }
+    Ok(Rated { exact_amount: sum, tiers: charges })
 }
 
-fn rate_units(model: &Model, quantity: Decimal) -> Result<Vec<TierCharge>, Overflow> {
-    if let Model::Graduated { tiers, flat_fee_at_zero } = model
-        && let Some(charges) = fixed::graduated(tiers, *flat_fee_at_zero, quantity)
-    {
-        return Ok(charges);
-    }
-    let whole = ProratedUnits { quantity: Number(quantity), prorated: Number(quantity) };
-    rate_parts(model, &[whole])
+/// The usual case, in a third of the time.
+fn graduated_in_whole_numbers(model: &Model, measured: &Measured) -> Option<Vec<TierCharge>> {
+    let (Model::Graduated { tiers, flat_fee_at_zero }, Measured::Units(quantity)) = (model, measured) else {
+        return None;
+    };
+    fixed::graduated(tiers, *flat_fee_at_zero, quantity.as_decimal()?.max(Decimal::ZERO))
 }
 
 fn rate_parts(model: &Model, parts: &[ProratedUnits]) -> Result<Vec<TierCharge>, Overflow> {
-    let full = arithmetic::sum(parts.iter().map(|part| part.quantity.0))?.max(Decimal::ZERO);
-    let priced = arithmetic::sum(parts.iter().map(|part| part.prorated.0))?.max(Decimal::ZERO);
-    let one = |unit_price, flat_fee| Ok(vec![TierCharge::of(None, priced, unit_price, flat_fee)?]);
+    let full = parts.iter().map(|part| &part.quantity).sum::<Exact>().max(Exact::ZERO);
+    let priced = parts.iter().map(|part| &part.prorated).sum::<Exact>().max(Exact::ZERO);
+    let one = |unit_price: Number, flat_fee: Number| {
+        Ok(vec![TierCharge::of(None, priced.clone(), unit_price.into(), flat_fee.into())])
+    };
     match model {
-        Model::Flat { amount } => one(Decimal::ZERO, amount.0),
-        Model::PerUnit { unit_price } => one(unit_price.0, Decimal::ZERO),
-        Model::Dynamic { multiplier } => one(multiplier.0, Decimal::ZERO),
+        Model::Flat { amount } => one(Number::default(), *amount),
+        Model::PerUnit { unit_price } => one(*unit_price, Number::default()),
+        Model::Dynamic { multiplier } => one(*multiplier, Number::default()),
         Model::Graduated { tiers, flat_fee_at_zero } => {
             Steps::of_units(tiers, *flat_fee_at_zero).graduated(parts)
         }
         Model::GraduatedPercentage { tiers, flat_fee_at_zero } => {
-            Steps::of_rates(tiers, *flat_fee_at_zero)?.graduated(parts)
+            Steps::of_rates(tiers, *flat_fee_at_zero).graduated(parts)
         }
         Model::Volume { tiers, flat_fee_at_zero } => {
-            Steps::of_units(tiers, *flat_fee_at_zero).volume(full, priced)
+            Ok(Steps::of_units(tiers, *flat_fee_at_zero).volume(&full, priced))
         }
         Model::Package { package_size, package_price, free_units, rounding } => {
-            let charge = package::package(full, free_units.0, package_size.0, package_price.0, *rounding)?;
-            Ok(vec![charge])
+            let paid = (full - Exact::from(*free_units)).max(Exact::ZERO);
+            let packages = package::packages(&paid, *package_size, *rounding)?;
+            Ok(vec![TierCharge::of(None, packages, (*package_price).into(), Exact::ZERO)])
         }
-        Model::Percentage { .. } => Ok(vec![percentage(model).charge(&[full])?]),
+        Model::Percentage { .. } => Ok(vec![percentage(model).charge(&[full])]),
         Model::GraduatedPackages { tiers } => graduated_packages(tiers, full),
-        Model::VolumePackages { tiers } => volume_packages(tiers, full),
+        Model::VolumePackages { tiers } => volume_packages(tiers, &full),
     }
 }
 
@@ -152,11 +160,11 @@ fn percentage(model: &Model) -> Percentage {
     };
     Percentage {
         rate: rate.0,
-        fixed_fee: fixed_fee.0,
+        fixed_fee: (*fixed_fee).into(),
         free_events: *free_events,
-        free_amount: free_amount.map(|amount| amount.0),
-        min_per_event: min_per_event.map(|amount| amount.0),
-        max_per_event: max_per_event.map(|amount| amount.0),
+        free_amount: free_amount.map(Exact::from),
+        min_per_event: min_per_event.map(Exact::from),
+        max_per_event: max_per_event.map(Exact::from),
     }
 }
 
@@ -185,30 +193,30 @@ impl Model {
 
 impl Measured {
     /// The full units of everything together.
-    pub fn quantity(&self) -> Result<Decimal, Overflow> {
+    pub fn quantity(&self) -> Exact {
         match self {
-            Self::Units(quantity) => Ok(*quantity),
-            Self::Events(events) => arithmetic::sum(events.iter().copied()),
-            Self::Prorated(parts) => arithmetic::sum(parts.iter().map(|part| part.quantity.0)),
+            Self::Units(quantity) => quantity.clone(),
+            Self::Events(events) => events.iter().sum(),
+            Self::Prorated(parts) => parts.iter().map(|part| &part.quantity).sum(),
         }
     }
 }
 
 impl TierCharge {
-    fn of(
-        up_to: Option<Number>,
-        quantity: Decimal,
-        unit_price: Decimal,
-        flat_fee: Decimal,
-    ) -> Result<Self, Overflow> {
-        let amount = Number(arithmetic::add(arithmetic::mul(quantity, unit_price)?, flat_fee)?);
-        Ok(Self {
-            up_to,
-            quantity: Number(quantity),
-            unit_price: Number(unit_price),
-            flat_fee: Number(flat_fee),
-            amount,
-        })
+    fn of(up_to: Option<Number>, quantity: Exact, unit_price: Exact, flat_fee: Exact) -> Self {
+        let amount = &quantity * &unit_price + &flat_fee;
+        Self { up_to, quantity, unit_price, flat_fee, amount }
+    }
+
+    /// The tier with nothing in it.
+    fn of_nothing(self) -> Self {
+        Self { quantity: Exact::ZERO, flat_fee: Exact::ZERO, amount: Exact::ZERO, ..self }
+    }
+
+    /// Whether each of its numbers can be told.
+    fn check(&self) -> Result<(), Overflow> {
+        let numbers = [&self.quantity, &self.unit_price, &self.flat_fee, &self.amount];
+        numbers.into_iter().try_for_each(Exact::check)
     }
 }
 

@@ -3,81 +3,72 @@
 use rust_decimal::Decimal;
 
 use super::TierCharge;
-use crate::{
-    arithmetic::{Overflow, add, div, mul, sub},
-    decimal::Number,
-};
+use crate::{arithmetic::percent_of, exact::Exact};
 
 /// What an event costs, and what is free.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 pub(super) struct Percentage {
     /// 2.9 for 2.9 %.
     pub(super) rate: Decimal,
-    pub(super) fixed_fee: Decimal,
+    pub(super) fixed_fee: Exact,
     pub(super) free_events: Option<u64>,
-    pub(super) free_amount: Option<Decimal>,
-    pub(super) min_per_event: Option<Decimal>,
-    pub(super) max_per_event: Option<Decimal>,
+    pub(super) free_amount: Option<Exact>,
+    pub(super) min_per_event: Option<Exact>,
+    pub(super) max_per_event: Option<Exact>,
 }
 
 impl Percentage {
     /// One charge for all events: its quantity is the money the rate applied to, its flat fee the fixed fees after
     /// minimum and maximum.
-    pub(super) fn charge(&self, events: &[Decimal]) -> Result<TierCharge, Overflow> {
-        let rate = div(self.rate, Decimal::ONE_HUNDRED)?;
+    pub(super) fn charge(&self, events: &[Exact]) -> TierCharge {
+        let rate = percent_of(self.rate, Decimal::ONE);
         // Nothing free is no limit on what else is free: zero is the same as unset.
         let mut free = Free {
             events: self.free_events.filter(|count| *count > 0),
-            amount: self.free_amount.filter(|amount| !amount.is_zero()),
+            amount: self.free_amount.clone().filter(|amount| !amount.is_zero()),
         };
-        let (mut rated, mut amount) = (Decimal::ZERO, Decimal::ZERO);
+        let (mut rated, mut amount) = (Exact::ZERO, Exact::ZERO);
         for value in events {
             // Money that flows back gives back the rate, but no fee.
-            if value.is_sign_negative() && !value.is_zero() {
-                rated = add(rated, *value)?;
-                amount = add(amount, mul(*value, rate)?)?;
+            if value.is_negative() {
+                rated += value;
+                amount += &(value * &rate);
                 continue;
             }
-            let Some(paid) = free.take(*value)? else { continue };
-            rated = add(rated, paid)?;
-            amount = add(amount, self.bounded(add(mul(paid, rate)?, self.fixed_fee)?))?;
+            let Some(paid) = free.take(value) else { continue };
+            amount += &self.bounded(&paid * &rate + &self.fixed_fee);
+            rated += &paid;
         }
-        let flat_fee = sub(amount, mul(rated, rate)?)?;
-        Ok(TierCharge {
-            up_to: None,
-            quantity: Number(rated),
-            unit_price: Number(rate),
-            flat_fee: Number(flat_fee),
-            amount: Number(amount),
-        })
+        let flat_fee = &amount - &rated * &rate;
+        TierCharge { up_to: None, quantity: rated, unit_price: rate, flat_fee, amount }
     }
 
-    fn bounded(&self, amount: Decimal) -> Decimal {
-        let amount = self.min_per_event.map_or(amount, |min| amount.max(min));
-        self.max_per_event.map_or(amount, |max| amount.min(max))
+    fn bounded(&self, amount: Exact) -> Exact {
+        let amount = self.min_per_event.clone().map_or(amount.clone(), |min| amount.max(min));
+        self.max_per_event.clone().map_or(amount.clone(), |max| amount.min(max))
     }
 }
 
 /// What is still free. Events are free while both the count and the amount last.
 struct Free {
     events: Option<u64>,
-    amount: Option<Decimal>,
+    amount: Option<Exact>,
 }
 
 impl Free {
     /// The part of an event's value that the rate applies to; none for a free event.
-    fn take(&mut self, value: Decimal) -> Result<Option<Decimal>, Overflow> {
+    fn take(&mut self, value: &Exact) -> Option<Exact> {
         if self.events == Some(0) || (self.events.is_none() && self.amount.is_none()) {
-            return Ok(Some(value));
+            return Some(value.clone());
         }
         self.events = self.events.map(|left| left - 1);
-        let Some(left) = self.amount else { return Ok(None) };
-        if value <= left {
-            self.amount = Some(sub(left, value)?);
-            return Ok(None);
+        let left = self.amount.take()?;
+        if *value <= left {
+            self.amount = Some(left - value);
+            return None;
         }
         // The event that crosses the free amount ends it, and with it the free events.
-        *self = Self { events: None, amount: None };
-        Ok(Some(sub(value, left)?))
+        self.events = None;
+        Some(value - left)
     }
 }

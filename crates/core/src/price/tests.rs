@@ -8,12 +8,16 @@ use super::{
     rate, rate_measured,
 };
 use crate::{
-    decimal::Number,
+    exact::Exact,
     money::{Currency, Money},
 };
 
-fn number(text: &str) -> Decimal {
+fn decimal(text: &str) -> Decimal {
     text.parse().unwrap()
+}
+
+fn number(text: &str) -> Exact {
+    decimal(text).into()
 }
 
 fn usd(text: &str) -> Money {
@@ -25,21 +29,21 @@ fn model(json: &str) -> Model {
 }
 
 fn priced(model: &Model, quantity: &str) -> String {
-    rate(model, number(quantity)).unwrap().exact_amount.normalize().to_string()
+    rate(model, number(quantity)).unwrap().exact_amount.to_string()
 }
 
 fn events(model: &Model, values: &[&str]) -> String {
     let measured = Measured::Events(values.iter().map(|value| number(value)).collect());
-    rate_measured(model, &measured).unwrap().exact_amount.normalize().to_string()
+    rate_measured(model, &measured).unwrap().exact_amount.to_string()
 }
 
 fn prorated(model: &Model, parts: &[(&str, &str)]) -> String {
     let part = |(quantity, prorated): &(&str, &str)| ProratedUnits {
-        quantity: Number(number(quantity)),
-        prorated: Number(number(prorated)),
+        quantity: number(quantity),
+        prorated: number(prorated),
     };
     let measured = Measured::Prorated(parts.iter().map(part).collect());
-    rate_measured(model, &measured).unwrap().exact_amount.normalize().to_string()
+    rate_measured(model, &measured).unwrap().exact_amount.to_string()
 }
 
 const GRADUATED: &str = r#"{"type":"graduated","tiers":[
@@ -195,8 +199,13 @@ fn full_units_decide_the_tier_and_prorated_ones_the_amount() {
     assert!(rate_measured(&package, &Measured::Prorated(Vec::new())).is_err());
 }
 
-fn charges(model: &Model, terms: &Terms, before: Before, quantity: Decimal) -> Result<Charges, RatingError> {
-    let bucket = Bucket { model, before, measured: Measured::Units(quantity) };
+fn charges(
+    model: &Model,
+    terms: &Terms,
+    before: Before,
+    quantity: impl Into<Exact>,
+) -> Result<Charges, RatingError> {
+    let bucket = Bucket { model, before, measured: Measured::Units(quantity.into()) };
     charge(&[bucket], terms, Currency::USD)
 }
 
@@ -210,7 +219,7 @@ fn a_minimum_is_topped_up_in_its_own_line_and_a_maximum_caps() {
     let terms = Terms { minimum: Some(usd("10.00")), maximum: Some(usd("20.00")), ..Terms::default() };
     let low = charges(&per_unit, &terms, Before::default(), number("5")).unwrap();
     let line = &low.buckets[0];
-    assert_eq!((line.exact_amount, line.amount, low.true_up), (number("1.665"), usd("1.67"), usd("8.33")));
+    assert_eq!((&line.exact_amount, line.amount, low.true_up), (&number("1.665"), usd("1.67"), usd("8.33")));
     let high = charges(&per_unit, &terms, Before::default(), number("500")).unwrap();
     assert_eq!((high.buckets[0].amount, high.true_up), (usd("20.00"), usd("0")));
 }
@@ -218,7 +227,7 @@ fn a_minimum_is_topped_up_in_its_own_line_and_a_maximum_caps() {
 #[test]
 fn a_percentage_discount_comes_before_the_cap() {
     let per_unit = model(r#"{"type":"per_unit","unit_price":"1"}"#);
-    let terms = Terms { discount_percent: number("50"), maximum: Some(usd("20.00")), ..Terms::default() };
+    let terms = Terms { discount_percent: decimal("50"), maximum: Some(usd("20.00")), ..Terms::default() };
     assert_eq!(charged(&per_unit, terms, Before::default(), "30").amount, usd("15.00"));
     assert_eq!(charged(&per_unit, terms, Before::default(), "100").amount, usd("20.00"));
 }
@@ -228,7 +237,7 @@ fn what_came_on_top_crosses_tiers_once() {
     let before = Before { quantity: number("8"), billed: None };
     let on_top = charged(&model(GRADUATED), Terms::default(), before, "4");
     assert_eq!(on_top.amount, usd("6.00")); // 2 × 1, 2 × 0.5, and the second tier's fee
-    let explained: Vec<_> = on_top.tiers.iter().map(|tier| (tier.quantity.0, tier.flat_fee.0)).collect();
+    let explained: Vec<_> = on_top.tiers.into_iter().map(|tier| (tier.quantity, tier.flat_fee)).collect();
     assert_eq!(explained, [(number("2"), number("0")), (number("2"), number("3"))]);
 }
 
@@ -237,7 +246,7 @@ fn the_increment_is_the_capped_price_less_what_was_billed() {
     let per_unit = model(r#"{"type":"per_unit","unit_price":"1"}"#);
     let terms = Terms { maximum: Some(usd("50.00")), ..Terms::default() };
     let before = Before { quantity: number("40"), billed: Some(number("35")) };
-    assert_eq!(charged(&per_unit, terms, before, "5").amount, usd("10.00"));
+    assert_eq!(charged(&per_unit, terms, before.clone(), "5").amount, usd("10.00"));
     assert_eq!(charged(&per_unit, terms, before, "500").amount, usd("15.00"));
 }
 
@@ -245,7 +254,7 @@ fn the_increment_is_the_capped_price_less_what_was_billed() {
 fn an_increment_is_its_exact_amount_rounded_once() {
     let per_unit = model(r#"{"type":"per_unit","unit_price":"0.005"}"#);
     let before = Before { quantity: number("3"), billed: Some(number("0.02")) };
-    let correction = charged(&per_unit, Terms::default(), before, "0");
+    let correction = charged(&per_unit, Terms::default(), before.clone(), "0");
     assert_eq!((correction.exact_amount, correction.amount), (number("-0.005"), usd("-0.01")));
     let more = charged(&per_unit, Terms::default(), before, "2");
     assert_eq!((more.exact_amount, more.amount), (number("0.005"), usd("0.01")));
@@ -254,7 +263,7 @@ fn an_increment_is_its_exact_amount_rounded_once() {
 #[test]
 fn free_units_are_the_first_of_the_period() {
     let per_unit = model(r#"{"type":"per_unit","unit_price":"1"}"#);
-    let terms = Terms { free_quantity: number("10"), ..Terms::default() };
+    let terms = Terms { free_quantity: decimal("10"), ..Terms::default() };
     assert_eq!(charged(&per_unit, terms, Before::default(), "8").amount, usd("0"));
     let before = Before { quantity: number("8"), billed: None };
     assert_eq!(charged(&per_unit, terms, before, "5").amount, usd("3.00"));
@@ -275,7 +284,7 @@ fn buckets_have_their_own_models_and_share_free_units_minimum_and_maximum() {
         let amounts: Vec<String> = charges.buckets.iter().map(|charge| charge.amount.to_string()).collect();
         (amounts.join(" + "), charges.true_up.to_string())
     };
-    let free = Terms { free_quantity: number("12"), ..Terms::default() };
+    let free = Terms { free_quantity: decimal("12"), ..Terms::default() };
     assert_eq!(amounts(free), ("0.00 + 24.00".into(), "0.00".into()));
     let capped = Terms { maximum: Some(usd("25.00")), ..Terms::default() };
     assert_eq!(amounts(capped), ("10.00 + 15.00".into(), "0.00".into()));
@@ -286,7 +295,8 @@ fn buckets_have_their_own_models_and_share_free_units_minimum_and_maximum() {
 #[test]
 fn numbers_too_large_are_an_error() {
     let per_unit = model(r#"{"type":"per_unit","unit_price":"9999999999999999999999999999"}"#);
-    assert!(rate(&per_unit, number("9999999999999999999999999999")).is_err());
+    let huge = number("9999999999999999999999999999");
+    assert!(charges(&per_unit, &Terms::default(), Before::default(), huge).is_err());
     let one_each = model(r#"{"type":"per_unit","unit_price":"1"}"#);
     let huge =
         charges(&one_each, &Terms::default(), Before::default(), number("9999999999999999999999999999"));
@@ -346,10 +356,10 @@ proptest! {
     #[test]
     fn tiers_add_up_to_the_amount(model in rising_models(), quantity in quantities()) {
         let rated = rate(&model, quantity).unwrap();
-        let sum: Decimal = rated.tiers.iter().map(|tier| tier.amount.0).sum();
+        let sum: Exact = rated.tiers.iter().map(|tier| &tier.amount).sum();
         prop_assert_eq!(sum, rated.exact_amount);
         for tier in rated.tiers {
-            prop_assert_eq!(tier.quantity.0 * tier.unit_price.0 + tier.flat_fee.0, tier.amount.0);
+            prop_assert_eq!(tier.quantity * tier.unit_price + tier.flat_fee, tier.amount);
         }
     }
 
@@ -368,26 +378,25 @@ proptest! {
             maximum: maximum.map(|minor| Money::from_minor(minor, Currency::USD)),
             minimum: None,
         };
-        let (mut exactly, mut in_cents) = (Before::default(), Before { billed: Some(Decimal::ZERO), ..Before::default() });
-        let (mut exact, mut billed, mut explained) = (Decimal::ZERO, Money::zero(Currency::USD), Decimal::ZERO);
+        let (mut exactly, mut in_cents) = (Before::default(), Before { billed: Some(Exact::ZERO), ..Before::default() });
+        let (mut exact, mut billed, mut explained) = (Exact::ZERO, Money::zero(Currency::USD), Exact::ZERO);
         for part in &parts {
-            let bill = charges(&model, &terms, exactly, *part).unwrap().buckets.remove(0);
-            exact += bill.exact_amount;
-            explained += bill.tiers.iter().map(|tier| tier.amount.0).sum::<Decimal>();
-            let bill = charges(&model, &terms, in_cents, *part).unwrap().buckets.remove(0);
+            let bill = charges(&model, &terms, exactly.clone(), *part).unwrap().buckets.remove(0);
+            exact += &bill.exact_amount;
+            explained += &bill.tiers.iter().map(|tier| &tier.amount).sum();
+            let bill = charges(&model, &terms, in_cents.clone(), *part).unwrap().buckets.remove(0);
             billed = billed.checked_add(bill.amount).unwrap();
-            let quantity = exactly.quantity + part;
-            exactly = Before { quantity, billed: Some(exact) };
-            in_cents = Before { quantity, billed: Some(billed.to_decimal()) };
+            let quantity = exactly.quantity + Exact::from(*part);
+            exactly = Before { quantity: quantity.clone(), billed: Some(exact.clone()) };
+            in_cents = Before { quantity, billed: Some(billed.to_decimal().into()) };
         }
         let total: Decimal = parts.iter().sum();
         let whole = charges(&model, &terms, Before::default(), total).unwrap().buckets.remove(0);
-        prop_assert_eq!(exact, whole.exact_amount);
+        prop_assert_eq!(&exact, &whole.exact_amount);
         // Bills in cents lag behind by no more than the last one's rounding.
-        prop_assert!((billed.to_decimal() - whole.exact_amount).abs() <= Decimal::new(5, 3));
+        prop_assert!((Exact::from(billed.to_decimal()) - exact).abs() <= decimal("0.005").into());
         if total > Decimal::ZERO && parts[0] > Decimal::ZERO {
-            let priced: Decimal = whole.tiers.iter().map(|tier| tier.amount.0).sum();
-            prop_assert_eq!(explained, priced);
+            prop_assert_eq!(explained, whole.tiers.iter().map(|tier| &tier.amount).sum());
         }
     }
 
@@ -396,11 +405,11 @@ proptest! {
         model in rising_models(),
         parts in prop::collection::vec(quantities(), 1..6),
     ) {
-        let whole = |quantity: &Decimal| ProratedUnits { quantity: Number(*quantity), prorated: Number(*quantity) };
+        let whole = |quantity: &Decimal| ProratedUnits { quantity: (*quantity).into(), prorated: (*quantity).into() };
         let measured = Measured::Prorated(parts.iter().map(whole).collect());
         let rated = rate_measured(&model, &measured).map(|rated| rated.exact_amount);
         if model.is_proratable() {
-            prop_assert_eq!(rated, rate(&model, parts.iter().sum()).map(|rated| rated.exact_amount));
+            prop_assert_eq!(rated, rate(&model, parts.iter().sum::<Decimal>()).map(|rated| rated.exact_amount));
         } else {
             prop_assert_eq!(rated, Err(RatingError::NotProratable));
         }

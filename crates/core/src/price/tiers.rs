@@ -1,19 +1,17 @@
 //! Rating through tiers of units or of money (RULES 24, 25 and 28).
 
-use rust_decimal::Decimal;
-
-use super::{PackageTier, ProratedUnits, RateTier, Tier, TierCharge, package::packages_for};
+use super::{PackageRounding, PackageTier, ProratedUnits, RateTier, Tier, TierCharge, package::packages};
 use crate::{
-    arithmetic::{Overflow, add, div, mul, sub},
+    arithmetic::{Overflow, percent_of},
     decimal::Number,
+    exact::Exact,
 };
 
 /// A tier of any kind: what one unit costs in it, and what entering it costs.
-#[derive(Clone, Copy)]
 pub(super) struct Step {
     up_to: Option<Number>,
-    unit_price: Decimal,
-    flat_fee: Decimal,
+    unit_price: Exact,
+    flat_fee: Exact,
 }
 
 /// The steps of a model in ascending order, the last one open.
@@ -26,20 +24,20 @@ impl Steps {
     pub(super) fn of_units(tiers: &[Tier], flat_fee_at_zero: bool) -> Self {
         let step = |tier: &Tier| Step {
             up_to: tier.up_to,
-            unit_price: tier.unit_price.0,
-            flat_fee: tier.flat_fee.0,
+            unit_price: tier.unit_price.into(),
+            flat_fee: tier.flat_fee.into(),
         };
         Self { steps: tiers.iter().map(step).collect(), flat_fee_at_zero }
     }
 
     /// A rate of 3 % is a price of 0.03 for each unit of money.
-    pub(super) fn of_rates(tiers: &[RateTier], flat_fee_at_zero: bool) -> Result<Self, Overflow> {
-        let step = |tier: &RateTier| {
-            let unit_price = div(tier.rate.0, Decimal::ONE_HUNDRED)?;
-            Ok(Step { up_to: tier.up_to, unit_price, flat_fee: tier.flat_fee.0 })
+    pub(super) fn of_rates(tiers: &[RateTier], flat_fee_at_zero: bool) -> Self {
+        let step = |tier: &RateTier| Step {
+            up_to: tier.up_to,
+            unit_price: percent_of(tier.rate, Exact::ONE),
+            flat_fee: tier.flat_fee.into(),
         };
-        let steps = tiers.iter().map(step).collect::<Result<_, Overflow>>()?;
-        Ok(Self { steps, flat_fee_at_zero })
+        Self { steps: tiers.iter().map(step).collect(), flat_fee_at_zero }
     }
 
     /// Each unit at the price of its own tier, plus the flat fee of every tier entered.
@@ -47,121 +45,150 @@ impl Steps {
     /// Units come in parts, one after the other: where a part falls is decided by its full units, what it costs by
     /// its prorated ones (RULES 28). A negative part gives back the units on top.
     pub(super) fn graduated(&self, parts: &[ProratedUnits]) -> Result<Vec<TierCharge>, Overflow> {
-        let mut priced = vec![Decimal::ZERO; self.steps.len()];
-        let (mut at, mut highest) = (Decimal::ZERO, Decimal::ZERO);
+        let mut spread = Spread::over(&self.steps);
+        let (mut at, mut highest) = (Exact::ZERO, Exact::ZERO);
         for part in parts {
-            let next = add(at, part.quantity.0)?;
-            highest = highest.max(next);
-            self.place(at.min(next), at.max(next), part, &mut priced)?;
+            let next = &at + &part.quantity;
+            spread.place(at.clone().min(next.clone()), at.max(next.clone()), part)?;
+            highest = highest.max(next.clone());
             at = next;
         }
         let mut charges = Vec::new();
-        let mut below = Decimal::ZERO;
-        for (index, (step, quantity)) in self.steps.iter().zip(priced).enumerate() {
+        let mut below = Exact::ZERO;
+        for (index, (step, quantity)) in self.steps.iter().zip(spread.priced()).enumerate() {
             if index > 0 && highest <= below {
                 break;
             }
-            let fee = self.fee(index, highest);
-            charges.push(TierCharge::of(step.up_to, quantity, step.unit_price, fee)?);
-            below = step.up_to.map_or(highest, |bound| bound.0);
+            let fee = self.fee(index, &highest);
+            charges.push(TierCharge::of(step.up_to, quantity, step.unit_price.clone(), fee));
+            below = step.up_to.map_or_else(|| highest.clone(), Exact::from);
         }
         Ok(charges)
     }
 
-    /// Spreads the prorated units of a part over the tiers its full units lie in, between `low` and `high`.
-    fn place(
-        &self,
-        low: Decimal,
-        high: Decimal,
-        part: &ProratedUnits,
-        priced: &mut [Decimal],
-    ) -> Result<(), Overflow> {
-        let mut below = Decimal::ZERO;
-        for (step, priced) in self.steps.iter().zip(priced) {
-            let bound = step.up_to.map_or(high, |bound| bound.0);
-            if part.quantity.0.is_zero() {
-                if step.up_to.is_none_or(|bound| low <= bound.0) {
-                    *priced = add(*priced, part.prorated.0)?;
-                    return Ok(());
-                }
-            } else {
-                let inside = sub(high.min(bound), low.max(below))?;
-                if inside > Decimal::ZERO {
-                    *priced = add(*priced, share(part, inside)?)?;
-                }
-            }
-            below = bound;
+    /// All units at the price of the tier that `quantity` reaches, plus its flat fee.
+    pub(super) fn volume(&self, quantity: &Exact, priced: Exact) -> Vec<TierCharge> {
+        let reached = |step: &Step| step.up_to.is_none_or(|bound| *quantity <= bound.into());
+        let index = self.steps.iter().position(reached).unwrap_or(self.steps.len() - 1);
+        let step = &self.steps[index];
+        vec![TierCharge::of(step.up_to, priced, step.unit_price.clone(), self.fee(index, quantity))]
+    }
+
+    fn fee(&self, index: usize, quantity: &Exact) -> Exact {
+        if index == 0 && *quantity <= Exact::ZERO && !self.flat_fee_at_zero {
+            return Exact::ZERO;
         }
+        self.steps[index].flat_fee.clone()
+    }
+}
+
+/// Prorated units on their way into tiers.
+///
+/// A part that fills a tier is only noted at the first and behind the last one it fills, so that many parts through
+/// many tiers cost no more than the two ends of each.
+struct Spread {
+    /// The upper bounds of all tiers but the last.
+    bounds: Vec<Exact>,
+    /// Units that fill a tier in part.
+    partly: Vec<Exact>,
+    /// What is left of one unit, summed over the parts that fill the tier: how much more or less than in the tier below.
+    filled: Vec<Exact>,
+}
+
+impl Spread {
+    fn over(steps: &[Step]) -> Self {
+        let bounds: Vec<Exact> = steps.iter().filter_map(|step| step.up_to).map(Exact::from).collect();
+        Self { bounds, partly: vec![Exact::ZERO; steps.len()], filled: vec![Exact::ZERO; steps.len()] }
+    }
+
+    /// Spreads a part whose full units lie between `low` and `high`. What lies below zero is in no tier.
+    fn place(&mut self, low: Exact, high: Exact, part: &ProratedUnits) -> Result<(), Overflow> {
+        let low = low.max(Exact::ZERO);
+        let last = self.bounds.len();
+        if part.quantity.is_zero() {
+            let tier = self.bounds.partition_point(|bound| *bound < low).min(last);
+            self.partly[tier] += &part.prorated;
+            return Ok(());
+        }
+        if high <= low {
+            return Ok(());
+        }
+        let size = part.quantity.clone().abs();
+        let share = |inside: Exact| (&part.prorated * inside).divide(&size);
+        let first = self.bounds.partition_point(|bound| *bound <= low).min(last);
+        let end = self.bounds.partition_point(|bound| *bound < high).min(last);
+        if first == end {
+            self.partly[first] += &share(high - low)?;
+            return Ok(());
+        }
+        self.partly[first] += &share(&self.bounds[first] - low)?;
+        self.partly[end] += &share(high - &self.bounds[end - 1])?;
+        let of_one = share(Exact::ONE)?;
+        self.filled[first + 1] += &of_one;
+        self.filled[end] += &-of_one;
         Ok(())
     }
 
-    /// All units at the price of the tier that `quantity` reaches, plus its flat fee.
-    pub(super) fn volume(&self, quantity: Decimal, priced: Decimal) -> Result<Vec<TierCharge>, Overflow> {
-        let reached = |step: &&Step| step.up_to.is_none_or(|bound| quantity <= bound.0);
-        let index = self.steps.iter().position(|step| reached(&step)).unwrap_or(self.steps.len() - 1);
-        let step = self.steps[index];
-        Ok(vec![TierCharge::of(step.up_to, priced, step.unit_price, self.fee(index, quantity))?])
-    }
-
-    fn fee(&self, index: usize, quantity: Decimal) -> Decimal {
-        if index == 0 && quantity <= Decimal::ZERO && !self.flat_fee_at_zero {
-            return Decimal::ZERO;
+    /// The prorated units of each tier.
+    fn priced(self) -> Vec<Exact> {
+        let mut filling = Exact::ZERO;
+        let mut priced = Vec::with_capacity(self.partly.len());
+        for (tier, (partly, more)) in self.partly.into_iter().zip(&self.filled).enumerate() {
+            filling += more;
+            let width = match (tier.checked_sub(1), self.bounds.get(tier)) {
+                (Some(below), Some(bound)) => bound - &self.bounds[below],
+                _ => Exact::ZERO,
+            };
+            priced.push(partly + &filling * width);
         }
-        self.steps[index].flat_fee
+        priced
     }
-}
-
-/// The prorated units that belong to `inside` of a part's full units.
-fn share(part: &ProratedUnits, inside: Decimal) -> Result<Decimal, Overflow> {
-    let size = part.quantity.0.abs();
-    if inside == size {
-        return Ok(part.prorated.0);
-    }
-    if part.prorated == part.quantity {
-        return Ok(if part.quantity.0.is_sign_negative() { -inside } else { inside });
-    }
-    div(mul(part.prorated.0, inside)?, size)
 }
 
 /// Each tier's packages in turn. The last tier goes on for what is left.
-pub(super) fn graduated_packages(tiers: &[PackageTier], units: Decimal) -> Result<Vec<TierCharge>, Overflow> {
+pub(super) fn graduated_packages(tiers: &[PackageTier], units: Exact) -> Result<Vec<TierCharge>, Overflow> {
     let mut charges = Vec::new();
     let mut left = units;
-    let mut bound = Decimal::ZERO;
+    let mut bound = Exact::ZERO;
     for (index, tier) in tiers.iter().enumerate() {
-        if index > 0 && left <= Decimal::ZERO {
+        if index > 0 && left <= Exact::ZERO {
             break;
         }
-        let capacity = capacity(tier, index + 1 == tiers.len())?;
-        let here = capacity.map_or(left, |capacity| left.min(capacity));
-        let packages = packages_for(here, tier.package_size.0)?;
-        bound = add(bound, capacity.unwrap_or_default())?;
-        let up_to = capacity.map(|_| Number(bound));
-        charges.push(TierCharge::of(up_to, packages, tier.package_price.0, Decimal::ZERO)?);
-        left = sub(left, here)?;
+        let capacity = capacity(tier, index + 1 == tiers.len());
+        let here = capacity.clone().map_or(left.clone(), |capacity| left.clone().min(capacity));
+        let up_to = next_bound(&mut bound, capacity)?;
+        charges.push(charge(tier, up_to, &here)?);
+        left = left - here;
     }
     Ok(charges)
 }
 
 /// All units in packages of the first tier whose cumulative bound holds them.
-pub(super) fn volume_packages(tiers: &[PackageTier], units: Decimal) -> Result<Vec<TierCharge>, Overflow> {
-    let mut bound = Decimal::ZERO;
+pub(super) fn volume_packages(tiers: &[PackageTier], units: &Exact) -> Result<Vec<TierCharge>, Overflow> {
+    let mut bound = Exact::ZERO;
     for (index, tier) in tiers.iter().enumerate() {
-        let capacity = capacity(tier, index + 1 == tiers.len())?;
-        bound = add(bound, capacity.unwrap_or_default())?;
-        if capacity.is_none() || units <= bound {
-            let packages = packages_for(units, tier.package_size.0)?;
-            let up_to = capacity.map(|_| Number(bound));
-            return Ok(vec![TierCharge::of(up_to, packages, tier.package_price.0, Decimal::ZERO)?]);
+        let up_to = next_bound(&mut bound, capacity(tier, index + 1 == tiers.len()))?;
+        if up_to.is_none() || *units <= bound {
+            return Ok(vec![charge(tier, up_to, units)?]);
         }
     }
     Ok(Vec::new())
 }
 
+fn charge(tier: &PackageTier, up_to: Option<Number>, units: &Exact) -> Result<TierCharge, Overflow> {
+    let packages = packages(units, tier.package_size, PackageRounding::Up)?;
+    Ok(TierCharge::of(up_to, packages, tier.package_price.into(), Exact::ZERO))
+}
+
 /// How many units a tier's packages hold; none where it goes on for ever.
-fn capacity(tier: &PackageTier, last: bool) -> Result<Option<Decimal>, Overflow> {
-    match tier.packages {
-        Some(packages) if !last => mul(tier.package_size.0, packages.0).map(Some),
-        _ => Ok(None),
-    }
+fn capacity(tier: &PackageTier, last: bool) -> Option<Exact> {
+    let packages = tier.packages.filter(|_| !last)?;
+    Some(Exact::from(tier.package_size) * Exact::from(packages))
+}
+
+/// Moves the bound by the capacity of the next tier; none if that has none.
+fn next_bound(bound: &mut Exact, capacity: Option<Exact>) -> Result<Option<Number>, Overflow> {
+    let Some(capacity) = capacity else { return Ok(None) };
+    *bound += &capacity;
+    Ok(Some(Number(bound.to_decimal()?)))
 }

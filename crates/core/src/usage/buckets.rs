@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use super::{BucketKey, Filter, Fold, Metric, Properties, Sample, Scope, UsageError};
 use crate::{
     arithmetic::Overflow,
-    decimal::Number,
+    exact::Exact,
     price::{Measured, ProratedUnits},
 };
 
@@ -45,7 +45,7 @@ struct Bucket {
 pub struct BucketUsage {
     pub key: BucketKey,
     /// The aggregate, rounded as the metric says, in measured units. Negative too.
-    pub quantity: Decimal,
+    pub quantity: Exact,
     /// The same in priced units.
     pub measured: Measured,
 }
@@ -96,13 +96,13 @@ impl<'a> Buckets<'a> {
         let by_event = self.split.by_event;
         let prorated = self.scope.prorated;
         let usage = |(key, bucket): (BucketKey, Bucket)| {
-            let quantity = metric.round(bucket.fold.quantity()?)?;
+            let quantity = metric.round(bucket.fold.quantity()?);
             let measured = if by_event {
                 Measured::Events(in_order(bucket.values, metric)?)
             } else if prorated {
                 Measured::Prorated(converted(bucket.fold.parts()?, metric)?)
             } else {
-                Measured::Units(metric.convert(quantity)?)
+                Measured::Units(metric.convert(&quantity)?)
             };
             Ok(BucketUsage { key, quantity, measured })
         };
@@ -113,17 +113,17 @@ impl<'a> Buckets<'a> {
 fn in_order(
     mut values: Vec<(DateTime<Utc>, u128, Decimal)>,
     metric: &Metric,
-) -> Result<Vec<Decimal>, Overflow> {
+) -> Result<Vec<Exact>, Overflow> {
     values.sort_by_key(|(at, arrival, _)| (*at, *arrival));
-    values.into_iter().map(|(_, _, value)| metric.convert(value)).collect()
+    values.into_iter().map(|(_, _, value)| metric.convert(&value.into())).collect()
 }
 
 /// Without rounding: a part of a unit is what prorated units are about.
 fn converted(parts: Vec<ProratedUnits>, metric: &Metric) -> Result<Vec<ProratedUnits>, Overflow> {
     let Some(conversion) = metric.conversion else { return Ok(parts) };
     let convert = |part: ProratedUnits| {
-        let quantity = Number(conversion.exact(part.quantity.0)?);
-        Ok(ProratedUnits { quantity, prorated: Number(conversion.exact(part.prorated.0)?) })
+        let quantity = conversion.exact(&part.quantity)?;
+        Ok(ProratedUnits { quantity, prorated: conversion.exact(&part.prorated)? })
     };
     parts.into_iter().map(convert).collect()
 }
@@ -201,21 +201,21 @@ mod tests {
             .collect();
         let charges = price::charge(&buckets, &Terms::default(), Currency::USD).unwrap();
 
-        let lines: Vec<(Option<usize>, Option<&str>, Decimal, Money)> = usage
+        let lines: Vec<(Option<usize>, Option<&str>, Exact, Money)> = usage
             .iter()
             .zip(&charges.buckets)
             .map(|(bucket, charge)| {
-                (bucket.key.filter, bucket.key.group[0].as_deref(), bucket.quantity, charge.amount)
+                (bucket.key.filter, bucket.key.group[0].as_deref(), bucket.quantity.clone(), charge.amount)
             })
             .collect();
         let usd = |minor| Money::from_minor(minor, Currency::USD);
         assert_eq!(
             lines,
             [
-                (None, None, Decimal::from(1), usd(100)),
-                (None, Some("mini"), Decimal::from(400), usd(100)),
-                (None, Some("pro"), Decimal::from(700), usd(100)),
-                (Some(0), Some("pro"), Decimal::from(2300), usd(600)),
+                (None, None, Exact::from(1), usd(100)),
+                (None, Some("mini"), Exact::from(400), usd(100)),
+                (None, Some("pro"), Exact::from(700), usd(100)),
+                (Some(0), Some("pro"), Exact::from(2300), usd(600)),
             ]
         );
     }
@@ -227,8 +227,8 @@ mod tests {
         let mut buckets = Buckets::try_new(&paid, split, scope(&paid)).unwrap();
         feed(&mut buckets, &[r#"{"n":5}"#, r#"{"n":"x"}"#, r#"{"n":-2}"#]);
         let usage = buckets.finish().unwrap();
-        assert_eq!(usage[0].measured, Measured::Events(vec![Decimal::from(5), Decimal::from(-2)]));
-        assert_eq!(usage[0].quantity, Decimal::from(3));
+        assert_eq!(usage[0].measured, Measured::Events(vec![Exact::from(5), Exact::from(-2)]));
+        assert_eq!(usage[0].quantity, Exact::from(3));
     }
 
     #[test]
@@ -242,7 +242,7 @@ mod tests {
         buckets.carry(key, Decimal::from(2)).unwrap();
         let usage = buckets.finish().unwrap();
         // Two from before count fully, 31 new ones for 22 days of 31.
-        assert_eq!(usage[0].quantity, Decimal::from(24));
-        assert_eq!(usage[0].measured.quantity(), Ok(Decimal::from(33)));
+        assert_eq!(usage[0].quantity, Exact::from(24));
+        assert_eq!(usage[0].measured.quantity(), Exact::from(33));
     }
 }

@@ -8,9 +8,9 @@ use rust_decimal::Decimal;
 
 use super::{Aggregation, Metric, Operation, Partial, Properties, Property};
 use crate::{
-    arithmetic::{self, Overflow, add, add_exactly, div, mul, mul_exactly},
+    arithmetic::{Overflow, add, mul},
     calendar::{Period, local_date},
-    decimal::Number,
+    exact::Exact,
     price::ProratedUnits,
 };
 
@@ -172,14 +172,14 @@ impl Fold {
         let moment = (sample.at, sample.arrival);
         match (&mut self.state, sample.value) {
             (State::Count(count), _) => *count = count.checked_add(1).ok_or(Overflow)?,
-            (State::Sum(sum), Value::Number(value)) => *sum = add_exactly(*sum, value)?,
+            (State::Sum(sum), Value::Number(value)) => *sum = add(*sum, value)?,
             (State::ProratedSum(values), Value::Number(value)) => values.push((moment, value)),
             (State::Max(held), Value::Number(value)) => *held = (*held).max(Some(value)),
             (State::Min(held), Value::Number(value)) => {
                 *held = Some(held.map_or(value, |held| held.min(value)));
             }
             (State::Average { sum, count }, Value::Number(value)) => {
-                *sum = add_exactly(*sum, value)?;
+                *sum = add(*sum, value)?;
                 *count = count.checked_add(1).ok_or(Overflow)?;
             }
             (State::Latest(held), Value::Number(value)) => *held = (*held).max(Some((moment, value))),
@@ -188,7 +188,7 @@ impl Fold {
             }
             (State::Weighted(sum), Value::Number(value)) => {
                 let held_for = seconds(sample.at.max(scope.period.start), scope.period.end);
-                *sum = add_exactly(*sum, mul_exactly(value, held_for)?)?;
+                *sum = add(*sum, mul(value, held_for)?)?;
             }
             (_, Value::Event | Value::Number(_) | Value::Unique(..)) => {}
         }
@@ -201,21 +201,21 @@ impl Fold {
         let scope = self.scope;
         match &mut self.state {
             State::Count(count) => *count = count.checked_add(partial.count).ok_or(Overflow)?,
-            State::Sum(sum) => *sum = add_exactly(*sum, partial.sum)?,
+            State::Sum(sum) => *sum = add(*sum, partial.sum)?,
             State::Max(held) => *held = (*held).max(partial.greatest),
             State::Min(held) => *held = (*held).into_iter().chain(partial.least).min(),
             State::Average { sum, count } => {
-                *sum = add_exactly(*sum, partial.sum)?;
+                *sum = add(*sum, partial.sum)?;
                 *count = count.checked_add(partial.count).ok_or(Overflow)?;
             }
             State::Latest(held) => *held = (*held).max(partial.latest),
             State::Weighted(sum) if end <= scope.period.start => {
                 let held_for = seconds(scope.period.start, scope.period.end);
-                *sum = add_exactly(*sum, mul_exactly(partial.sum, held_for)?)?;
+                *sum = add(*sum, mul(partial.sum, held_for)?)?;
             }
             State::Weighted(sum) => {
-                let after = mul_exactly(partial.sum, seconds(end, scope.period.end))?;
-                *sum = add_exactly(*sum, add_exactly(partial.weighted, after)?)?;
+                let after = mul(partial.sum, seconds(end, scope.period.end))?;
+                *sum = add(*sum, add(partial.weighted, after)?)?;
             }
             State::ProratedSum(_) | State::Unique(_) => return Err(UsageError::NeedsEvents),
         }
@@ -230,13 +230,13 @@ impl Fold {
         match (&mut self.state, other.state) {
             (State::Count(count), State::Count(more)) => *count = count.checked_add(more).ok_or(Overflow)?,
             (State::Sum(sum), State::Sum(more)) | (State::Weighted(sum), State::Weighted(more)) => {
-                *sum = add_exactly(*sum, more)?;
+                *sum = add(*sum, more)?;
             }
             (State::ProratedSum(values), State::ProratedSum(more)) => values.extend(more),
             (State::Max(held), State::Max(more)) => *held = (*held).max(more),
             (State::Min(held), State::Min(more)) => *held = (*held).into_iter().chain(more).min(),
             (State::Average { sum, count }, State::Average { sum: more, count: others }) => {
-                *sum = add_exactly(*sum, more)?;
+                *sum = add(*sum, more)?;
                 *count = count.checked_add(others).ok_or(Overflow)?;
             }
             (State::Latest(held), State::Latest(more)) => *held = (*held).max(more),
@@ -254,27 +254,29 @@ impl Fold {
     }
 
     /// The aggregate, negative too, neither converted nor rounded. Nothing at all is what was carried in.
-    pub fn quantity(&self) -> Result<Decimal, Overflow> {
-        match &self.state {
-            State::Count(count) => add(self.carried, Decimal::from(*count)),
-            State::Sum(sum) => add(self.carried, *sum),
-            State::Max(value) | State::Min(value) => Ok(value.unwrap_or(self.carried)),
-            State::Average { count: 0, .. } => Ok(self.carried),
-            State::Average { sum, count } => div(*sum, Decimal::from(*count)),
-            State::Latest(value) => Ok(value.map_or(self.carried, |(_, value)| value)),
+    pub fn quantity(&self) -> Result<Exact, Overflow> {
+        let carried = Exact::from(self.carried);
+        Ok(match &self.state {
+            State::Count(count) => carried + Exact::from(Decimal::from(*count)),
+            State::Sum(sum) => carried + Exact::from(*sum),
+            State::Max(value) | State::Min(value) => value.map_or(carried, Exact::from),
+            State::Average { count: 0, .. } => carried,
+            State::Average { sum, count } => Exact::from(*sum).divide(&Decimal::from(*count).into())?,
+            State::Latest(value) => value.map_or(carried, |(_, value)| value.into()),
             State::Weighted(sum) => {
-                let carried = mul(self.carried, seconds(self.scope.period.start, self.scope.period.end))?;
-                div(add(*sum, carried)?, seconds(self.scope.full.start, self.scope.full.end))
+                let Scope { period, full, .. } = self.scope;
+                let held_for = Exact::from(seconds(period.start, period.end));
+                (carried * held_for + Exact::from(*sum)).divide(&seconds(full.start, full.end).into())?
             }
             State::Unique(values) if !self.scope.prorated => {
                 let active = values.values().flatten().filter(|(_, operation)| *operation == Operation::Add);
-                add(self.carried, Decimal::from(active.count()))
+                carried + Exact::from(Decimal::from(active.count()))
             }
             State::ProratedSum(_) | State::Unique(_) => {
-                let days = arithmetic::sum(self.changes()?.iter().map(|change| change.quantity_days))?;
-                div(days, Days::of(&self.scope).full)
+                let days: Exact = self.changes().iter().map(|change| &change.quantity_days).sum();
+                days.divide(&Days::of(&self.scope).full)?
             }
-        }
+        })
     }
 
     /// A prorated quantity change by change, in order, as tiers need it (RULES 28).
@@ -284,25 +286,25 @@ impl Fold {
         }
         let full_days = Days::of(&self.scope).full;
         let part = |change: &Change| {
-            let prorated = div(change.quantity_days, full_days)?;
-            Ok(ProratedUnits { quantity: Number(change.quantity), prorated: Number(prorated) })
+            let prorated = change.quantity_days.divide(&full_days)?;
+            Ok(ProratedUnits { quantity: change.quantity.into(), prorated })
         };
-        self.changes()?.iter().map(part).collect()
+        self.changes().iter().map(part).collect()
     }
 
     /// The changes of a prorated quantity, what was carried in first.
-    fn changes(&self) -> Result<Vec<Change>, Overflow> {
+    fn changes(&self) -> Vec<Change> {
         let days = Days::of(&self.scope);
         let first = (DateTime::<Utc>::MIN_UTC, 0);
         let mut changes = Vec::new();
         if !self.carried.is_zero() {
-            let quantity_days = mul(self.carried, days.from(days.first))?;
+            let quantity_days = Exact::from(self.carried) * days.from(days.first);
             changes.push(Change { at: first, quantity: self.carried, quantity_days });
         }
         match &self.state {
             State::ProratedSum(values) => {
                 for (at, quantity) in values {
-                    let quantity_days = mul(*quantity, days.from(days.clipped(at.0)))?;
+                    let quantity_days = Exact::from(*quantity) * days.from(days.clipped(at.0));
                     changes.push(Change { at: *at, quantity: *quantity, quantity_days });
                 }
             }
@@ -310,7 +312,7 @@ impl Fold {
             _ => {}
         }
         changes.sort_by_key(|change| change.at);
-        Ok(changes)
+        changes
     }
 }
 
@@ -327,12 +329,11 @@ fn note(history: &mut Vec<(Moment, Operation)>, change: (Moment, Operation), all
 }
 
 /// A change of a prorated quantity.
-#[derive(Clone, Copy)]
 struct Change {
     at: Moment,
     quantity: Decimal,
     /// The quantity × the local days it was there.
-    quantity_days: Decimal,
+    quantity_days: Exact,
 }
 
 /// The local days of a period.
@@ -342,7 +343,7 @@ struct Days {
     first: NaiveDate,
     last: NaiveDate,
     /// How many the nominal period has.
-    full: Decimal,
+    full: Exact,
 }
 
 impl Days {
@@ -366,7 +367,7 @@ impl Days {
     }
 
     /// Days from one to the end of the period, both included.
-    fn from(&self, day: NaiveDate) -> Decimal {
+    fn from(&self, day: NaiveDate) -> Exact {
         between(day, self.last).into()
     }
 
@@ -389,8 +390,7 @@ impl Days {
                     // What came and went before the period was never there in it.
                     if moment.0 >= self.start {
                         changes.push(count(since, self.clipped(moment.0)));
-                        let gone =
-                            Change { at: moment, quantity: -Decimal::ONE, quantity_days: Decimal::ZERO };
+                        let gone = Change { at: moment, quantity: -Decimal::ONE, quantity_days: Exact::ZERO };
                         changes.push(gone);
                     }
                 }

@@ -1,12 +1,13 @@
 //! Metrics: which events count, and how they become one quantity.
 
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::{Properties, Property, property::one_of};
 use crate::{
-    arithmetic::{Overflow, add, div, mul, sub},
+    arithmetic::Overflow,
     decimal::Number,
+    exact::{Exact, Toward},
     invalid::Invalid,
     read,
 };
@@ -90,13 +91,16 @@ impl Metric {
     }
 
     /// Rounds the aggregate, once, before pricing (RULES 22).
-    pub fn round(&self, quantity: Decimal) -> Result<Decimal, Overflow> {
-        self.rounding.map_or(Ok(quantity), |rounding| rounding.apply(quantity))
+    pub fn round(&self, quantity: Exact) -> Exact {
+        match self.rounding {
+            Some(rounding) => rounding.apply(&quantity),
+            None => quantity,
+        }
     }
 
     /// The units in which prices are, from the units that were measured (RULES 28).
-    pub fn convert(&self, quantity: Decimal) -> Result<Decimal, Overflow> {
-        self.conversion.map_or(Ok(quantity), |conversion| conversion.apply(quantity))
+    pub fn convert(&self, quantity: &Exact) -> Result<Exact, Overflow> {
+        self.conversion.map_or_else(|| Ok(quantity.clone()), |conversion| conversion.apply(quantity))
     }
 }
 
@@ -132,23 +136,21 @@ impl Conversion {
     }
 
     /// Converts without rounding.
-    pub fn exact(&self, quantity: Decimal) -> Result<Decimal, Overflow> {
+    pub fn exact(&self, quantity: &Exact) -> Result<Exact, Overflow> {
         match self.operation {
-            ConversionOperation::Multiply => mul(quantity, self.factor.0),
-            ConversionOperation::Divide => div(quantity, self.factor.0),
+            ConversionOperation::Multiply => Ok(quantity * Exact::from(self.factor)),
+            ConversionOperation::Divide => quantity.divide(&self.factor.into()),
         }
     }
 
     /// Converts and rounds.
-    pub fn apply(&self, quantity: Decimal) -> Result<Decimal, Overflow> {
+    pub fn apply(&self, quantity: &Exact) -> Result<Exact, Overflow> {
         let exact = self.exact(quantity)?;
         Ok(match self.rounding {
             ConversionRounding::None => exact,
-            ConversionRounding::Up => exact.ceil(),
-            ConversionRounding::Down => exact.floor(),
-            ConversionRounding::Nearest => {
-                exact.round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero)
-            }
+            ConversionRounding::Up => exact.round(0, Toward::Infinity),
+            ConversionRounding::Down => exact.round(0, Toward::MinusInfinity),
+            ConversionRounding::Nearest => exact.round(0, Toward::Nearest),
         })
     }
 }
@@ -209,23 +211,13 @@ impl Rounding {
     }
 
     /// Rounds half away from zero, up or down.
-    pub fn apply(&self, quantity: Decimal) -> Result<Decimal, Overflow> {
-        let strategy = match self.mode {
-            RoundingMode::Round => RoundingStrategy::MidpointAwayFromZero,
-            RoundingMode::Ceil => RoundingStrategy::ToPositiveInfinity,
-            RoundingMode::Floor => RoundingStrategy::ToNegativeInfinity,
+    pub fn apply(&self, quantity: &Exact) -> Exact {
+        let toward = match self.mode {
+            RoundingMode::Round => Toward::Nearest,
+            RoundingMode::Ceil => Toward::Infinity,
+            RoundingMode::Floor => Toward::MinusInfinity,
         };
-        let digits = self.precision.unsigned_abs();
-        if self.precision >= 0 {
-            return Ok(quantity.round_dp_with_strategy(digits, strategy));
-        }
-        let unit =
-            10_i128.checked_pow(digits).and_then(|unit| Decimal::try_from_i128_with_scale(unit, 0).ok());
-        let unit = unit.ok_or(Overflow)?;
-        // By the remainder, which is exact, because a long quotient is not.
-        let rest = quantity.checked_rem(unit).ok_or(Overflow)?;
-        let whole = div(sub(quantity, rest)?, unit)?.round();
-        mul(add(whole, div(rest, unit)?.round_dp_with_strategy(0, strategy))?, unit)
+        quantity.round(self.precision, toward)
     }
 }
 
@@ -299,8 +291,8 @@ mod tests {
     use super::*;
 
     fn rounded(mode: RoundingMode, precision: i32, quantity: &str) -> String {
-        let rounded = Rounding { mode, precision }.apply(quantity.parse().unwrap()).unwrap();
-        rounded.normalize().to_string()
+        let quantity: Decimal = quantity.parse().unwrap();
+        Rounding { mode, precision }.apply(&quantity.into()).to_string()
     }
 
     #[test]
@@ -334,7 +326,7 @@ mod tests {
     fn bytes_become_whole_gigabytes() {
         let conversion: Conversion =
             serde_json::from_str(r#"{"operation":"divide","factor":"1000","rounding":"up"}"#).unwrap();
-        assert_eq!(conversion.apply(Decimal::from(1001)), Ok(Decimal::from(2)));
-        assert_eq!(conversion.exact(Decimal::from(1500)), Ok("1.5".parse().unwrap()));
+        assert_eq!(conversion.apply(&1001.into()), Ok(2.into()));
+        assert_eq!(conversion.exact(&1500.into()).unwrap().to_string(), "1.5");
     }
 }

@@ -8,7 +8,7 @@ use super::{
     Aggregation, Sample,
     fold::{Moment, seconds},
 };
-use crate::arithmetic::{Overflow, add_exactly, mul_exactly};
+use crate::arithmetic::{Overflow, add, mul};
 
 /// The events of a half-open stretch of time, summed up: as much of them as their aggregation asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,13 +42,13 @@ impl Partial {
         let Some(value) = number else { return Ok(()) };
         match aggregation {
             Aggregation::Count | Aggregation::UniqueCount => {}
-            Aggregation::Sum | Aggregation::Average => self.sum = add_exactly(self.sum, value)?,
+            Aggregation::Sum | Aggregation::Average => self.sum = add(self.sum, value)?,
             Aggregation::Min => self.least = self.least.into_iter().chain([value]).min(),
             Aggregation::Max => self.greatest = self.greatest.max(Some(value)),
             Aggregation::Latest => self.latest = self.latest.max(Some(((sample.at, sample.arrival), value))),
             Aggregation::WeightedSum => {
-                self.sum = add_exactly(self.sum, value)?;
-                self.weighted = add_exactly(self.weighted, mul_exactly(value, seconds(sample.at, end))?)?;
+                self.sum = add(self.sum, value)?;
+                self.weighted = add(self.weighted, mul(value, seconds(sample.at, end))?)?;
             }
         }
         Ok(())
@@ -57,11 +57,11 @@ impl Partial {
     /// Adds other events of the same stretch.
     pub fn merge(&mut self, other: &Self) -> Result<(), Overflow> {
         self.count = self.count.checked_add(other.count).ok_or(Overflow)?;
-        self.sum = add_exactly(self.sum, other.sum)?;
+        self.sum = add(self.sum, other.sum)?;
         self.least = self.least.into_iter().chain(other.least).min();
         self.greatest = self.greatest.max(other.greatest);
         self.latest = self.latest.max(other.latest);
-        self.weighted = add_exactly(self.weighted, other.weighted)?;
+        self.weighted = add(self.weighted, other.weighted)?;
         Ok(())
     }
 }

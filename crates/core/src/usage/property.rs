@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::decimal;
+use crate::decimal::{self, DecimalError};
 
 /// What an event says about itself, by name.
 pub type Properties = BTreeMap<String, Property>;
@@ -26,9 +26,14 @@ pub enum Property {
 impl Property {
     /// The number it is, or that its text spells.
     pub fn number(&self) -> Option<Decimal> {
+        self.parse().ok()
+    }
+
+    /// The number, or why it is none: a number of too many digits is one that cannot be counted.
+    pub fn parse(&self) -> Result<Decimal, DecimalError> {
         match self {
-            Self::Number(text) | Self::Text(text) => decimal::parse(text).ok(),
-            Self::Null | Self::Bool(_) | Self::Other(_) => None,
+            Self::Number(text) | Self::Text(text) => decimal::parse(text),
+            Self::Null | Self::Bool(_) | Self::Other(_) => Err(DecimalError::Malformed),
         }
     }
 

@@ -8,7 +8,10 @@ use proptest::prelude::*;
 use rust_decimal::Decimal;
 
 use super::{Aggregation, Fold, Operation, Partial, Sample, Scope, Value};
-use crate::calendar::Period;
+use crate::{
+    calendar::Period,
+    exact::{Exact, Toward},
+};
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -32,7 +35,7 @@ fn fold(scope: Scope, carried: i64, events: &[(&str, Value)]) -> Fold {
 }
 
 fn quantity(scope: Scope, carried: i64, events: &[(&str, Value)]) -> String {
-    fold(scope, carried, events).quantity().unwrap().round_dp(6).normalize().to_string()
+    fold(scope, carried, events).quantity().unwrap().round(6, Toward::Nearest).to_string()
 }
 
 fn num(text: &str) -> Value {
@@ -134,8 +137,8 @@ fn recurring_unique_values_stay_until_they_are_taken_away() {
 fn prorated_unique_values_count_their_days_the_first_and_the_last_included() {
     let scope = Scope { recurring: true, prorated: true, ..january(Aggregation::UniqueCount) };
     let days = |events: &[(&str, Value)]| {
-        let quantity = fold(scope, 0, events).quantity().unwrap() * Decimal::from(31);
-        quantity.round_dp(20).normalize().to_string()
+        let quantity = fold(scope, 0, events).quantity().unwrap() * Exact::from(31);
+        quantity.to_string()
     };
     assert_eq!(days(&[("2025-12-01T00:00:00Z", add("a"))]), "31");
     assert_eq!(days(&[("2026-01-16T18:00:00Z", add("a"))]), "16");
@@ -156,10 +159,10 @@ fn a_prorated_sum_weighs_new_values_by_their_days_and_carried_ones_fully() {
     let scope = Scope { recurring: true, prorated: true, ..january(Aggregation::Sum) };
     let events = [("2025-11-01T00:00:00Z", num("2")), ("2026-01-16T12:00:00Z", num("31"))];
     let fold = fold(scope, 0, &events);
-    assert_eq!(fold.quantity(), Ok(number("18")));
+    assert_eq!(fold.quantity(), Ok(number("18").into()));
     let parts = fold.parts().unwrap();
-    assert_eq!((parts[0].quantity.0, parts[0].prorated.0), (number("2"), number("2")));
-    assert_eq!((parts[1].quantity.0, parts[1].prorated.0), (number("31"), number("16")));
+    assert_eq!((parts[0].quantity.to_string(), parts[0].prorated.to_string()), ("2".into(), "2".into()));
+    assert_eq!((parts[1].quantity.to_string(), parts[1].prorated.to_string()), ("31".into(), "16".into()));
 }
 
 #[test]
@@ -174,7 +177,7 @@ fn local_days_decide_what_a_day_is() {
     };
     // Still 30 March in New York: two days of 31.
     let quantity = fold(scope, 0, &[("2026-03-31T03:00:00Z", add("a"))]).quantity().unwrap();
-    assert_eq!(quantity, Decimal::from(2) / Decimal::from(31));
+    assert_eq!(quantity, Exact::from(2).divide(&31.into()).unwrap());
 }
 
 /// RULES 14.
@@ -299,9 +302,9 @@ proptest! {
         let full = Scope { recurring, ..january(aggregation) };
         let prorated = fed(Scope { prorated: true, ..full }, 0, &events);
         let parts = prorated.parts().unwrap();
-        let sum: Decimal = parts.iter().map(|part| part.prorated.0).sum();
-        prop_assert_eq!(sum.round_dp(15), prorated.quantity().unwrap().round_dp(15));
-        let units: Decimal = parts.iter().map(|part| part.quantity.0).sum();
+        let sum: Exact = parts.iter().map(|part| &part.prorated).sum();
+        prop_assert_eq!(sum, prorated.quantity().unwrap());
+        let units: Exact = parts.iter().map(|part| &part.quantity).sum();
         prop_assert_eq!(units, fed(full, 0, &events).quantity().unwrap());
     }
 
@@ -309,6 +312,6 @@ proptest! {
     fn no_unique_value_is_there_on_more_days_than_there_are(events in samples()) {
         let scope = Scope { recurring: true, prorated: true, ..january(Aggregation::UniqueCount) };
         let quantity = fed(scope, 0, &events).quantity().unwrap();
-        prop_assert!(Decimal::ZERO <= quantity && quantity <= Decimal::from(4));
+        prop_assert!(Exact::ZERO <= quantity && quantity <= Exact::from(4));
     }
 }

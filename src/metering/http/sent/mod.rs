@@ -172,6 +172,11 @@ fn read_binary(headers: &HeaderMap, body: &[u8]) -> Result<Batch, Problem> {
     Ok(Batch { form: Form { place: Place::Whole, words: Words::CloudEvents }, events: vec![event] })
 }
 
+/// Reads an event in our own words.
+pub(in crate::metering) fn read_line(index: usize, json: &str) -> Result<SentEvent, Rejection> {
+    read_event(Words::Own, index, json)
+}
+
 fn read_event(words: Words, index: usize, json: &str) -> Result<SentEvent, Rejection> {
     #[derive(Deserialize)]
     struct Named {
