@@ -1,11 +1,11 @@
 //! Mounts each capability's routes and collects the OpenAPI document. A list, no logic.
 
+use accrue_platform::routes::Routes;
 use utoipa::openapi::{
     ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder,
     security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     tag::TagBuilder,
 };
-use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 
 use crate::{
     auth, calculate, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering,
@@ -13,23 +13,23 @@ use crate::{
 };
 
 /// Everything that is answered.
-pub fn routes(config: &mut ServiceConfig) {
+pub fn routes(routes: &mut Routes) {
     // Routes are tried one after the other: the one with the most requests comes first.
-    metering::routes(config);
-    auth::routes(config);
-    catalog::routes(config);
-    clocks::routes(config);
-    customers::routes(config);
-    subscriptions::routes(config);
-    ledger::routes(config);
-    invoices::routes(config);
-    payments::routes(config);
-    dunning::routes(config);
-    entitlements::routes(config);
-    notifications::routes(config);
-    webhooks::routes(config);
-    calculate::routes(config);
-    system::routes(config);
+    metering::routes(routes);
+    auth::routes(routes);
+    catalog::routes(routes);
+    clocks::routes(routes);
+    customers::routes(routes);
+    subscriptions::routes(routes);
+    ledger::routes(routes);
+    invoices::routes(routes);
+    payments::routes(routes);
+    dunning::routes(routes);
+    entitlements::routes(routes);
+    notifications::routes(routes);
+    webhooks::routes(routes);
+    calculate::routes(routes);
+    system::routes(routes);
 }
 
 /// What the documentation says of each group of operations, in reading order.
@@ -55,8 +55,7 @@ pub const DOCUMENT: &str = include_str!("../openapi/openapi.json");
 
 /// The OpenAPI document, made from the handlers.
 pub fn openapi() -> OpenApi {
-    let (_, mut api) = actix_web::App::new().into_utoipa_app().configure(routes).split_for_parts();
-    let frame = OpenApiBuilder::new()
+    let mut api = OpenApiBuilder::new()
         .info(
             InfoBuilder::new()
                 .title("Accrue")
@@ -76,10 +75,8 @@ pub fn openapi() -> OpenApi {
         ))
         .security(Some([SecurityRequirement::new("key", Vec::<String>::new())]))
         .build();
+    actix_web::App::new().configure(|config| routes(&mut Routes::to_describe(config, &mut api)));
     name_operations(&mut api);
-    api.info = frame.info;
-    api.tags = frame.tags;
-    api.security = frame.security;
     let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     api.components.get_or_insert_default().add_security_scheme("key", key);
     api

@@ -10,17 +10,17 @@ use accrue_core::{
 use accrue_platform::{
     body::Body,
     problem::{FieldError, Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::{HttpResponse, post, web};
 use serde::Serialize;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::examples;
 use crate::auth::{Answer, Read, resource};
 
 /// Mounts the endpoints.
-pub fn routes(config: &mut ServiceConfig) {
-    config
+pub fn routes(routes: &mut Routes) {
+    routes
         .service(amount)
         .service(usage)
         .service(periods)

@@ -3,7 +3,7 @@
 use std::{net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 
 use accrue_core::clock::SystemClock;
-use accrue_platform::{addresses::Addresses, problem, problem::Problem, request, telemetry};
+use accrue_platform::{addresses::Addresses, problem, problem::Problem, request, routes::Routes, telemetry};
 use actix_web::{
     App as ActixApp, HttpServer, ResponseError,
     dev::{Server, ServerHandle},
@@ -16,7 +16,6 @@ use tokio::signal::{
     ctrl_c,
     unix::{SignalKind, signal},
 };
-use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::wire;
@@ -121,7 +120,8 @@ pub fn start_with(app: &App, listener: TcpListener, grouping: Grouping) -> std::
     let (data, worker_only) = (Data::new(app.clone()), app.config.role == Role::Worker);
     let runtime = tokio::runtime::Handle::current();
     let server = HttpServer::new(move || {
-        let (actix, _) = ActixApp::new()
+        let routes = if worker_only { system::routes } else { api::routes };
+        ActixApp::new()
             .wrap(Compress::default())
             .wrap(from_fn(request::middleware))
             .app_data(data.clone())
@@ -134,10 +134,7 @@ pub fn start_with(app: &App, listener: TcpListener, grouping: Grouping) -> std::
                 let answer = problem.error_response();
                 InternalError::from_response(error, answer).into()
             }))
-            .into_utoipa_app()
-            .configure(if worker_only { system::routes } else { api::routes })
-            .split_for_parts();
-        actix
+            .configure(|config| routes(&mut Routes::to_serve(config)))
             .service(SwaggerUi::new("/docs/{_:.*}").config(Config::from("/openapi.json")))
             .service(web::redirect("/docs", "/docs/"))
             .default_service(web::to(system::not_routed))

@@ -9,12 +9,12 @@ use accrue_platform::{
     outbox,
     page::{Page, PageQuery},
     problem::{self, Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::{get, http::StatusCode, post, web::Path};
 use chrono::{DateTime, Datelike, SubsecRound, Utc};
 use serde::Deserialize;
 use tokio::time::timeout;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     advance::{DriveError, drive},
@@ -32,8 +32,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(50);
 const TIMELINE_MAX: u64 = 1000;
 
 /// Mounts the endpoints.
-pub fn routes(config: &mut ServiceConfig) {
-    config.service(create).service(list).service(get_one).service(advance);
+pub fn routes(routes: &mut Routes) {
+    routes.service(create).service(list).service(get_one).service(advance);
 }
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]

@@ -6,10 +6,10 @@ use accrue_platform::{
     check::{Check, Metadata},
     page::{Page, PageQuery},
     problem::{self, Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::{get, http::StatusCode, patch, post, web::Path};
 use serde::Deserialize;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     body::CustomerBody,
@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// Mounts the endpoints.
-pub fn routes(config: &mut ServiceConfig) {
-    config.service(create).service(list).service(get_one).service(update);
+pub fn routes(routes: &mut Routes) {
+    routes.service(create).service(list).service(get_one).service(update);
 }
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]

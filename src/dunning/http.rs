@@ -5,10 +5,10 @@ use accrue_platform::{
     body::Query,
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::{get, web::Path};
 use serde::Deserialize;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     body::DunningBody,
@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// Mounts the endpoints.
-pub fn routes(config: &mut ServiceConfig) {
-    config.service(list_dunnings).service(get_dunning);
+pub fn routes(routes: &mut Routes) {
+    routes.service(list_dunnings).service(get_dunning);
 }
 
 /// Which dunnings to list.

@@ -5,12 +5,12 @@ use accrue_platform::{
     body::Body,
     check::Check,
     problem::{Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::{get, post, web::Path};
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::Deserialize;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     body::{EntitlementsBody, FeatureEntitlementBody, VerdictBody},
@@ -26,8 +26,8 @@ use crate::{
 };
 
 /// Mounts the endpoints.
-pub fn routes(config: &mut ServiceConfig) {
-    config.service(get_entitlements).service(get_entitlement).service(check_entitlement);
+pub fn routes(routes: &mut Routes) {
+    routes.service(get_entitlements).service(get_entitlement).service(check_entitlement);
 }
 
 /// How much is asked for.

@@ -4,6 +4,7 @@ use accrue_platform::{
     body::Query,
     page::{Page, PageQuery},
     problem::{self, Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::{
     HttpResponse, get,
@@ -12,7 +13,6 @@ use actix_web::{
     web::Path,
 };
 use serde::Deserialize;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     body::InvoiceBody,
@@ -34,8 +34,8 @@ use crate::{
 };
 
 /// Mounts the endpoints. The document comes before the invoice, whose address would match it too.
-pub fn routes(config: &mut ServiceConfig) {
-    config
+pub fn routes(routes: &mut Routes) {
+    routes
         .service(list_invoices)
         .service(get_invoice_pdf)
         .service(explain_invoice)

@@ -8,11 +8,11 @@ use accrue_platform::{
     body::Query,
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::get;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     model::{Account, Entry, OpenAccount, TrialBalanceRow},
@@ -21,8 +21,8 @@ use super::{
 use crate::auth::{Answer, Read, resource};
 
 /// Mounts the endpoints.
-pub fn routes(config: &mut ServiceConfig) {
-    config.service(list_accounts).service(list_entries).service(trial_balance);
+pub fn routes(routes: &mut Routes) {
+    routes.service(list_accounts).service(list_entries).service(trial_balance);
 }
 
 /// An account of the books.

@@ -8,11 +8,11 @@ use accrue_platform::{
     check::{Check, Metadata},
     page::{Page, PageQuery},
     problem::{self, FieldError, Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::{get, http::StatusCode, post, web::Path};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     body::SubscriptionBody,
@@ -24,8 +24,8 @@ use crate::auth::{Answer, Read, Write, resource};
 const NET_TERMS_MAX: u16 = 365;
 
 /// Mounts the endpoints.
-pub fn routes(config: &mut ServiceConfig) {
-    config.service(create).service(list).service(get_one).service(cancel);
+pub fn routes(routes: &mut Routes) {
+    routes.service(create).service(list).service(get_one).service(cancel);
 }
 
 /// Who shall have which plan.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt::Write, sync::LazyLock};
 use accrue_platform::{
     addresses::Addresses,
     problem::{self, Problem},
+    routes::Routes,
     telemetry,
 };
 use actix_web::{
@@ -16,7 +17,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use serde::Serialize;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::app::App;
 
@@ -24,9 +24,9 @@ use crate::app::App;
 const LEADERLESS_MAX: TimeDelta = TimeDelta::seconds(30);
 
 /// Mounts the endpoints.
-pub fn routes(config: &mut ServiceConfig) {
+pub fn routes(routes: &mut Routes) {
     LazyLock::force(&METRICS);
-    config.service(healthz).service(readyz).service(metrics).service(problem_page).service(openapi);
+    routes.service(healthz).service(readyz).service(metrics).service(problem_page).service(openapi);
 }
 
 static METRICS: LazyLock<Option<PrometheusHandle>> = LazyLock::new(telemetry::init_metrics);

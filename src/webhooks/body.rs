@@ -113,7 +113,7 @@ pub(super) struct DeliveryBody {
     event_type: String,
     status: DeliveryStatus,
     attempt_count: i32,
-    /// By the clock of the event's customer.
+    /// By the real time; for somebody on a test clock the first attempt is by that.
     next_attempt_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     /// Oldest first; only of a single delivery.

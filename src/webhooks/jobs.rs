@@ -17,11 +17,11 @@ use super::{
     lanes,
     model::Delivery,
     send,
-    service::{self, Times, WebhookError},
+    service::{self, WebhookError},
 };
 use crate::{
     app::{Job, JobContext, JobError, JobRunner, Listener, enqueue, job_runner},
-    auth, clocks,
+    auth,
 };
 
 /// What webhooks do in the background.
@@ -49,7 +49,7 @@ impl Deliver {
         Self { delivery: delivery.id, endpoint: delivery.endpoint_id, position: delivery.next_position() }
     }
 
-    /// To be made when it is due.
+    /// To be made when it is due: by a test clock if it is the first attempt for somebody who hangs on one.
     pub async fn enqueue(
         &self,
         tx: &DatabaseTransaction,
@@ -61,16 +61,15 @@ impl Deliver {
         enqueue(tx, delivery.tenant_id, test_clock, at, key, self).await
     }
 
-    /// To be made now, although the same attempt may be waiting for its time.
+    /// To be made now by the real time, although the same attempt may be waiting for its time.
     pub async fn enqueue_now(
         &self,
         tx: &DatabaseTransaction,
         delivery: &Delivery,
-        now: DateTime<Utc>,
-        test_clock: Option<TestClockId>,
+        wall: DateTime<Utc>,
     ) -> Result<(), DbErr> {
         let key = format!("{}:{}:now", self.delivery, self.position);
-        enqueue(tx, delivery.tenant_id, test_clock, now, key, self).await
+        enqueue(tx, delivery.tenant_id, None, wall, key, self).await
     }
 }
 
@@ -81,6 +80,11 @@ impl Job for Deliver {
     #[instrument(name = "job.webhooks.deliver", skip_all, fields(webhook_delivery.id = %self.delivery))]
     async fn run(&self, context: &JobContext) -> Result<(), JobError> {
         let app = &context.app;
+        if context.test_clock.is_some() && service::is_failing(app.db.reader(), context.tenant, self).await? {
+            let tx = context.begin().await?;
+            service::go_by_the_wall_clock(&tx, app.now(), context.tenant, self).await?;
+            return context.commit(tx).await;
+        }
         let Some(_place) = lanes::enter(self.endpoint, app.config.workers / 4).await else {
             return Err(self.later(context).await);
         };
@@ -105,11 +109,7 @@ impl Job for Deliver {
             .map_err(|error| JobError::GiveUp(error.into()))?;
 
         let tx = context.begin().await?;
-        let wall = app.now();
-        // A test clock stands still while the endpoint thinks.
-        let customer = if context.test_clock.is_some() { context.now } else { wall };
-        let times = Times { customer, wall };
-        service::record_attempt(&tx, times, &tenant, &endpoint, self, &attempt, context.test_clock).await?;
+        service::record_attempt(&tx, app.now(), &tenant, &endpoint, self, &attempt).await?;
         context.commit(tx).await
     }
 }
@@ -170,9 +170,7 @@ impl Job for Replay {
         };
         // What was not told yet is about to be told anyway.
         for event in events.iter().filter(|event| event.sequence.is_some()) {
-            let clock = &*context.app.clock;
-            let now = clocks::service::now_of(&tx, clock, context.tenant, event.test_clock_id).await?;
-            service::replay(&tx, now, &endpoint, event).await?;
+            service::replay(&tx, context.now, &endpoint, event).await?;
         }
         if let Some(last) = events.last() {
             let next = Self { after: last.id, ..self.clone() };

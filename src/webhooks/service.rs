@@ -180,17 +180,18 @@ fn reveal(secret: &Secret) -> String {
 pub(super) async fn announce(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
     let endpoints = store::enabled_endpoints(tx, event.tenant_id).await?;
     for endpoint in endpoints.iter().filter(|endpoint| endpoint.hears(&event.kind)) {
-        start_delivery(tx, endpoint, event, event.created_at).await?;
+        start_delivery(tx, endpoint, event, event.created_at, event.test_clock_id).await?;
     }
     Ok(())
 }
 
-/// `false` if the endpoint has a delivery of the event already. `now` is the time of the event's customer.
+/// `false` if the endpoint has a delivery of the event already. `now` is the time of the test clock, if there is one.
 async fn start_delivery(
     tx: &DatabaseTransaction,
     endpoint: &Endpoint,
     event: &Event,
     now: DateTime<Utc>,
+    test_clock: Option<TestClockId>,
 ) -> Result<bool, DbErr> {
     let delivery = Delivery {
         tenant_id: event.tenant_id,
@@ -205,7 +206,7 @@ async fn start_delivery(
     };
     let inserted = store::insert_delivery(tx, &delivery).await?;
     if inserted {
-        Deliver::next(&delivery).enqueue(tx, &delivery, event.test_clock_id).await?;
+        Deliver::next(&delivery).enqueue(tx, &delivery, test_clock).await?;
     }
     Ok(inserted)
 }
@@ -229,11 +230,11 @@ pub(super) async fn start_replay(
 /// Has an endpoint told again of an event that it never took, or that it was never told of.
 pub(super) async fn replay(
     tx: &DatabaseTransaction,
-    now: DateTime<Utc>,
+    wall: DateTime<Utc>,
     endpoint: &Endpoint,
     event: &Event,
 ) -> Result<(), WebhookError> {
-    if !endpoint.hears(&event.kind) || start_delivery(tx, endpoint, event, now).await? {
+    if !endpoint.hears(&event.kind) || start_delivery(tx, endpoint, event, wall, None).await? {
         return Ok(());
     }
     let delivery = store::find_delivery_of_event_for_update(tx, endpoint, event.id).await?;
@@ -241,7 +242,7 @@ pub(super) async fn replay(
         Some(mut delivery)
             if matches!(delivery.status, DeliveryStatus::Exhausted | DeliveryStatus::Canceled) =>
         {
-            start_retry(tx, now, &mut delivery, event.test_clock_id).await
+            start_retry(tx, wall, &mut delivery).await
         }
         _ => Ok(()),
     }
@@ -264,40 +265,55 @@ fn is_due(delivery: &Delivery, job: &Deliver) -> bool {
     delivery.status == DeliveryStatus::Pending && delivery.next_position() == job.position
 }
 
-/// Times that are not the same: the customer's, by which attempts are due, and the wall clock's, by which
-/// endpoints fail.
-#[derive(Clone, Copy)]
-pub(super) struct Times {
-    pub customer: DateTime<Utc>,
-    pub wall: DateTime<Utc>,
+/// Whether nothing has been delivered to the endpoint since an attempt failed.
+pub(super) async fn is_failing(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    job: &Deliver,
+) -> Result<bool, DbErr> {
+    let endpoint = store::find_endpoint(db, tenant, job.endpoint).await?;
+    Ok(endpoint.is_some_and(|endpoint| endpoint.is_enabled() && endpoint.failing_since_at.is_some()))
+}
+
+/// A test clock that is moved waits for no endpoint that does not answer: the attempt is made by the real time.
+pub(super) async fn go_by_the_wall_clock(
+    tx: &DatabaseTransaction,
+    wall: DateTime<Utc>,
+    tenant: TenantId,
+    job: &Deliver,
+) -> Result<(), WebhookError> {
+    let delivery = store::find_delivery_for_update(tx, tenant, job.delivery).await?;
+    let Some(mut delivery) = delivery.filter(|delivery| is_due(delivery, job)) else { return Ok(()) };
+    delivery.next_attempt_at = Some(wall);
+    store::save_delivery(tx, &delivery).await?;
+    Ok(job.enqueue_now(tx, &delivery, wall).await?)
 }
 
 /// An attempt was made: writes it down, and what follows from it for the delivery and its endpoint.
 pub(super) async fn record_attempt(
     tx: &DatabaseTransaction,
-    times: Times,
+    wall: DateTime<Utc>,
     tenant: &Tenant,
     endpoint: &Endpoint,
     job: &Deliver,
     attempt: &Attempt,
-    test_clock: Option<TestClockId>,
 ) -> Result<(), WebhookError> {
     let verdict = attempt.verdict();
     if verdict != Verdict::Success || endpoint.failing_since_at.is_some() {
         // Locked before its deliveries, here and everywhere.
         let endpoint = store::find_endpoint_for_update(tx, tenant.id, endpoint.id).await?;
         if let Some(mut endpoint) = endpoint {
-            note(tx, times.wall, tenant.livemode, &mut endpoint, verdict).await?;
+            note(tx, wall, tenant.livemode, &mut endpoint, verdict).await?;
         }
     }
     let delivery = store::find_delivery_for_update(tx, tenant.id, job.delivery).await?;
     // Somebody else made the same attempt: his is in the log.
     let Some(mut delivery) = delivery.filter(|delivery| is_due(delivery, job)) else { return Ok(()) };
-    delivery.attempted(attempt, times.customer)?;
+    delivery.attempted(attempt, wall)?;
     store::insert_attempt(tx, &delivery, attempt).await?;
     store::save_delivery(tx, &delivery).await?;
     if delivery.status == DeliveryStatus::Pending {
-        Deliver::next(&delivery).enqueue(tx, &delivery, test_clock).await?;
+        Deliver::next(&delivery).enqueue(tx, &delivery, None).await?;
     }
     Ok(())
 }
@@ -356,13 +372,12 @@ pub(super) async fn list_deliveries(
     store::list_deliveries(db, tenant, filter, page).await
 }
 
-/// One more attempt, as soon as the transaction has committed. `now` and `test_clock` are the event's customer's.
+/// One more attempt, as soon as the transaction has committed.
 pub(super) async fn retry_delivery(
     tx: &DatabaseTransaction,
-    now: DateTime<Utc>,
+    wall: DateTime<Utc>,
     tenant: TenantId,
     id: DeliveryId,
-    test_clock: Option<TestClockId>,
 ) -> Result<Delivery, WebhookError> {
     let delivery = store::find_delivery_for_update(tx, tenant, id).await?;
     let mut delivery = delivery.ok_or(WebhookError::NoSuchDelivery(id))?;
@@ -370,17 +385,16 @@ pub(super) async fn retry_delivery(
     if !endpoint.is_enabled() {
         return Err(WebhookError::Disabled(endpoint.id));
     }
-    start_retry(tx, now, &mut delivery, test_clock).await?;
+    start_retry(tx, wall, &mut delivery).await?;
     Ok(delivery)
 }
 
 async fn start_retry(
     tx: &DatabaseTransaction,
-    now: DateTime<Utc>,
+    wall: DateTime<Utc>,
     delivery: &mut Delivery,
-    test_clock: Option<TestClockId>,
 ) -> Result<(), WebhookError> {
-    delivery.retry(now)?;
+    delivery.retry(wall)?;
     store::save_delivery(tx, delivery).await?;
-    Ok(Deliver::next(delivery).enqueue_now(tx, delivery, now, test_clock).await?)
+    Ok(Deliver::next(delivery).enqueue_now(tx, delivery, wall).await?)
 }

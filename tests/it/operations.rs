@@ -47,6 +47,21 @@ async fn a_process_is_ready_when_every_part_is_there(#[values(Sqlite, Postgres)]
     assert_eq!((status, body), (200, json!({"status": "ready", "checks": parts})));
 }
 
+/// What the threads of a server once kept of building the OpenAPI document each was twice this.
+#[cfg(target_os = "linux")]
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_at_rest_takes_little_memory(#[values(Sqlite, Postgres)] on: Engine) {
+    const OWN_MEMORY_MAX_KIB: u64 = 16 * 1024;
+    let Some(home) = Installation::new(on).await else { return };
+    let process = home.serve().await;
+    until_ready(&home, &process).await;
+
+    let own = process.own_memory_kib();
+
+    assert!(own < OWN_MEMORY_MAX_KIB, "{own} KiB");
+}
+
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_who_leads_the_scheduler_is_not_ready(#[values(Sqlite, Postgres)] on: Engine) {

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{Engine, Engine::*, Receiver, Reply, World, text};
+use crate::support::{Engine, Engine::*, Receiver, Reply, Shop, World, text};
 
 async fn endpoint(world: &World, receiver: &Receiver, events: &[&str]) -> Value {
     world.create("/v1/webhook_endpoints", json!({"url": receiver.url, "events": events})).await
@@ -86,7 +86,7 @@ async fn an_event_is_tried_until_it_is_taken_with_the_same_bytes_and_a_fresh_sig
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_attempts_follow_the_customers_clock_and_a_person_may_try_once_more(
+async fn ten_attempts_follow_the_real_time_whatever_a_test_clock_says_and_a_person_may_try_once_more(
     #[values(Sqlite, Postgres)] on: Engine,
 ) {
     let Some(world) = World::new(on).await else { return };
@@ -96,20 +96,53 @@ async fn ten_attempts_follow_the_customers_clock_and_a_person_may_try_once_more(
     let clock = world.test_clock("2026-05-01T00:00:00Z").await;
     world.create("/v1/customers", json!({"name": "Acme", "test_clock": clock})).await;
     world.work().await;
-    assert_eq!(receiver.received().len(), 1, "the rest waits for the clock");
-
     world.advance(&clock, "2026-05-05T00:00:00Z").await;
+    assert_eq!(receiver.received().len(), 1, "the rest waits for the real time");
+
+    for (tried, minutes) in (1..).zip([1, 7, 37, 3 * 60, 6 * 60, 12 * 60, 17 * 60, 24 * 60, 29 * 60]) {
+        assert_eq!(receiver.received().len(), tried);
+        world.clock.advance(TimeDelta::minutes(minutes));
+        world.work().await;
+    }
 
     let exhausted = delivery(&world).await;
     assert_eq!((&exhausted["status"], statuses(&exhausted)), (&json!("exhausted"), vec![503; 10]));
     assert_eq!(exhausted["next_attempt_at"], Value::Null);
     let endpoints = world.list("/v1/webhook_endpoints").await;
-    assert_eq!(endpoints[0]["enabled"], true, "for the endpoint no time has passed");
+    assert_eq!(endpoints[0]["enabled"], true, "five days have not passed");
 
     world.post(&format!("/v1/webhook_deliveries/{}/retry", text(&exhausted["id"])), json!({})).await;
     world.work().await;
     let taken = delivery(&world).await;
     assert_eq!((&taken["status"], &taken["attempt_count"]), (&json!("succeeded"), &json!(11)));
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_moved_waits_for_no_endpoint_that_fails(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    world.create("/v1/webhook_endpoints", json!({"url": "http://127.0.0.1:1/", "events": ["*"]})).await;
+    let shop = Shop::open(world, Some("tok_visa")).await;
+    let world = &shop.world;
+    let before = world.list("/v1/webhook_deliveries?limit=100").await;
+    assert!(before.iter().any(|delivery| delivery["attempt_count"] == 1), "{before:?}");
+    world.clock.advance(TimeDelta::hours(1));
+
+    shop.advance("2026-05-01T00:00:00Z").await;
+
+    let of_renewals = async || {
+        let mut all = world.list("/v1/webhook_deliveries?limit=100").await;
+        all.retain(|delivery| before.iter().all(|known| known["id"] != delivery["id"]));
+        all
+    };
+    let waiting = of_renewals().await;
+    assert!(waiting.len() >= 10, "{}", waiting.len());
+    for delivery in &waiting {
+        let told = (&delivery["status"], &delivery["attempt_count"], &delivery["next_attempt_at"]);
+        assert_eq!(told, (&json!("pending"), &json!(0), &json!("2026-01-01T01:00:00Z")));
+    }
+    world.work().await;
+    assert!(of_renewals().await.iter().all(|delivery| delivery["attempt_count"] == 1));
 }
 
 #[rstest]

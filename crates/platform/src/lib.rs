@@ -18,6 +18,7 @@ pub mod page;
 pub mod problem;
 pub mod queue;
 pub mod request;
+pub mod routes;
 pub mod schedule;
 pub mod secrets;
 pub mod signature;

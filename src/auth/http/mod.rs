@@ -5,14 +5,16 @@ mod audit;
 mod jobs;
 mod keys;
 
-use accrue_platform::problem::{self, Problem};
-use utoipa_actix_web::service_config::ServiceConfig;
+use accrue_platform::{
+    problem::{self, Problem},
+    routes::Routes,
+};
 
 use super::service::AuthError;
 
 /// Mounts the endpoints.
-pub fn routes(config: &mut ServiceConfig) {
-    config
+pub fn routes(routes: &mut Routes) {
+    routes
         .service(account::get_account)
         .service(account::update_account)
         .service(keys::create_key)

@@ -6,10 +6,10 @@ use accrue_platform::{
     check::{Check, Metadata},
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::{get, http::StatusCode, post, web::Path};
 use serde::Deserialize;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::NAME_MAX;
 use crate::{
@@ -21,8 +21,8 @@ use crate::{
     },
 };
 
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(create_feature).service(list_features).service(get_feature);
+pub(super) fn routes(routes: &mut Routes) {
+    routes.service(create_feature).service(list_features).service(get_feature);
 }
 
 /// A feature to be made.

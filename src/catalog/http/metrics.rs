@@ -8,10 +8,10 @@ use accrue_platform::{
     check::{Check, Metadata},
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::{get, http::StatusCode, patch, post, web::Path};
 use serde::Deserialize;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::NAME_MAX;
 use crate::{
@@ -23,8 +23,8 @@ use crate::{
     },
 };
 
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(create_metric).service(list_metrics).service(get_metric).service(update_metric);
+pub(super) fn routes(routes: &mut Routes) {
+    routes.service(create_metric).service(list_metrics).service(get_metric).service(update_metric);
 }
 
 /// A metric to be made.

@@ -7,8 +7,10 @@ mod plans;
 mod price_request;
 mod taxes;
 
-use accrue_platform::problem::{self, Problem};
-use utoipa_actix_web::service_config::ServiceConfig;
+use accrue_platform::{
+    problem::{self, Problem},
+    routes::Routes,
+};
 
 use super::service::CatalogError;
 
@@ -16,11 +18,11 @@ use super::service::CatalogError;
 const NAME_MAX: usize = 200;
 
 /// Mounts the endpoints.
-pub fn routes(config: &mut ServiceConfig) {
-    metrics::routes(config);
-    features::routes(config);
-    taxes::routes(config);
-    plans::routes(config);
+pub fn routes(routes: &mut Routes) {
+    metrics::routes(routes);
+    features::routes(routes);
+    taxes::routes(routes);
+    plans::routes(routes);
 }
 
 impl From<CatalogError> for Problem {

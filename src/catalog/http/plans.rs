@@ -4,10 +4,10 @@ use accrue_platform::{
     body::{Body, Query},
     page::{Page, PageQuery},
     problem::ProblemBody,
+    routes::Routes,
 };
 use actix_web::{get, http::StatusCode, patch, post, web::Path};
 use serde::Deserialize;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::plan_request::{CreatePlan, CreatePlanVersion, UpdatePlan};
 use crate::{
@@ -15,8 +15,8 @@ use crate::{
     catalog::{body::PlanBody, service},
 };
 
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config
+pub(super) fn routes(routes: &mut Routes) {
+    routes
         .service(create_plan)
         .service(list_plans)
         .service(get_plan)

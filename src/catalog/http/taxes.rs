@@ -6,10 +6,10 @@ use accrue_platform::{
     check::{Check, Metadata},
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::{get, http::StatusCode, patch, post, web::Path};
 use serde::Deserialize;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::NAME_MAX;
 use crate::{
@@ -21,8 +21,8 @@ use crate::{
     },
 };
 
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(create_tax).service(list_taxes).service(get_tax).service(update_tax);
+pub(super) fn routes(routes: &mut Routes) {
+    routes.service(create_tax).service(list_taxes).service(get_tax).service(update_tax);
 }
 
 /// A tax to be made.

@@ -11,6 +11,7 @@ use accrue_platform::{
     body::Query,
     page::{Page, PageQuery},
     problem::{self, Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::{
     FromRequest, HttpRequest, HttpResponse, get,
@@ -20,7 +21,6 @@ use actix_web::{
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 pub(super) use self::sent::read_line;
 use self::sent::{Batch, CloudEventRequest, IngestRequest};
@@ -35,11 +35,11 @@ use super::{
 use crate::auth::{Answer, Bring, Interrupt, Read, Write, resource};
 
 /// Mounts the endpoints.
-pub fn routes(config: &mut ServiceConfig) {
-    config.service(ingest).service(list_events);
+pub fn routes(routes: &mut Routes) {
+    routes.service(ingest).service(list_events);
     // Before the events, whose names may be anything.
-    config.service(unmatched::list_unmatched).service(get_event).service(get_usage);
-    config.service(corrections::void).service(corrections::amend);
+    routes.service(unmatched::list_unmatched).service(get_event).service(get_usage);
+    routes.service(corrections::void).service(corrections::amend);
 }
 
 /// How events are taken.

@@ -7,14 +7,14 @@ mod refunds;
 use accrue_platform::{
     gateway::GatewayError,
     problem::{self, Problem},
+    routes::Routes,
 };
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::service::PaymentError;
 
 /// Mounts the endpoints.
-pub fn routes(config: &mut ServiceConfig) {
-    config
+pub fn routes(routes: &mut Routes) {
+    routes
         .service(methods::create_payment_method)
         .service(methods::list_payment_methods)
         .service(methods::get_payment_method)

@@ -3,17 +3,15 @@
 use accrue_core::id::DeliveryId;
 use accrue_platform::{
     body::Query,
-    outbox,
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::{get, http::StatusCode, post, web::Path};
 use serde::Deserialize;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
     auth::{Answer, Read, Write, resource},
-    clocks,
     webhooks::{
         body::DeliveryBody,
         model::DeliveryStatus,
@@ -21,8 +19,8 @@ use crate::{
     },
 };
 
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(list).service(get).service(retry);
+pub(super) fn routes(routes: &mut Routes) {
+    routes.service(list).service(get).service(retry);
 }
 
 /// Which deliveries to list.
@@ -99,11 +97,7 @@ async fn get(read: Read<resource::Webhooks>, id: Path<String>) -> Answer {
 async fn retry(write: Write<resource::Webhooks>, id: Path<String>) -> Answer {
     let (id, tenant) = (parse(&id)?, write.tenant_id());
     let tx = write.begin().await?;
-    let delivery = service::get_delivery(&tx, tenant, id).await?;
-    let test_clock =
-        outbox::find(&tx, tenant, delivery.event_id).await?.and_then(|event| event.test_clock_id);
-    let now = clocks::service::now_of(&tx, &*write.app.clock, tenant, test_clock).await?;
-    let delivery = service::retry_delivery(&tx, now, tenant, id, test_clock).await?;
+    let delivery = service::retry_delivery(&tx, write.app.now(), tenant, id).await?;
     let body = DeliveryBody::of(delivery, None, write.tenant.livemode);
     write.commit(tx, StatusCode::OK, id, &body).await
 }

@@ -7,12 +7,12 @@ use accrue_platform::{
     egress::{Egress, EgressError},
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
+    routes::Routes,
     signature::Secret,
 };
 use actix_web::{delete, get, http::StatusCode, patch, post, web::Path};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
     auth::{Answer, Read, Write, resource},
@@ -28,8 +28,8 @@ use crate::{
 const URL: &str = "/v1/webhook_endpoints";
 const FILTERS_MAX: usize = 100;
 
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config
+pub(super) fn routes(routes: &mut Routes) {
+    routes
         .service(create)
         .service(list)
         .service(get)

@@ -5,10 +5,10 @@ use accrue_platform::{
     outbox::{self, EventFilter},
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
+    routes::Routes,
 };
 use actix_web::{get, web::Path};
 use serde::Deserialize;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
     auth::{Answer, Read, resource},
@@ -16,8 +16,8 @@ use crate::{
     webhooks::body::EventBody,
 };
 
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(list).service(get);
+pub(super) fn routes(routes: &mut Routes) {
+    routes.service(list).service(get);
 }
 
 /// Which events to list.

@@ -1,7 +1,9 @@
 //! The endpoints of the API about webhooks.
 
-use accrue_platform::problem::{self, Problem};
-use utoipa_actix_web::service_config::ServiceConfig;
+use accrue_platform::{
+    problem::{self, Problem},
+    routes::Routes,
+};
 
 use super::service::WebhookError;
 
@@ -10,10 +12,10 @@ mod endpoints;
 mod events;
 
 /// Mounts the endpoints.
-pub fn routes(config: &mut ServiceConfig) {
-    endpoints::routes(config);
-    deliveries::routes(config);
-    events::routes(config);
+pub fn routes(routes: &mut Routes) {
+    endpoints::routes(routes);
+    deliveries::routes(routes);
+    events::routes(routes);
 }
 
 impl From<WebhookError> for Problem {

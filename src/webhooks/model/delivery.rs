@@ -33,7 +33,7 @@ pub(in crate::webhooks) struct Delivery {
     pub status: DeliveryStatus,
     /// How many attempts have been made.
     pub attempts: i32,
-    /// By the clock of the event's customer; only while it is pending.
+    /// By the real time, but for the first attempt for somebody on a test clock; only while it is pending.
     pub next_attempt_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
 }
@@ -138,8 +138,8 @@ impl Delivery {
         self.attempts + 1
     }
 
-    /// Counts an attempt and decides what follows. `now` is the customer's.
-    pub fn attempted(&mut self, attempt: &Attempt, now: DateTime<Utc>) -> Result<(), IllegalTransition> {
+    /// Counts an attempt and decides what follows. Attempts are repeated by the real time, whoever's they are.
+    pub fn attempted(&mut self, attempt: &Attempt, wall: DateTime<Utc>) -> Result<(), IllegalTransition> {
         self.attempts += 1;
         let wait = wait_after(self.id, self.attempts);
         let happening = match (attempt.verdict(), wait) {
@@ -151,7 +151,7 @@ impl Delivery {
         self.status = self.status.on(happening)?;
         let asked = attempt.answered.as_ref().and_then(|answered| answered.retry_after);
         self.next_attempt_at =
-            wait.filter(|_| self.status == DeliveryStatus::Pending).map(|wait| now + at_least(wait, asked));
+            wait.filter(|_| self.status == DeliveryStatus::Pending).map(|wait| wall + at_least(wait, asked));
         Ok(())
     }
 

@@ -194,6 +194,13 @@ fn read(path: &Path) -> String {
 }
 
 impl Process {
+    /// Memory that is the process's own, not a file's, in KiB; as Linux counts it.
+    pub fn own_memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux tells it");
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// SIGTERM: the process may finish what it has begun.
     pub fn ask_to_end(&self) {
         let sent = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
