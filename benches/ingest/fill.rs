@@ -46,13 +46,13 @@ alter table usage_event_identities drop constraint usage_event_identities_pkey;
 const POSTGRES_FILL: &str = "
 set local statement_timeout = 0;
 insert into usage_events ({columns})
-select {tenant}, ('1' || lpad(to_hex(n), 31, '0'))::uuid, '', 'filled-' || n, 'api.request.completed',
+select {tenant}, ('001' || lpad(to_hex(n), 29, '0'))::uuid, '', 'filled-' || n, 'api.request.completed',
     customers.ids[1 + n % 1000],
     now() - interval '30 days' * ({events} - n) / {events}, '{\"tokens\":100,\"model\":\"pro\",\"region\":\"eu-central-1\"}', now()
 from generate_series({part}, {events} - 1, {parts}) as n,
     (select array_agg(id) as ids from customers where tenant_id = {tenant}) as customers;
 insert into usage_event_identities
-select {tenant}, md5(n::text)::uuid, ('1' || lpad(to_hex(n), 31, '0'))::uuid, md5('body' || n)::uuid
+select {tenant}, md5(n::text)::uuid, ('001' || lpad(to_hex(n), 29, '0'))::uuid, md5('body' || n)::uuid
 from generate_series({part}, {events} - 1, {parts}) as n;
 ";
 
@@ -71,15 +71,16 @@ create temporary table filled_customers as select row_number() over () - 1 as nu
 create unique index temp.filled_customers_by_number on filled_customers (number);
 with recursive numbers (value) as (select 0 union all select value + 1 from numbers where value < {events} - 1)
 insert into usage_events ({columns})
-select {tenant}, unhex(printf('1%031x', value)), '', 'filled-' || value, 'api.request.completed',
+select {tenant}, unhex(printf('001%029x', value)), '', 'filled-' || value, 'api.request.completed',
     (select id from filled_customers where number = value % 1000),
     strftime('%Y-%m-%dT%H:%M:%f', 'now', ((value - {events}) * 2592000.0 / {events}) || ' seconds') || '+00:00',
     '{\"tokens\":100,\"model\":\"pro\",\"region\":\"eu-central-1\"}', '2026-01-01T00:00:00+00:00'
 from numbers;
 with recursive numbers (value) as (select 0 union all select value + 1 from numbers where value < {events} - 1)
 insert into usage_event_identities
-select {tenant}, randomblob(16) as id, unhex(printf('1%031x', value)), randomblob(16)
-from numbers order by id;
+select {tenant}, unhex(printf('%08x', value * 4294967295 / {events}) || hex(randomblob(12))),
+    unhex(printf('001%029x', value)), randomblob(16)
+from numbers;
 drop table filled_customers;
 ";
 
@@ -90,7 +91,8 @@ pub async fn busy_month(db: &Db, tenant: TenantId, customer: CustomerId, events:
     run(db, &told(db, &sql, tenant, events)).await
 }
 
-/// Events of all customers, in the 30 days before now.
+/// Events of all customers, in the 30 days before now. Their identifiers are older than those of the events to come,
+/// their identities lie anywhere between theirs.
 pub async fn everybody(db: &Db, tenant: TenantId, events: u64) -> Result<()> {
     if db.is_sqlite() {
         return run(db, &told(db, SQLITE_FILL, tenant, events)).await;

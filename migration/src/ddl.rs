@@ -19,7 +19,7 @@ const SQLITE_TYPES: &[(&str, &str)] = &[
 /// Runs every statement of `ddl`.
 pub(crate) async fn run(manager: &SchemaManager<'_>, ddl: &str) -> Result<(), DbErr> {
     let sqlite = manager.get_database_backend() == DatabaseBackend::Sqlite;
-    let ddl = if sqlite { for_sqlite(ddl) } else { ddl.to_owned() };
+    let ddl = if sqlite { for_sqlite(ddl) } else { for_postgres(ddl) };
     for statement in ddl.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
         manager.get_connection().execute_unprepared(statement).await?;
     }
@@ -76,6 +76,11 @@ begin
 end
 $$";
 
+/// Rows that stand in their primary key are a matter of SQLite, which otherwise keeps rows and key apart.
+fn for_postgres(ddl: &str) -> String {
+    ddl.replace(") without rowid", ")")
+}
+
 fn for_sqlite(ddl: &str) -> String {
     ddl.split_inclusive(|c: char| !c.is_alphanumeric() && c != '_')
         .map(|token| {
@@ -95,5 +100,12 @@ mod tests {
     #[test]
     fn types_are_translated_and_names_that_contain_them_are_not() {
         assert_eq!(for_sqlite("id uuid, uuid_x text, (numeric)"), "id blob, uuid_x text, (text)");
+    }
+
+    #[test]
+    fn rows_stand_in_their_key_on_sqlite_alone() {
+        let ddl = "create table a (id text) without rowid; create table b (id text)";
+        assert_eq!(for_sqlite(ddl), ddl);
+        assert_eq!(for_postgres(ddl), "create table a (id text); create table b (id text)");
     }
 }

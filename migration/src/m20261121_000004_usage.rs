@@ -49,7 +49,7 @@ create table usage_events (
     awaited_customer text,
     primary key (tenant_id, id),
     check ((customer_id is null) <> (awaited_customer is null))
-);
+) without rowid;
 
 create index usage_events_by_time on usage_events (tenant_id, customer_id, timestamp);
 create index usage_events_awaiting on usage_events (tenant_id, awaited_customer, id)
@@ -77,7 +77,7 @@ create table usage_event_identities (
     usage_event_id uuid not null,
     body_hash uuid not null,
     primary key (tenant_id, id)
-);
+) without rowid;
 
 create table usage_rollups (
     tenant_id uuid not null,
@@ -85,19 +85,10 @@ create table usage_rollups (
     customer_id uuid not null,
     metric_id uuid not null,
     build bigint not null,
-    hour timestamptz not null,
-    count bigint not null,
-    sum numeric not null,
-    least numeric,
-    greatest numeric,
-    latest numeric,
-    latest_at timestamptz,
-    latest_event_id uuid,
-    weighted numeric not null,
+    day timestamptz not null,
+    hours text not null,
     primary key (tenant_id, id)
 );
-
-create index usage_rollups_by_hour on usage_rollups (tenant_id, customer_id, metric_id, build, hour);
 
 create table usage_closings (
     tenant_id uuid not null,

@@ -6,6 +6,7 @@ use accrue_platform::{
     request,
 };
 use chrono::{DateTime, Utc};
+
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
@@ -87,9 +88,9 @@ pub(super) async fn authenticate(
     now: DateTime<Utc>,
 ) -> Result<Option<(Tenant, Key)>, DbErr> {
     let Some((tenant, hash)) = read_key_text(text) else { return Ok(None) };
-    let key = store::find_key_by_hash(db, tenant, hash).await?.filter(|key| key.is_usable(now));
-    let Some(key) = key else { return Ok(None) };
-    Ok(store::find_tenant(db, tenant).await?.map(|tenant| (tenant, key)))
+    let (key, tenant) =
+        tokio::try_join!(store::find_key_by_hash(db, tenant, hash), store::find_tenant(db, tenant))?;
+    Ok(tenant.zip(key.filter(|key| key.is_usable(now))))
 }
 
 /// Opens an account with its live and its test tenant.

@@ -1,9 +1,11 @@
 //! The intake: requests that wait at the same time are taken in one transaction, so that a thousand events cost
 //! one wait for the disk.
 //!
-//! Nobody waits for more to come: a writer that is free takes all that is there. What is answered is committed.
+//! Nobody waits for more to come: a writer that is free takes all that is there. But of the groups that are being
+//! written at the same time only one is small: what a transaction costs is for many events. What is answered is
+//! committed.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc};
 
 use accrue_core::{clock::Clock, id::TenantId};
 use accrue_platform::{
@@ -12,7 +14,10 @@ use accrue_platform::{
 };
 use futures_util::FutureExt;
 use sea_orm::{DatabaseTransaction, DbErr};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    task::{Id, JoinSet},
+};
 
 use super::{
     model::Ingested,
@@ -22,6 +27,11 @@ use crate::auth::{self, service::SharedDeed};
 
 /// Of bodies that wait or are being written. More are refused: memory has an end.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Parcels that are looked at at a time.
+const PARCELS_AT_ONCE: usize = 1000;
+/// Events for which a transaction is worth its cost while another one is small.
+const LARGE: usize = 500;
+
 /// How many requests are taken together.
 #[derive(Clone, Copy, Debug)]
 pub struct Grouping {
@@ -58,12 +68,17 @@ impl Intake {
     /// Starts the writers. They end when the last handle is dropped and all that was brought is answered.
     pub fn start(db: &Db, clock: &Arc<dyn Clock>, grouping: Grouping) -> Self {
         let Grouping { writers, events_at_once } = grouping;
-        let (queue, waiting) = mpsc::unbounded_channel();
-        let waiting = Arc::new(Mutex::new(waiting));
+        let (queue, brought) = mpsc::unbounded_channel();
         let writers = if db.is_sqlite() { 1 } else { writers };
-        for _ in 0..writers {
-            tokio::spawn(write(db.clone(), clock.clone(), waiting.clone(), events_at_once));
-        }
+        let desk = Desk {
+            db: db.clone(),
+            clock: clock.clone(),
+            grouping: Grouping { writers, events_at_once },
+            waiting: VecDeque::new(),
+            writing: JoinSet::new(),
+            small: None,
+        };
+        tokio::spawn(desk.run(brought));
         Self { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
     }
 
@@ -90,24 +105,73 @@ impl Intake {
     }
 }
 
-async fn write(
+/// Groups what is brought and has it written.
+struct Desk {
     db: Db,
     clock: Arc<dyn Clock>,
-    waiting: Arc<Mutex<mpsc::UnboundedReceiver<Parcel>>>,
-    events_at_once: usize,
-) {
-    loop {
-        let parcels = next(&mut *waiting.lock().await, events_at_once).await;
-        if parcels.is_empty() {
-            return;
+    grouping: Grouping,
+    waiting: VecDeque<Parcel>,
+    writing: JoinSet<()>,
+    /// The group that is being written although it is small.
+    small: Option<Id>,
+}
+
+impl Desk {
+    async fn run(mut self, mut brought: mpsc::UnboundedReceiver<Parcel>) {
+        let (mut new, mut is_open) = (Vec::new(), true);
+        while is_open || !self.writing.is_empty() {
+            tokio::select! {
+                count = brought.recv_many(&mut new, PARCELS_AT_ONCE), if is_open => is_open = count > 0,
+                Some(written) = self.writing.join_next_with_id() => {
+                    let id = written.map_or_else(|error| error.id(), |(id, ())| id);
+                    self.small.take_if(|small| *small == id);
+                }
+            }
+            self.waiting.extend(new.drain(..));
+            while let Some(group) = self.next() {
+                let is_small = events_of(&group) < self.large();
+                let (db, clock) = (self.db.clone(), self.clock.clone());
+                let handle = self.writing.spawn(async move { write(&db, &*clock, group).await });
+                if is_small {
+                    self.small = Some(handle.id());
+                }
+            }
         }
-        let (alone, together): (Vec<_>, Vec<_>) =
-            parcels.into_iter().partition(|parcel| parcel.all_or_nothing);
-        take_together(&db, &*clock, together).await;
-        for parcel in alone {
-            let outcome = unless_it_panics(take_alone(&db, &*clock, parcel.sent, true)).await;
-            drop(parcel.answer.send(outcome));
+    }
+
+    /// What is to be written now, if anything is.
+    fn next(&mut self) -> Option<Vec<Parcel>> {
+        let is_free = self.writing.len() < self.grouping.writers;
+        let may_be_small = self.small.is_none();
+        if !is_free || self.waiting.is_empty() || !(may_be_small || events_of(&self.waiting) >= self.large())
+        {
+            return None;
         }
+        let mut events = 0;
+        let fits = |parcel: &&Parcel| {
+            let is_full = events >= self.grouping.events_at_once;
+            events += parcel.sent.events.len();
+            !is_full
+        };
+        let count = self.waiting.iter().take_while(fits).count();
+        Some(self.waiting.drain(..count).collect())
+    }
+
+    fn large(&self) -> usize {
+        LARGE.min(self.grouping.events_at_once)
+    }
+}
+
+fn events_of<'a>(parcels: impl IntoIterator<Item = &'a Parcel>) -> usize {
+    parcels.into_iter().map(|parcel| parcel.sent.events.len()).sum()
+}
+
+async fn write(db: &Db, clock: &dyn Clock, group: Vec<Parcel>) {
+    let (alone, together): (Vec<_>, Vec<_>) = group.into_iter().partition(|parcel| parcel.all_or_nothing);
+    take_together(db, clock, together).await;
+    for parcel in alone {
+        let outcome = unless_it_panics(take_alone(db, clock, parcel.sent, true)).await;
+        drop(parcel.answer.send(outcome));
     }
 }
 
@@ -116,20 +180,6 @@ async fn unless_it_panics<T>(
     work: impl Future<Output = Result<T, MeteringError>>,
 ) -> Result<T, MeteringError> {
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(MeteringError::Panicked))
-}
-
-/// All that waits, at least one parcel; nothing when no more can come.
-async fn next(waiting: &mut mpsc::UnboundedReceiver<Parcel>, events_at_once: usize) -> Vec<Parcel> {
-    let Some(first) = waiting.recv().await else { return Vec::new() };
-    let mut events = first.sent.events.len();
-    let mut parcels = vec![first];
-    while events < events_at_once
-        && let Ok(parcel) = waiting.try_recv()
-    {
-        events += parcel.sent.events.len();
-        parcels.push(parcel);
-    }
-    parcels
 }
 
 async fn take_together(db: &Db, clock: &dyn Clock, parcels: Vec<Parcel>) {

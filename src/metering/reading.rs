@@ -9,6 +9,7 @@ use accrue_core::{
 };
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+
 use rust_decimal::Decimal;
 use sea_orm::ConnectionTrait;
 
@@ -96,8 +97,10 @@ pub(super) async fn usage(
     question: Question<'_>,
 ) -> Result<Usage, MeteringError> {
     let Question { customer, metric, period, granularity, group_by } = question;
-    let customer = customers::service::resolve(db, tenant.id, customer).await?;
-    let metric = catalog::service::resolve_metric(db, tenant.id, metric).await?;
+    let customer = async { Ok(customers::service::resolve(db, tenant.id, customer).await?) };
+    let metric = async { Ok(catalog::service::resolve_metric(db, tenant.id, metric).await?) };
+    let builds = async { Ok::<_, MeteringError>(builds::all(db, tenant.id).await?) };
+    let (customer, metric, builds) = tokio::try_join!(customer, metric, builds)?;
     let period = if let Some(period) = period {
         period
     } else {
@@ -112,7 +115,8 @@ pub(super) async fn usage(
         None if group_by.is_empty() => Vec::new(),
         None => vec![period],
     };
-    let reader = Reader::open(db, tenant.id, customer.id, &metric).await?;
+    let build = builds.into_iter().find(|build| build.metric_id == metric.id && build.is_complete);
+    let reader = Reader { db, tenant: tenant.id, customer: customer.id, metric: &metric, build };
     let total =
         metric.rules.round(reader.fold(of_period(&metric, period)).await?.quantity()?).to_decimal()?;
     let windows = if group_by.is_empty() {
@@ -172,16 +176,7 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         };
         let stretch = Stretch::of(scope.period, scope.recurring);
         if let Some((from, to)) = stretch.read() {
-            let hours = rollups::hours(
-                self.db,
-                self.tenant,
-                self.customer,
-                build,
-                self.metric.rules.aggregation,
-                from,
-                to,
-            )
-            .await?;
+            let hours = rollups::hours(self.db, build.series(self.tenant, self.customer), from, to).await?;
             for (hour, partial) in hours.iter().filter(|(hour, _)| stretch.holds(*hour)) {
                 fold.absorb(partial, end_of_hour(*hour))?;
             }
@@ -204,16 +199,7 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
             let whole = Stretch::of(Period { start: first.start, end: last.end }, is_recurring);
             let hours = match whole.read() {
                 Some((from, to)) => {
-                    rollups::hours(
-                        self.db,
-                        self.tenant,
-                        self.customer,
-                        build,
-                        self.metric.rules.aggregation,
-                        from,
-                        to,
-                    )
-                    .await?
+                    rollups::hours(self.db, build.series(self.tenant, self.customer), from, to).await?
                 }
                 None => Vec::new(),
             };

@@ -393,13 +393,8 @@ pub(super) fn count(
     if !metric.rules.aggregation.is_mergeable(false) {
         return Ok(true);
     }
-    let key = RollupKey {
-        tenant_id: event.tenant_id,
-        customer_id,
-        metric_id: metric.id,
-        build: build.number,
-        hour: start_of_hour(event.timestamp),
-    };
+    let series = build.series(event.tenant_id, customer_id);
+    let key = RollupKey { series, hour: start_of_hour(event.timestamp) };
     added.push(metric.rules.aggregation, key, &sample)?;
     Ok(true)
 }

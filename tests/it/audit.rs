@@ -110,6 +110,7 @@ async fn account(walk: &mut Walk) {
 async fn catalogue(walk: &mut Walk) {
     let metric = json!({"code": "calls", "name": "Calls", "event_name": "call", "aggregation": "count"});
     walk.does("POST /v1/metrics", &[], metric).await;
+    walk.does("PATCH /v1/metrics/{id}", &["calls"], json!({"name": "All calls"})).await;
     walk.does("POST /v1/features", &[], json!({"code": "sso", "name": "SSO", "kind": "switch"})).await;
     walk.does("POST /v1/taxes", &[], json!({"code": "vat", "name": "VAT", "rate": "20"})).await;
     walk.does("PATCH /v1/taxes/{id}", &["vat"], json!({"name": "Tax"})).await;

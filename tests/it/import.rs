@@ -143,6 +143,10 @@ async fn a_packed_ndjson_file_holds_the_events_that_may_be_sent(#[values(Sqlite,
     assert_eq!(tokens(&installed).await, "15");
     let (code, told) = import(&installed, &[file, "--map=a=event_id"]);
     assert!(code == 1 && told.contains("are for CSV"), "{told}");
+    let endless = format!("event_id,customer_id,event_name\n\"a,{}", "b,acme,call\n".repeat(200_000));
+    let endless = write(&installed, "endless.csv", endless.as_bytes());
+    let (code, told) = import(&installed, &[endless.to_str().unwrap()]);
+    assert!(code == 1 && told.contains("does a quote not end?"), "{told}");
     let (code, told) = import(&installed, &["usage.txt"]);
     assert!(code == 1 && told.contains("cannot open"), "{told}");
 }

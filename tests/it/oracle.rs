@@ -15,13 +15,10 @@ use std::{
 };
 
 use rstest::rstest;
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use crate::support::{Engine, Engine::*, World, process::is_long, text};
-
-/// Digits after the point to which numbers without an end are compared.
-const DIGITS: u32 = 18;
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
@@ -144,14 +141,14 @@ fn decimal(value: &Value) -> Decimal {
     value.as_str().unwrap().parse().unwrap()
 }
 
-/// What the oracle marks has no end, and is compared as far as it writes it.
+/// Digits after the point that a measured quantity has at most.
+const SCALE_MAX: u32 = 28;
+
+/// To the last digit, unless the oracle writes more of a number without an end than a quantity holds: then the last
+/// one may be rounded twice.
 fn agree(expected: &str, measured: &str) -> bool {
-    let rounded = |text: &str| {
-        let number: Decimal = text.parse().unwrap();
-        number.round_dp_with_strategy(DIGITS, RoundingStrategy::MidpointAwayFromZero)
-    };
-    match expected.strip_prefix('~') {
-        Some(cut) => rounded(cut) == rounded(measured),
-        None => expected == measured,
-    }
+    let is_cut = expected.split_once('.').is_some_and(|(_, part)| part.len() > SCALE_MAX as usize);
+    let number = |text: &str| text.parse::<Decimal>().unwrap();
+    let is_near = || (number(expected) - number(measured)).abs() <= Decimal::new(1, SCALE_MAX);
+    expected == measured || (is_cut && is_near())
 }

@@ -7,24 +7,23 @@ use serde_json::{Value, json};
 
 use crate::support::{Engine, Engine::*, World};
 
-const HOURS: &str = "select u.hour, u.count, u.sum, b.number from (
-    select metric_id, build, cast(hour as text) as hour, count, cast(sum as text) as sum from usage_rollups) u
+const DAYS: &str = "select u.day, u.hours from (
+    select id, metric_id, build, cast(day as text) as day, hours from usage_rollups) u
     join (select id, build as number from usage_rollup_builds where is_complete) b
-    on b.id = u.metric_id and b.number = u.build order by u.hour, u.sum";
+    on b.id = u.metric_id and b.number = u.build order by u.day, u.hours";
 
-/// Every hour of the complete builds: `hour count sum`.
+/// Every hour of the complete builds: `day hour count sum`.
 async fn hours(world: &World) -> Vec<String> {
     let db = world.app.db.reader();
-    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), HOURS)).await.unwrap();
-    let line = |row: &sea_orm::QueryResult| {
-        let (hour, count, sum) = (
-            row.try_get::<String>("", "hour"),
-            row.try_get::<i64>("", "count"),
-            row.try_get::<String>("", "sum"),
-        );
-        format!("{} {} {}", hour.unwrap(), count.unwrap(), sum.unwrap())
+    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), DAYS)).await.unwrap();
+    let lines = |row: &sea_orm::QueryResult| {
+        let (day, hours): (String, String) =
+            (row.try_get("", "day").unwrap(), row.try_get("", "hours").unwrap());
+        let hours: Vec<Value> = serde_json::from_str(&hours).unwrap();
+        let line = move |hour: Value| format!("{day} {} {} {}", hour["hour"], hour["count"], hour["sum"]);
+        hours.into_iter().map(line)
     };
-    rows.iter().map(line).collect()
+    rows.iter().flat_map(lines).collect()
 }
 
 async fn send(world: &World, from: u32, to: u32) {

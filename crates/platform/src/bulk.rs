@@ -9,7 +9,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 /// Rows to SQLite in one statement: powers of four, so that few statements are prepared, again and again.
-const SQLITE_ROWS: [usize; 5] = [256, 64, 16, 4, 1];
+const SQLITE_ROWS: [usize; 6] = [1024, 256, 64, 16, 4, 1];
 
 /// A column of the rows, with its name and its values.
 pub struct Column {
@@ -71,6 +71,15 @@ pub async fn insert(
     key: &'static str,
 ) -> Result<u64, DbErr> {
     write(tx, table, columns, &format!("on conflict ({key}) do nothing")).await
+}
+
+/// Inserts rows whose keys are new for certain, because they were made just now: any that exists is an error.
+pub async fn insert_new(
+    tx: &DatabaseTransaction,
+    table: &'static str,
+    columns: Vec<Column>,
+) -> Result<(), DbErr> {
+    write(tx, table, columns, "").await.map(drop)
 }
 
 /// Inserts rows, or changes the columns `state` of those whose key exists.
@@ -155,7 +164,9 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// `select c0, nullif(c1, '')::numeric, … from unnest($1::uuid[], $2::text[], …) as rows (c0, c1, …)`
+/// `select c0, nullif(c1, '')::numeric, … from (select unnest($1::uuid[]) as c0, unnest($2::text[]) as c1, …) as rows`
+///
+/// Arrays that are unnested by the select are read as they go; `from unnest(…)` would first write down all of them.
 fn unnested(columns: &[Column]) -> String {
     let each = |form: fn(usize, &Column) -> String| {
         columns.iter().enumerate().map(|(index, column)| form(index, column)).collect::<Vec<_>>().join(", ")
@@ -169,10 +180,9 @@ fn unnested(columns: &[Column]) -> String {
     });
     let arrays = each(|index, column| {
         let kind = if column.is_nullable { "text" } else { column.postgres };
-        format!("${}::{kind}[]", index + 1)
+        format!("unnest(${}::{kind}[]) as c{index}", index + 1)
     });
-    let names = each(|index, _| format!("c{index}"));
-    format!("select {read} from unnest({arrays}) as rows ({names})")
+    format!("select {read} from (select {arrays}) as rows")
 }
 
 /// `(?, ?), (?, ?), …`

@@ -14,7 +14,11 @@ const SQLITE_WRITER_CACHE_KIB: u32 = 64 * 1024;
 /// The same of each reader, of which there are many.
 const SQLITE_READER_CACHE_KIB: u32 = 2 * 1024;
 /// Pages of 4 KiB in the log before they are written back: a page that changes again meanwhile is written once.
-const SQLITE_WAL_PAGES: &str = "8000";
+const SQLITE_WAL_PAGES: &str = "32000";
+/// Rows that SQLite's thread reads ahead of whoever asked for them: waking each other for each row costs more.
+const SQLITE_ROWS_AHEAD: usize = 1000;
+/// A connection that nobody used for so long is asked whether it still is one.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// How the database is reached.
 #[derive(Clone, Debug)]
@@ -91,9 +95,11 @@ impl Db {
                 .max_connections(connections)
                 .min_connections(1)
                 .acquire_timeout(Duration::from_secs(30))
+                .test_before_acquire(false)
                 .sqlx_logging(false)
                 .map_sqlx_sqlite_opts(move |options| {
                     options
+                        .row_buffer_size(SQLITE_ROWS_AHEAD)
                         .pragma("cache_size", format!("-{cache_kib}"))
                         .pragma("wal_autocheckpoint", SQLITE_WAL_PAGES)
                         .journal_mode(SqliteJournalMode::Wal)
@@ -137,6 +143,7 @@ impl Db {
             .max_connections(config.connections_max.max(2))
             .min_connections(1)
             .acquire_timeout(Duration::from_secs(10))
+            .test_before_acquire_if_idle_for(IDLE)
             .sqlx_logging(false)
             .map_sqlx_postgres_opts(move |options| {
                 options.application_name("accrue").options([

@@ -1,10 +1,10 @@
 //! `accrue import`: what stands in files, taken in by the code that takes in requests.
 
 mod columns;
-mod events;
 mod progress;
 mod records;
 mod state;
+mod usage_events;
 
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ pub(super) struct Import {
 #[derive(clap::Subcommand)]
 enum What {
     /// Usage events from a file of CSV or NDJSON, packed by gzip or not.
-    Events(events::ImportEvents),
+    Events(usage_events::ImportEvents),
 }
 
 impl Import {

@@ -14,7 +14,7 @@ use indicatif::ProgressBar;
 use super::columns::Columns;
 use crate::metering::Line;
 
-/// Longer lines are no events: metadata alone has at most 8 KiB.
+/// Longer lines and rows are no events: metadata alone has at most 8 KiB.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
 const BUFFER_BYTES: usize = 1024 * 1024;
 
@@ -44,8 +44,26 @@ type Source = Box<dyn Read + Send>;
 
 /// The events of a file, one after the other.
 pub(super) enum Records {
-    Rows { rows: Box<csv::Reader<Source>>, row: ByteRecord, columns: Columns },
+    Rows { rows: Box<csv::Reader<Bounded>>, row: ByteRecord, columns: Columns },
     Lines { lines: BufReader<Source>, number: u64 },
+}
+
+/// Gives no more than a row may have, until it is told that another one begins: where a quote does not end, the rest of
+/// the file would be one.
+pub(super) struct Bounded {
+    source: Source,
+    left: u64,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.left == 0 {
+            return Err(std::io::Error::other("a row is longer than 1 MiB: does a quote not end?"));
+        }
+        let read = self.source.read(buffer)?;
+        self.left = self.left.saturating_sub(read as u64);
+        Ok(read)
+    }
 }
 
 impl Records {
@@ -65,7 +83,8 @@ impl Records {
             let lines = BufReader::with_capacity(BUFFER_BYTES, source);
             return Ok(Self::Lines { lines, number: 0 });
         }
-        let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(source);
+        let mut rows =
+            csv::ReaderBuilder::new().flexible(true).from_reader(Bounded { source, left: LINE_BYTES_MAX });
         let header: Vec<String> = rows.headers()?.iter().map(|name| name.trim().to_owned()).collect();
         let columns = columns(&header)?;
         Ok(Self::Rows { rows: Box::new(rows), row: ByteRecord::new(), columns })
@@ -75,6 +94,7 @@ impl Records {
     pub fn next(&mut self) -> Result<Option<Line>> {
         match self {
             Self::Rows { rows, row, columns } => {
+                rows.get_mut().left = LINE_BYTES_MAX;
                 if !rows.read_byte_record(row)? {
                     return Ok(None);
                 }

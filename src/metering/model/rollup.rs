@@ -1,6 +1,6 @@
 //! Usage by the hour: what is read in place of events, with the same answer to the last digit.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use accrue_core::{
     arithmetic::Overflow,
@@ -8,36 +8,55 @@ use accrue_core::{
     id::{CustomerId, MetricId, TenantId},
     usage::{Aggregation, Partial, Sample},
 };
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, NaiveTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 const HOUR: TimeDelta = TimeDelta::hours(1);
 const HOUR_SECONDS: i64 = 3600;
 
-/// Whose usage of what, in which hour.
+/// Whose usage of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::metering) struct RollupKey {
+pub(in crate::metering) struct Series {
     pub tenant_id: TenantId,
     pub customer_id: CustomerId,
     pub metric_id: MetricId,
     /// Which time of building the metric's hours up this is: a rebuilt metric starts anew.
     pub build: i64,
-    /// When the hour starts.
-    pub hour: DateTime<Utc>,
 }
 
-impl RollupKey {
-    /// The hour's identifier: the same for every process that adds to it.
-    pub fn id(&self) -> Uuid {
+impl Series {
+    /// The identifier of a day of it: the same for every process that adds to it. Days that follow one another have
+    /// identifiers that do, so that a month of them is read in one place.
+    pub fn day_id(&self, day: DateTime<Utc>) -> Uuid {
+        self.numbered(day.num_days_from_ce())
+    }
+
+    /// The identifiers of its days: from one, or from the first there is, to another.
+    pub fn day_ids(&self, from: Option<DateTime<Utc>>, to: DateTime<Utc>) -> RangeInclusive<Uuid> {
+        let first = from.map_or(0, |from| from.num_days_from_ce());
+        self.numbered(first)..=self.day_id(to)
+    }
+
+    fn numbered(&self, day: i32) -> Uuid {
         let mut digest = Sha256::new();
         for part in [self.tenant_id.0, self.customer_id.0, self.metric_id.0] {
             digest.update(part.as_bytes());
         }
         digest.update(self.build.to_be_bytes());
-        digest.update(self.hour.timestamp().to_be_bytes());
-        short(digest)
+        let mut id = short(digest).into_bytes();
+        // Nothing happens before the year 1.
+        id[12..].copy_from_slice(&u32::try_from(day).unwrap_or_default().to_be_bytes());
+        Uuid::from_bytes(id)
     }
+}
+
+/// Whose usage of what, in which hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::metering) struct RollupKey {
+    pub series: Series,
+    /// When the hour starts.
+    pub hour: DateTime<Utc>,
 }
 
 /// The first 16 bytes of a digest.
@@ -52,6 +71,13 @@ pub(in crate::metering) struct Build {
     pub number: i64,
     /// Whether every event is in its hour. Until then, quantities are made from events.
     pub is_complete: bool,
+}
+
+impl Build {
+    /// A customer's usage, as it is built up this time.
+    pub fn series(self, tenant_id: TenantId, customer_id: CustomerId) -> Series {
+        Series { tenant_id, customer_id, metric_id: self.metric_id, build: self.number }
+    }
 }
 
 /// What events add to hours.
@@ -70,6 +96,11 @@ impl Additions {
 pub(in crate::metering) fn start_of_hour(at: DateTime<Utc>) -> DateTime<Utc> {
     let seconds = at.timestamp().div_euclid(HOUR_SECONDS) * HOUR_SECONDS;
     DateTime::from_timestamp(seconds, 0).expect("chrono's time begins at the start of an hour")
+}
+
+/// The day in which something happened. Days are those of UTC: hours are told apart anyway.
+pub(in crate::metering) fn start_of_day(at: DateTime<Utc>) -> DateTime<Utc> {
+    at.date_naive().and_time(NaiveTime::MIN).and_utc()
 }
 
 /// When an hour is over.
@@ -173,27 +204,30 @@ mod tests {
         assert_eq!(start("0001-01-01T00:00:00.000001Z"), "0001-01-01T00:00:00+00:00");
         assert_eq!(start("9999-12-31T23:59:59Z"), "9999-12-31T23:00:00+00:00");
         assert_eq!(start_of_hour(DateTime::<Utc>::MIN_UTC), DateTime::<Utc>::MIN_UTC);
+        assert_eq!(start_of_day(DateTime::<Utc>::MIN_UTC), DateTime::<Utc>::MIN_UTC);
     }
 
     #[test]
-    fn an_hours_identifier_depends_on_everything_about_it() {
-        let at: DateTime<Utc> = "2026-01-01T10:00:00Z".parse().unwrap();
-        let nil = Uuid::nil();
-        let key = RollupKey {
+    fn a_days_identifier_depends_on_everything_about_it_and_follows_that_of_the_day_before() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let (nil, one) = (Uuid::nil(), Uuid::from_u128(1));
+        let series = Series {
             tenant_id: TenantId(nil),
             customer_id: CustomerId(nil),
             metric_id: MetricId(nil),
             build: 1,
-            hour: at,
         };
-        let one = Uuid::from_u128(1);
         let others = [
-            RollupKey { tenant_id: TenantId(one), ..key },
-            RollupKey { customer_id: CustomerId(one), ..key },
-            RollupKey { metric_id: MetricId(one), ..key },
-            RollupKey { build: 2, ..key },
-            RollupKey { hour: at + HOUR, ..key },
+            Series { tenant_id: TenantId(one), ..series },
+            Series { customer_id: CustomerId(one), ..series },
+            Series { metric_id: MetricId(one), ..series },
+            Series { build: 2, ..series },
         ];
-        assert!(others.iter().all(|other| other.id() != key.id()));
+        let id = series.day_id(at("2026-01-01T10:00:00Z"));
+        assert!(others.iter().all(|other| other.day_id(at("2026-01-01T10:00:00Z")) != id));
+        assert_eq!(series.day_id(at("2026-01-01T23:59:59Z")), id);
+        assert_eq!(series.day_id(at("2026-01-02T00:00:00Z")).as_u128(), id.as_u128() + 1);
+        let all = series.day_ids(None, at("9999-12-31T00:00:00Z"));
+        assert!(all.contains(&series.day_id(at("0001-01-01T00:00:00Z"))) && all.contains(&id));
     }
 }

@@ -154,7 +154,7 @@ async fn insert_of(tx: &DatabaseTransaction, payers: Cells, events: Vec<&UsageEv
         Cells::new("metadata", events.iter().map(|event| event.metadata.clone())),
         Cells::new("received_at", events.iter().map(|event| event.received_at)),
     ];
-    bulk::insert(tx, "usage_events", columns, "tenant_id, id").await.map(drop)
+    bulk::insert_new(tx, "usage_events", columns).await
 }
 
 pub(in crate::metering) async fn find(

@@ -1,41 +1,36 @@
-//! Usage by the hour in the database.
+//! Usage by the hour in the database: a row for each day, which holds its hours.
 
 use std::collections::{BTreeMap, HashMap};
 
 use accrue_core::{
     arithmetic::Overflow,
     id::{CustomerId, MetricId, TenantId, UsageEventId},
-    usage::{Aggregation, Partial},
+    usage::Partial,
 };
 use accrue_platform::{
     bulk::{self, Column as Cells},
-    column::Dec,
+    column::Json,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Timelike, Utc};
+use rust_decimal::Decimal;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, entity::prelude::*};
+use serde::{Deserialize, Serialize};
 
-use crate::metering::model::{Additions, Build, RollupKey};
+use crate::metering::model::{Additions, Build, Series, start_of_day};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "usage_rollups")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub tenant_id: TenantId,
-    /// A digest of all that the hour is about.
+    /// Of whose usage of what, and which day: [`Series::day_id`].
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub customer_id: CustomerId,
     pub metric_id: MetricId,
     pub build: i64,
-    pub hour: DateTime<Utc>,
-    pub count: i64,
-    pub sum: Dec,
-    pub least: Option<Dec>,
-    pub greatest: Option<Dec>,
-    pub latest: Option<Dec>,
-    pub latest_at: Option<DateTime<Utc>>,
-    pub latest_event_id: Option<UsageEventId>,
-    pub weighted: Dec,
+    pub day: DateTime<Utc>,
+    pub hours: Json<Vec<Hour>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -46,6 +41,26 @@ impl ActiveModelBehavior for ActiveModel {}
 /// Every query starts here, so that none can forget its tenant.
 fn of(tenant: TenantId) -> Select<Entity> {
     Entity::find().filter(Column::TenantId.eq(tenant))
+}
+
+/// An hour as it is kept: what an aggregation does not need is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hour {
+    /// Of the day.
+    hour: u32,
+    count: u64,
+    #[serde(skip_serializing_if = "Decimal::is_zero")]
+    sum: Decimal,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    least: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    greatest: Option<Decimal>,
+    /// When it happened, which event it was, and its value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latest: Option<(DateTime<Utc>, UsageEventId, Decimal)>,
+    #[serde(skip_serializing_if = "Decimal::is_zero")]
+    weighted: Decimal,
 }
 
 /// Why hours could not be added to.
@@ -59,109 +74,133 @@ pub enum RollupError {
 
 /// Adds to hours.
 ///
-/// Each hour is locked before it is read, all in the order of their identifiers, so that what several writers
+/// Each day is locked before it is read, all in the order of their identifiers, so that what several writers
 /// add is all there, and to the last digit: neither database's own arithmetic is needed.
 pub(in crate::metering) async fn add(tx: &DatabaseTransaction, added: &Additions) -> Result<(), RollupError> {
-    let mut by_id: BTreeMap<(TenantId, Uuid), (&RollupKey, Partial)> =
-        added.0.iter().map(|(key, partial)| ((key.tenant_id, key.id()), (key, partial.clone()))).collect();
-    let mut held = lock(tx, by_id.keys().copied().collect()).await?;
-    let missing: Vec<_> = by_id.iter().filter(|(id, _)| !held.contains_key(id)).collect();
-    if !missing.is_empty() {
-        let empty = Partial::default();
-        let rows = missing.iter().map(|(id, (key, _))| (id.1, *key, &empty)).collect::<Vec<_>>();
-        let ids = missing.iter().map(|(id, _)| **id).collect();
-        bulk::insert(tx, TABLE, cells(&rows), KEY).await?;
-        held.extend(lock(tx, ids).await?);
-    }
-    for (id, (_, partial)) in &mut by_id {
-        let before =
-            held.remove(id).ok_or_else(|| DbErr::RecordNotFound(format!("usage rollup {}", id.1)))?;
-        partial.merge(&before)?;
-    }
-    let rows = by_id.iter().map(|(id, (key, partial))| (id.1, *key, partial)).collect::<Vec<_>>();
-    bulk::upsert(tx, TABLE, cells(&rows), KEY, STATE).await?;
-    Ok(())
+    change(tx, added, Partial::merge).await
 }
 
-/// Has hours say what they say now, whatever they said before. Whoever calls this holds them.
-pub(in crate::metering) async fn set(tx: &DatabaseTransaction, hours: &Additions) -> Result<(), DbErr> {
-    let mut rows: Vec<_> = hours.0.iter().map(|(key, partial)| (key.id(), key, partial)).collect();
-    rows.sort_unstable_by_key(|(id, ..)| *id);
-    bulk::upsert(tx, TABLE, cells(&rows), KEY, STATE).await.map(drop)
+/// Has hours say what they say now, whatever they said before.
+pub(in crate::metering) async fn set(tx: &DatabaseTransaction, hours: &Additions) -> Result<(), RollupError> {
+    change(tx, hours, |held, hour| {
+        held.clone_from(hour);
+        Ok(())
+    })
+    .await
 }
 
 const TABLE: &str = "usage_rollups";
 const KEY: &str = "tenant_id, id";
-const STATE: &[&str] =
-    &["count", "sum", "least", "greatest", "latest", "latest_at", "latest_event_id", "weighted"];
+
+/// The hours of a day.
+type Hours = BTreeMap<u32, Partial>;
+
+/// A day of somebody's usage.
+struct Day {
+    series: Series,
+    day: DateTime<Utc>,
+    hours: Hours,
+}
+
+async fn change(
+    tx: &DatabaseTransaction,
+    by_hour: &Additions,
+    lay: impl Fn(&mut Partial, &Partial) -> Result<(), Overflow>,
+) -> Result<(), RollupError> {
+    let mut days = by_day(by_hour);
+    let mut held = lock(tx, days.keys().copied().collect()).await?;
+    let missing: Vec<_> = days.iter().filter(|(id, _)| !held.contains_key(id)).collect();
+    if !missing.is_empty() {
+        let ids = missing.iter().map(|(id, _)| **id).collect();
+        let rows = missing.into_iter().map(|(id, day)| (id.1, day, Vec::new())).collect();
+        bulk::insert(tx, TABLE, cells(rows), KEY).await?;
+        held.extend(lock(tx, ids).await?);
+    }
+    for (id, day) in &mut days {
+        let before =
+            held.remove(id).ok_or_else(|| DbErr::RecordNotFound(format!("usage rollup {}", id.1)))?;
+        let added = std::mem::replace(&mut day.hours, before);
+        for (hour, partial) in &added {
+            lay(day.hours.entry(*hour).or_default(), partial)?;
+        }
+    }
+    let kept = |day: &Day| day.hours.iter().map(|(hour, partial)| Hour::new(*hour, partial)).collect();
+    let rows = days.iter().map(|(id, day)| (id.1, day, kept(day))).collect();
+    bulk::upsert(tx, TABLE, cells(rows), KEY, &["hours"]).await?;
+    Ok(())
+}
+
+fn by_day(by_hour: &Additions) -> BTreeMap<(TenantId, Uuid), Day> {
+    let mut days = BTreeMap::new();
+    // Hours of one day follow one another.
+    let hours: Vec<_> = by_hour.0.iter().map(|(key, partial)| (key.series, key.hour, partial)).collect();
+    for of_day in hours.chunk_by(|one, next| one.0 == next.0 && start_of_day(one.1) == start_of_day(next.1)) {
+        let (series, hour, _) = of_day[0];
+        let day = start_of_day(hour);
+        let hours = of_day.iter().map(|(_, hour, partial)| (hour.hour(), (*partial).clone())).collect();
+        days.insert((series.tenant_id, series.day_id(day)), Day { series, day, hours });
+    }
+    days
+}
 
 async fn lock(
     tx: &DatabaseTransaction,
     ids: Vec<(TenantId, Uuid)>,
-) -> Result<HashMap<(TenantId, Uuid), Partial>, DbErr> {
+) -> Result<HashMap<(TenantId, Uuid), Hours>, DbErr> {
     let mut held = HashMap::with_capacity(ids.len());
     for of_tenant in ids.chunk_by(|one, next| one.0 == next.0) {
         let tenant = of_tenant[0].0;
         for some in of_tenant.chunks(bulk::LIST_MAX) {
             let rows = of(tenant)
+                .select_only()
+                .columns([Column::Id, Column::Hours])
                 .filter(bulk::one_of(tx, Column::Id, some.iter().map(|(_, id)| *id).collect()))
                 .order_by_asc(Column::Id)
                 .lock_exclusive()
+                .into_tuple::<(Uuid, Json<Vec<Hour>>)>()
                 .all(tx)
                 .await?;
-            held.extend(rows.into_iter().map(|row| ((tenant, row.id), Partial::from(row))));
+            let hours = |kept: Vec<Hour>| kept.into_iter().map(|hour| (hour.hour, hour.into())).collect();
+            held.extend(rows.into_iter().map(|(id, kept)| ((tenant, id), hours(kept.0))));
         }
     }
     Ok(held)
 }
 
-fn cells(rows: &[(Uuid, &RollupKey, &Partial)]) -> Vec<Cells> {
-    let latest = |partial: &Partial| partial.latest.map(|((at, arrival), _)| (at, Uuid::from_u128(arrival)));
+fn cells(rows: Vec<(Uuid, &Day, Vec<Hour>)>) -> Vec<Cells> {
+    let text = |hours: &Vec<Hour>| serde_json::to_string(hours).expect("plain data");
     vec![
-        Cells::new("tenant_id", rows.iter().map(|(_, key, _)| key.tenant_id.0)),
+        Cells::new("tenant_id", rows.iter().map(|(_, day, _)| day.series.tenant_id.0)),
         Cells::new("id", rows.iter().map(|(id, ..)| *id)),
-        Cells::new("customer_id", rows.iter().map(|(_, key, _)| key.customer_id.0)),
-        Cells::new("metric_id", rows.iter().map(|(_, key, _)| key.metric_id.0)),
-        Cells::new("build", rows.iter().map(|(_, key, _)| key.build)),
-        Cells::new("hour", rows.iter().map(|(_, key, _)| key.hour)),
-        Cells::new("count", rows.iter().map(|(_, _, partial)| partial.count.cast_signed())),
-        Cells::new("sum", rows.iter().map(|(_, _, partial)| partial.sum)),
-        Cells::new("least", rows.iter().map(|(_, _, partial)| partial.least)),
-        Cells::new("greatest", rows.iter().map(|(_, _, partial)| partial.greatest)),
-        Cells::new("latest", rows.iter().map(|(_, _, partial)| partial.latest.map(|(_, value)| value))),
-        Cells::new("latest_at", rows.iter().map(|(_, _, partial)| latest(partial).map(|(at, _)| at))),
-        Cells::new("latest_event_id", rows.iter().map(|(_, _, partial)| latest(partial).map(|(_, id)| id))),
-        Cells::new("weighted", rows.iter().map(|(_, _, partial)| partial.weighted)),
+        Cells::new("customer_id", rows.iter().map(|(_, day, _)| day.series.customer_id.0)),
+        Cells::new("metric_id", rows.iter().map(|(_, day, _)| day.series.metric_id.0)),
+        Cells::new("build", rows.iter().map(|(_, day, _)| day.series.build)),
+        Cells::new("day", rows.iter().map(|(_, day, _)| day.day)),
+        Cells::new("hours", rows.iter().map(|(.., hours)| text(hours))),
     ]
 }
 
-/// The hours of a customer's usage, as far as the aggregation needs them, from `from`, if there is one, to before `to`.
+/// The hours of somebody's usage, from `from`, if there is one, to before `to`.
 pub(in crate::metering) async fn hours(
     db: &impl ConnectionTrait,
-    tenant: TenantId,
-    customer: CustomerId,
-    build: Build,
-    aggregation: Aggregation,
+    series: Series,
     from: Option<DateTime<Utc>>,
     to: DateTime<Utc>,
 ) -> Result<Vec<(DateTime<Utc>, Partial)>, DbErr> {
-    let mut select = of(tenant)
-        .filter(Column::CustomerId.eq(customer))
-        .filter(Column::MetricId.eq(build.metric_id))
-        .filter(Column::Build.eq(build.number))
-        .filter(Column::Hour.lt(to));
-    if let Some(from) = from {
-        select = select.filter(Column::Hour.gte(from));
-    }
-    if matches!(aggregation, Aggregation::Count | Aggregation::Sum | Aggregation::Average) {
-        // Most metrics, and a month has 744 hours: what is not needed is not read.
-        let select = select.select_only().columns([Column::Hour, Column::Count, Column::Sum]);
-        let rows = select.into_tuple::<(DateTime<Utc>, i64, Dec)>().all(db).await?;
-        let partial =
-            |count: i64, sum: Dec| Partial { count: count.cast_unsigned(), sum: sum.0, ..Partial::default() };
-        return Ok(rows.into_iter().map(|(hour, count, sum)| (hour, partial(count, sum))).collect());
-    }
-    Ok(select.all(db).await?.into_iter().map(|row| (row.hour, row.into())).collect())
+    let (first, last) = series.day_ids(from, to).into_inner();
+    let days = of(series.tenant_id)
+        .select_only()
+        .columns([Column::Day, Column::Hours])
+        .filter(Column::Id.between(first, last))
+        .order_by_asc(Column::Id)
+        .into_tuple::<(DateTime<Utc>, Json<Vec<Hour>>)>()
+        .all(db)
+        .await?;
+    let at = |day: DateTime<Utc>, hour: &Hour| day + TimeDelta::hours(hour.hour.into());
+    let hours =
+        days.into_iter().flat_map(|(day, hours)| hours.0.into_iter().map(move |hour| (at(day, &hour), hour)));
+    let wanted = hours.filter(|(at, _)| from.is_none_or(|from| *at >= from) && *at < to);
+    Ok(wanted.map(|(at, hour)| (at, hour.into())).collect())
 }
 
 /// Forgets the hours of every other build of a metric.
@@ -179,16 +218,18 @@ pub(in crate::metering) async fn delete_others(
         .map(drop)
 }
 
-impl From<Model> for Partial {
-    fn from(row: Model) -> Self {
-        let latest = row.latest.zip(row.latest_at.zip(row.latest_event_id));
-        Self {
-            count: row.count.cast_unsigned(),
-            sum: row.sum.0,
-            least: row.least.map(|least| least.0),
-            greatest: row.greatest.map(|greatest| greatest.0),
-            latest: latest.map(|(value, (at, id))| ((at, id.0.as_u128()), value.0)),
-            weighted: row.weighted.0,
-        }
+impl Hour {
+    fn new(hour: u32, partial: &Partial) -> Self {
+        let Partial { count, sum, least, greatest, latest, weighted } = partial.clone();
+        let latest = latest.map(|((at, arrival), value)| (at, UsageEventId(Uuid::from_u128(arrival)), value));
+        Self { hour, count, sum, least, greatest, latest, weighted }
+    }
+}
+
+impl From<Hour> for Partial {
+    fn from(kept: Hour) -> Self {
+        let Hour { hour: _, count, sum, least, greatest, latest, weighted } = kept;
+        let latest = latest.map(|(at, event, value)| ((at, event.0.as_u128()), value));
+        Self { count, sum, least, greatest, latest, weighted }
     }
 }
