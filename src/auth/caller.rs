@@ -96,8 +96,17 @@ impl<R> Write<R> {
         self.idempotency.as_ref().map(|idempotency| idempotency.key.as_str())
     }
 
+    /// Begins the change. Of two requests with one `Idempotency-Key`, whatever process they came to, the other one
+    /// decides nothing: it would find what this one did in its way.
     pub async fn begin(&self) -> Result<DatabaseTransaction, Problem> {
-        Ok(self.app.db.begin().await?)
+        let tx = self.app.db.begin().await?;
+        // What goes on after a beginning was committed is known by that beginning.
+        if let Some(Idempotency { key, .. }) = self.idempotency.as_ref().filter(|_| !self.audited)
+            && !idempotency::enter(&tx, self.tenant.id, key, self.app.now()).await?
+        {
+            return Err(Problem::new(&problem::IN_FLIGHT, "send it again in a moment"));
+        }
+        Ok(tx)
     }
 
     /// Commits the change with its audit row and its answer, and answers.

@@ -5,7 +5,7 @@ use std::{net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 use accrue_core::clock::SystemClock;
 use accrue_platform::{addresses::Addresses, problem, problem::Problem, request, routes::Routes, telemetry};
 use actix_web::{
-    App as ActixApp, HttpServer, ResponseError,
+    App as ActixApp, HttpResponse, HttpServer, ResponseError,
     dev::{Server, ServerHandle},
     error::InternalError,
     middleware::{Compress, from_fn},
@@ -135,6 +135,8 @@ pub fn start_with(app: &App, listener: TcpListener, grouping: Grouping) -> std::
                 InternalError::from_response(error, answer).into()
             }))
             .configure(|config| routes(&mut Routes::to_serve(config)))
+            // Some that look whether it is alive want no body.
+            .route("/healthz", web::head().to(HttpResponse::Ok))
             .service(SwaggerUi::new("/docs/{_:.*}").config(Config::from("/openapi.json")))
             .service(web::redirect("/docs", "/docs/"))
             .default_service(web::to(system::not_routed))

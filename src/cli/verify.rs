@@ -62,10 +62,8 @@ async fn findings_of(db: &Db, tenant: TenantId) -> anyhow::Result<Vec<String>> {
         findings.push(format!("job {} ({}) is dead after {} runs: {error}", job.id, job.name, job.runs));
     }
     let stuck_before = SystemClock.now() - STUCK_AFTER;
-    for job in queue::list(reader, tenant, JobState::Queued, 1000).await? {
-        if job.test_clock_id.is_none() && job.run_at < stuck_before {
-            findings.push(format!("job {} ({}) should have run at {}", job.id, job.name, job.run_at));
-        }
+    for (id, name, run_at) in queue::stuck(reader, tenant, stuck_before).await? {
+        findings.push(format!("job {id} ({name}) should have run at {run_at}"));
     }
     Ok(findings)
 }

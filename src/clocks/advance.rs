@@ -17,10 +17,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub(super) enum DriveError {
     #[error("another process moves the clock")]
     Elsewhere,
-    #[error(
-        "something that was due at {0} could not be done: GET /v1/jobs tells why; retry it there, then advance again"
-    )]
-    Stuck(DateTime<Utc>),
+    #[error("something that was due at {at} could not be done: {hint}, then advance again")]
+    Stuck { at: DateTime<Utc>, hint: String },
     #[error(transparent)]
     Clock(#[from] ClockError),
     #[error("the database failed")]
@@ -67,7 +65,10 @@ async fn drive_leased(app: &App, tenant: TenantId, id: TestClockId, lease: &Leas
             return Err(DriveError::Elsewhere);
         }
         match next {
-            Some(at) if at <= clock.now_at => return Err(DriveError::Stuck(at)),
+            Some(at) if at <= clock.now_at => {
+                tx.rollback().await?;
+                return Err(DriveError::Stuck { at, hint: hint(app, tenant, id).await? });
+            }
             Some(at) if at <= advance.to => service::set_now(&tx, tenant, id, at).await?,
             _ => {
                 service::set_now(&tx, tenant, id, advance.to).await?;
@@ -76,6 +77,23 @@ async fn drive_leased(app: &App, tenant: TenantId, id: TestClockId, lease: &Leas
         }
         tx.commit().await?;
     }
+}
+
+/// Which job stands in the way, where it is shown, and what to do.
+async fn hint(app: &App, tenant: TenantId, id: TestClockId) -> Result<String, DbErr> {
+    let failed = queue::failed_of_test_clock(app.db.reader(), tenant, id).await?;
+    Ok(match failed {
+        Some((job, name, state)) if state == "dead" => {
+            format!("{job} ({name}) is dead, and GET /v1/jobs tells why; POST /v1/jobs/{job}/retry")
+        }
+        Some((job, name, state)) => {
+            format!(
+                "{job} ({name}) is {state}, and GET /v1/jobs?state={state} tells why; wait until it has run"
+            )
+        }
+        None => "no job has failed, and GET /v1/jobs?state=running shows what is under way; wait for it"
+            .to_owned(),
+    })
 }
 
 async fn next_of_sweeps(

@@ -25,6 +25,9 @@ pub(super) struct TestClockBody {
     /// What happened on the way, in order: in the answer of `advance`, at most 1,000 things.
     #[serde(skip_serializing_if = "Option::is_none")]
     timeline: Option<Vec<Happening>>,
+    /// With `timeline`: whether more happened than it shows. `GET /v1/events` shows all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    has_more: Option<bool>,
 }
 
 /// Something that happened while a clock was moved.
@@ -54,13 +57,15 @@ impl From<TestClock> for TestClockBody {
             metadata,
             created_at,
             timeline: None,
+            has_more: None,
         }
     }
 }
 
 impl TestClockBody {
-    pub(super) fn with_timeline(mut self, events: Vec<Event>) -> Self {
-        self.timeline = Some(events.into_iter().map(Into::into).collect());
+    pub(super) fn with_timeline(mut self, events: Vec<Event>, max: usize) -> Self {
+        self.has_more = Some(events.len() > max);
+        self.timeline = Some(events.into_iter().take(max).map(Into::into).collect());
         self
     }
 }

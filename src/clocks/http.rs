@@ -12,7 +12,7 @@ use accrue_platform::{
     routes::Routes,
 };
 use actix_web::{get, http::StatusCode, post, web::Path};
-use chrono::{DateTime, Datelike, SubsecRound, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::Deserialize;
 use tokio::time::timeout;
 
@@ -29,7 +29,7 @@ use crate::{
 
 /// A longer movement goes on after the answer, which then says `advancing`.
 const ANSWER_WITHIN: Duration = Duration::from_secs(50);
-const TIMELINE_MAX: u64 = 1000;
+const TIMELINE_MAX: usize = 1000;
 
 /// Mounts the endpoints.
 pub fn routes(routes: &mut Routes) {
@@ -60,6 +60,11 @@ fn check_instant(check: &mut Check, pointer: &str, at: DateTime<Utc>) {
     }
 }
 
+/// As both databases hold it; a leap second counts as the one after it.
+fn to_the_microsecond(at: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at)
+}
+
 /// Create a test clock.
 #[utoipa::path(
     tag = "test clocks",
@@ -78,7 +83,7 @@ async fn create(write: Write<resource::Clocks>, body: Body<CreateTestClock>) -> 
     check.finish()?;
 
     let tx = write.begin().await?;
-    let now = now.trunc_subsecs(6);
+    let now = to_the_microsecond(now);
     let clock = service::create(&tx, write.app.now(), &write.tenant, name, now, metadata).await?;
     let body = TestClockBody::from(clock);
     write.commit(tx, StatusCode::CREATED, body.id, &body).await
@@ -143,12 +148,12 @@ async fn advance(
     // What happened before is told before: the timeline begins after it.
     tell_all(&write.app, write.tenant_id()).await?;
     let tx = write.begin().await?;
-    let movement = service::begin_advance(&tx, write.tenant_id(), id, body.0.to.trunc_subsecs(6)).await?;
+    let movement = service::begin_advance(&tx, write.tenant_id(), id, to_the_microsecond(body.0.to)).await?;
     write.commit_beginning(tx, id).await?;
 
     let arrived = arrive(&write.app, &write, id).await?;
     let clock = service::get(write.db(), write.tenant_id(), id).await?;
-    let body = TestClockBody::from(clock).with_timeline(happened(&write, id, movement).await?);
+    let body = TestClockBody::from(clock).with_timeline(happened(&write, id, movement).await?, TIMELINE_MAX);
     if !arrived {
         return write.answer_for_now(StatusCode::ACCEPTED, &body);
     }
@@ -182,7 +187,8 @@ async fn happened(
     id: TestClockId,
     movement: Advance,
 ) -> Result<Vec<outbox::Event>, Problem> {
-    Ok(outbox::of_test_clock(write.db(), write.tenant_id(), id, movement.since, TIMELINE_MAX).await?)
+    let one_more = TIMELINE_MAX as u64 + 1;
+    Ok(outbox::of_test_clock(write.db(), write.tenant_id(), id, movement.since, one_more).await?)
 }
 
 impl From<ClockError> for Problem {
@@ -201,7 +207,9 @@ impl From<DriveError> for Problem {
         match error {
             DriveError::Clock(error) => error.into(),
             DriveError::Database(error) => error.into(),
-            DriveError::Elsewhere | DriveError::Stuck(_) => Self::new(&problem::CONFLICT, error.to_string()),
+            DriveError::Elsewhere | DriveError::Stuck { .. } => {
+                Self::new(&problem::CONFLICT, error.to_string())
+            }
         }
     }
 }

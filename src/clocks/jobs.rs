@@ -25,7 +25,7 @@ impl Job for ResumeAdvance {
         match drive(&context.app, context.tenant, self.clock).await {
             Ok(()) => Ok(()),
             Err(DriveError::Elsewhere) => Err(JobError::NotBefore(context.now + TimeDelta::seconds(5))),
-            Err(error @ DriveError::Stuck(_)) => Err(JobError::GiveUp(error.into())),
+            Err(error @ DriveError::Stuck { .. }) => Err(JobError::GiveUp(error.into())),
             Err(error) => Err(JobError::Retry(error.into())),
         }
     }

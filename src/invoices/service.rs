@@ -38,6 +38,9 @@ pub use super::{
     verify::verify,
 };
 
+/// What the counters of invoice numbers are called, before the prefix of the numbers.
+pub(super) const NUMBERS: &str = "invoice_number:";
+
 /// Why an invoice cannot be had, made or moved.
 #[derive(Debug, thiserror::Error)]
 pub enum InvoiceError {
@@ -147,7 +150,7 @@ pub(super) async fn issue(
         }
     };
     let prefix = &tenant.settings.invoice_prefix;
-    let position = counter::take(tx, tenant.id, &format!("invoice_number:{prefix}"), 1).await?;
+    let position = counter::take(tx, tenant.id, &format!("{NUMBERS}{prefix}"), 1).await?;
     let mut open = draft.clone();
     open.finalize(format!("{prefix}-{position:06}"), now, due_at)?;
     let mut invoice = open.clone();

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use accrue_core::{id::TenantId, money::Money};
+use accrue_platform::counter;
 use sea_orm::ConnectionTrait;
 
-use super::{service::InvoiceError, store};
+use super::{
+    service::{InvoiceError, NUMBERS},
+    store,
+};
 use crate::ledger::{self, Account};
 
 /// What is wrong with a tenant's invoices, one sentence each; nothing if all is well (P6, P7, RULES 51).
@@ -24,7 +28,9 @@ pub async fn verify(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Vec<S
     for invoice in store::unlike_their_lines(db, tenant).await? {
         findings.push(format!("the sums of {invoice} are not those of its lines"));
     }
-    findings.extend(gaps(&store::numbers(db, tenant).await?));
+    let numbers = store::numbers(db, tenant).await?;
+    findings.extend(gaps(&numbers));
+    findings.extend(unlike_the_counters(&numbers, &counter::given(db, tenant, NUMBERS).await?));
     Ok(findings)
 }
 
@@ -52,6 +58,23 @@ fn gaps(numbers: &[String]) -> Vec<String> {
     findings
 }
 
+/// The series whose last number is not the last that was given.
+fn unlike_the_counters(numbers: &[String], given: &[(String, i64)]) -> Vec<String> {
+    let last_of = |prefix: &str| {
+        let positions = numbers.iter().filter_map(|number| number.strip_prefix(prefix)?.strip_prefix('-'));
+        positions.filter_map(|position| position.parse::<i64>().ok()).max().unwrap_or_default()
+    };
+    let last = given.iter().map(|(prefix, given)| (prefix, *given, last_of(prefix)));
+    let unlike = last.filter(|(_, given, last)| given != last);
+    unlike
+        .map(|(prefix, given, last)| {
+            format!(
+                "the last number given is {prefix}-{given:06}, but the last invoice has {prefix}-{last:06}"
+            )
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +88,19 @@ mod tests {
         assert!(gaps_of(&["INV-000002", "INV-000001", "A-000001", "INV-1000000"]).len() == 1);
         assert!(gaps_of(&["INV-000002", "A-000001", "INV-000001"]).is_empty());
         assert!(gaps_of(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_missing_last_number_is_found() {
+        let numbers = ["INV-000001", "INV-000002", "A-B-000001"].map(str::to_owned);
+        let unlike = |given: &[(&str, i64)]| {
+            let given: Vec<_> = given.iter().map(|(prefix, last)| ((*prefix).to_owned(), *last)).collect();
+            unlike_the_counters(&numbers, &given)
+        };
+        assert!(unlike(&[("A-B", 1), ("INV", 2)]).is_empty());
+        let missing = unlike(&[("INV", 3), ("X", 1)]);
+        assert_eq!(missing[0], "the last number given is INV-000003, but the last invoice has INV-000002");
+        assert_eq!(missing.len(), 2);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use serde::Serialize;
 
-use crate::app::App;
+use crate::{app::App, config::Role};
 
 /// Longer without a leader, and nothing scheduled would happen.
 const LEADERLESS_MAX: TimeDelta = TimeDelta::seconds(30);
@@ -151,8 +151,12 @@ async fn openapi(addresses: Data<Addresses>) -> HttpResponse {
 }
 
 /// Where there is no route: 405 if the address exists for another method, 404 otherwise.
-pub async fn not_routed(request: HttpRequest, addresses: Data<Addresses>) -> HttpResponse {
+pub async fn not_routed(request: HttpRequest, app: Data<App>, addresses: Data<Addresses>) -> HttpResponse {
     let allowed = addresses.methods_of(request.path());
+    if app.config.role == Role::Worker && allowed.contains(&request.method().as_str()) {
+        let detail = "this process has the role `worker`: ask one whose role is `api` or `all`";
+        return Problem::new(&problem::NOT_FOUND, detail).error_response();
+    }
     if allowed.is_empty() {
         let detail = format!("there is no address {}; /docs lists those there are", request.path());
         return Problem::new(&problem::NOT_FOUND, detail).error_response();

@@ -150,6 +150,11 @@ fn check(method: &str, path: &str, body: &str, reply: &Reply) {
         assert_eq!(reply.header("content-type"), "application/problem+json", "{method} {path} {shown}");
         let problem = reply.json();
         assert_eq!(problem["status"], json!(reply.status));
+        if problem["code"] == "invalid_request" {
+            let errors = problem["errors"].as_array().into_iter().flatten();
+            let pointers: Vec<_> = errors.map(|error| error["pointer"].as_str().unwrap()).collect();
+            assert!(!pointers.is_empty(), "{method} {path} {shown}: {problem}");
+        }
         assert!(problem["request_id"].as_str().is_some_and(|id| id.starts_with("req_")), "{problem}");
     }
 }
@@ -324,4 +329,24 @@ async fn bodies_and_addresses_have_limits(#[values(Sqlite, Postgres)] on: Engine
         check("GET", path, "", &reply);
         assert!(reply.status >= 400, "{path}");
     }
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_null_character_is_refused_where_it_stands(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    for (path, body, pointer) in [
+        ("/v1/customers", r#"{"name": "a\u0000"}"#, "/name"),
+        ("/v1/customers", r#"{"name": "a", "metadata": {"a/b": "\u0000"}}"#, "/metadata/a~1b"),
+        ("/v1/customers", r#"{"name": "a", "metadata": {"\u0000": "b"}}"#, "/metadata"),
+    ] {
+        let request = world.request("POST", path).header("content-type", "application/json").body(body);
+        let refused = Reply::of(request).await;
+        assert_eq!((refused.status, refused.errors()), (422, vec![format!("{pointer} malformed")]), "{body}");
+    }
+    let events = r#"{"events": [{"event_id": "a"}, {"event_id": "\u0000"}]}"#;
+    let request =
+        world.request("POST", "/v1/usage_events").header("content-type", "application/json").body(events);
+    let rejected = Reply::of(request).await.expect(200)["rejected"][1].take();
+    assert_eq!((&rejected["index"], &rejected["pointer"]), (&json!(1), &json!("/event_id")), "{rejected}");
 }

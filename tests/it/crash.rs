@@ -87,7 +87,7 @@ async fn run_with_kills(
     let advance = (format!("{path}/advance"), json!({"to": END}));
     let mut killed = 0;
     loop {
-        let patience = Duration::from_millis(40 + chance.below(360));
+        let patience = Duration::from_millis(40 + chance.below(160));
         let moving = home.try_send(&process, "POST", &advance.0, &advance.1);
         match tokio::time::timeout(patience, moving).await {
             Ok(Some(reply)) if reply.status == 200 => return (process, killed),
@@ -109,7 +109,7 @@ async fn a_process_killed_at_random_leaves_no_double_no_gap_and_balanced_books(
     #[values(Sqlite, Postgres)] on: Engine,
 ) {
     let Some(home) = Installation::new(on).await else { return };
-    let (subscriptions, kills) = (size(200, 30), size(20, 8));
+    let (subscriptions, kills) = (size(200, 30), size(200, 20));
     let mut chance = Chance::new();
     let process = home.serve().await;
     let clock = sell(&home, &process, subscriptions).await;

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use accrue_platform::db::{Db, DbConfig, OpenError};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -271,4 +272,33 @@ async fn the_doctor_and_the_verifier_find_a_running_installation_well(
         said["tenants"].as_array().unwrap().iter().map(|tenant| &tenant["livemode"]).collect();
     assert_eq!(modes.len(), 2);
     assert!(home.run(&["verify"]).contains("books balance"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_a_sqlite_file_is_refused_whatever_link_leads_there() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let open =
+        async |name: &str| Db::open(&DbConfig::new(format!("sqlite://{}", path(name).display()))).await;
+    std::os::unix::fs::symlink(path("accrue.db"), path("link.db")).unwrap();
+    std::os::unix::fs::symlink(folder.path(), path("folder")).unwrap();
+
+    // Through a link first: the file itself is not there yet.
+    let first = open("link.db").await.unwrap();
+    for name in ["accrue.db", "link.db", "folder/accrue.db"] {
+        assert!(matches!(open(name).await, Err(OpenError::InUse(_))), "{name}");
+    }
+    first.close().await.unwrap();
+    open("folder/link.db").await.unwrap();
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_says_that_it_answers_no_requests(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::with(on, &[("role", "worker")]).await else { return };
+    let asked = Reply::of(world.request("GET", "/v1/customers")).await;
+    assert_eq!(asked.status, 404);
+    assert!(text(&asked.json()["detail"]).contains("the role `worker`"), "{}", asked.text);
+    assert_eq!(Reply::of(world.request("HEAD", "/healthz")).await.status, 200);
+    assert_eq!(Reply::of(world.request("POST", "/healthz")).await.status, 405);
 }

@@ -302,3 +302,32 @@ async fn a_debt_without_a_card_is_chased_although_somebody_tried_by_hand_before_
     let tried = format!("method:{} declined insufficient_funds", text(&card["id"]));
     assert_eq!(shop.attempts().await, ["request declined insufficient_funds".to_owned(), tried]);
 }
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_cannot_go_on_names_the_job_that_stands_in_the_way(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(shop) = shop(on, "tok_visa").await else { return };
+    let world = &shop.world;
+    let refuse = match on {
+        Sqlite => "create trigger refuse before insert on invoices begin select raise(abort, 'refused'); end",
+        Postgres => {
+            "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'refused'; end $$;
+             create trigger refuse before insert on invoices for each row execute function refuse()"
+        }
+    };
+    world.sql(refuse).await;
+
+    let path = format!("/v1/test_clocks/{}/advance", shop.clock);
+    let stuck = world.send("POST", &path, &json!({"to": "2026-03-15T00:00:00Z"})).await;
+
+    assert_eq!(stuck.status, 409, "{}", stuck.text);
+    let detail = text(&stuck.json()["detail"]);
+    let named = ["dead", "queued"].into_iter().find(|state| detail.contains(&format!("is {state},")));
+    let state = named.unwrap_or_else(|| panic!("{detail}"));
+    let jobs = world.list(&format!("/v1/jobs?state={state}")).await;
+    let job = jobs.iter().find(|job| detail.contains(&text(&job["id"]))).expect("it is listed there");
+    assert_eq!(job["name"], "invoices.cycle");
+    assert!(job["last_error"].as_str().is_some_and(|error| error.contains("refused")), "{job}");
+}

@@ -157,3 +157,44 @@ async fn an_address_that_does_not_exist_gets_a_problem_and_one_of_another_method
     let page = Reply::of(world.request("GET", &page)).await;
     assert!(page.status == 200 && page.text.contains("<h1>404"));
 }
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leap_second_of_a_test_clock_is_the_second_after_it(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    let clock = world.create("/v1/test_clocks", json!({"now": "2016-12-31T23:59:60.5Z"})).await;
+    assert_eq!(clock["now"], "2017-01-01T00:00:00.500Z");
+    let path = format!("/v1/test_clocks/{}/advance", text(&clock["id"]));
+    let moved = world.post(&path, json!({"to": "2017-01-31T23:59:60Z"})).await;
+    assert_eq!((&moved["now"], &moved["has_more"]), (&json!("2017-02-01T00:00:00Z"), &json!(false)));
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeline_says_that_there_is_more_than_it_shows(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    let price =
+        json!({"code": "base", "name": "Base", "kind": "fixed", "model": {"type": "flat", "amount": "1"}});
+    let plan = json!({"code": "pro", "name": "Pro", "currency": "USD",
+        "interval": {"unit": "day", "count": 1}, "prices": [price]});
+    world.create("/v1/plans", plan).await;
+    let clock = world.test_clock("2026-01-01T00:00:00Z").await;
+    for customer in ["a", "b", "c", "d"] {
+        world
+            .create("/v1/customers", json!({"external_id": customer, "name": customer, "test_clock": clock}))
+            .await;
+        let body =
+            json!({"customer": customer, "plan": "pro", "collection": "send_invoice", "net_terms_days": 365});
+        world.create("/v1/subscriptions", body).await;
+    }
+    let path = format!("/v1/test_clocks/{clock}/advance");
+    let moved = world.post(&path, json!({"to": "2026-01-02T12:00:00Z"})).await;
+    let first = moved["timeline"].as_array().unwrap().len();
+    assert_eq!(moved["has_more"], false);
+
+    let moved = world.post(&path, json!({"to": "2026-06-01T12:00:00Z"})).await;
+
+    assert!(first * 100 > 1000, "{first} a day");
+    assert_eq!(moved["timeline"].as_array().unwrap().len(), 1000);
+    assert_eq!(moved["has_more"], true);
+}

@@ -2,14 +2,20 @@
 
 use std::{
     collections::BTreeSet,
+    net::TcpListener,
     time::{Duration, Instant},
 };
 
+use accrue::{app::App, cli::serve};
 use accrue_core::clock::{Clock, SystemClock};
-use accrue_platform::db::{Db, DbConfig};
+use accrue_platform::{
+    db::{Db, DbConfig},
+    idempotency::InFlight,
+};
+use sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
 use serde_json::{Value, json};
 
-use crate::support::{Engine::Postgres, process::Installation, process::Process, text};
+use crate::support::{Engine::Postgres, Reply, World, process::Installation, process::Process, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_that_start_at_once_on_a_new_database_open_one_account() {
@@ -81,4 +87,71 @@ async fn two_processes_share_the_work_and_do_none_of_it_twice() {
     let done = (jobs_done(&home, &one).await, jobs_done(&home, &other).await);
     assert!(done.0 > 0 && done.1 > 0, "both work: {done:?}");
     home.run(&["verify"]);
+}
+
+/// Two servers on one database that know nothing of each other.
+async fn two_servers() -> Option<(World, String)> {
+    let world = World::new(Postgres).await?;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let app = App { in_flight: InFlight::default(), ..world.app.clone() };
+    tokio::spawn(serve::start(&app, listener).unwrap());
+    Some((world, url))
+}
+
+async fn make(world: &World, url: &str, path: &str, key: String, body: &Value) -> Reply {
+    let request = reqwest::Client::new().post(format!("{url}{path}")).bearer_auth(&world.key);
+    Reply::of(request.header("idempotency-key", key).json(body)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_twin_runs_on_another_replica_is_told_so_and_not_refused_for_good() {
+    let Some((world, other)) = two_servers().await else { return };
+    let body = json!({"external_id": "acme", "name": "Acme"});
+    // Whoever inserts has to wait, and so the first request is under way as long as the test wants.
+    let holding = world.app.db.begin().await.unwrap();
+    holding.execute_unprepared("lock table customers in exclusive mode").await.unwrap();
+    let waiting = async |count: i64| {
+        loop {
+            let sql = "select count(*) from pg_stat_activity where datname = current_database() \
+                and wait_event_type = 'Lock' and wait_event = 'relation'";
+            let row =
+                world.app.db.reader().query_one_raw(Statement::from_string(DatabaseBackend::Postgres, sql));
+            if row.await.unwrap().unwrap().try_get_by_index::<i64>(0).unwrap() == count {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let twins = async {
+        waiting(1).await;
+        let twin = make(&world, &other, "/v1/customers", "k".to_owned(), &body);
+        let twin = tokio::select! { twin = twin => Some(twin), () = waiting(2) => None };
+        holding.rollback().await.unwrap();
+        twin
+    };
+
+    let (first, twin) = tokio::join!(make(&world, &world.url, "/v1/customers", "k".to_owned(), &body), twins);
+
+    let twin = twin.expect("the twin does not wait");
+    assert_eq!((twin.status, text(&twin.json()["code"])), (409, "idempotency_in_flight".to_owned()));
+    let again = make(&world, &other, "/v1/customers", "k".to_owned(), &body).await;
+    assert_eq!(again.header("idempotent-replayed"), "true");
+    assert_eq!((again.status, again.text), (201, first.text));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_request_on_two_replicas_at_once_has_one_effect_and_is_never_refused_for_good() {
+    let Some((world, other)) = two_servers().await else { return };
+    for round in 0..20 {
+        let name = format!("customer-{round}");
+        let body = json!({"external_id": name, "name": name});
+        let urls = [&world.url, &other, &world.url, &other];
+        let sent = urls.map(|url| make(&world, url, "/v1/customers", name.clone(), &body));
+        for reply in futures_util::future::join_all(sent).await {
+            let in_flight = reply.status == 409 && reply.json()["code"] == "idempotency_in_flight";
+            assert!(in_flight || reply.status == 201, "{}", reply.text);
+        }
+    }
+    assert_eq!(world.list("/v1/customers?limit=100").await.len(), 20);
 }

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use accrue::app::{start_workers, work_until_idle};
+use accrue::{
+    app::{start_workers, tell_all, work_until_idle},
+    auth::{self, Mode},
+};
 use accrue_platform::{
     lease::Lease,
     queue::{self, Claim, Due},
@@ -217,4 +220,22 @@ async fn who_lost_the_lease_of_a_test_clock_does_not_move_its_hands(#[values(Sql
 
     let moved = moved.expect(200);
     assert_eq!((&moved["now"], &moved["status"]), (&json!("2026-03-01T00:00:00Z"), &json!("ready")));
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_should_have_run_or_whose_worker_is_dead_is_found(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    world.create("/v1/webhook_endpoints", json!({"url": "http://127.0.0.1:1/", "events": ["*"]})).await;
+    world.create("/v1/customers", json!({"name": "Acme"})).await;
+    let db = world.app.db.reader();
+    let tenant = auth::service::first_tenant(db, Mode::Test).await.unwrap().unwrap().id;
+    tell_all(&world.app, tenant).await.unwrap();
+    let (now, later) = (world.app.now(), world.app.now() + TimeDelta::hours(1));
+
+    assert!(queue::stuck(db, tenant, now).await.unwrap().is_empty());
+    assert_eq!(queue::stuck(db, tenant, later).await.unwrap()[0].1, "webhooks.deliver");
+    world.sql("update jobs set state = 'running', leased_until = run_at").await;
+    assert!(queue::stuck(db, tenant, now).await.unwrap().is_empty());
+    assert_eq!(queue::stuck(db, tenant, later).await.unwrap().len(), 1);
 }

@@ -23,3 +23,19 @@ pub async fn take(tx: &DatabaseTransaction, tenant: TenantId, name: &str, count:
     let last: i64 = row.try_get_by_index(0)?;
     Ok(last - count + 1)
 }
+
+const GIVEN: &str = "select id, value from counters where tenant_id = $1 order by id";
+
+/// The last number of each of a tenant's counters whose names begin alike, by the rest of the name.
+pub async fn given(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    beginning: &str,
+) -> Result<Vec<(String, i64)>, DbErr> {
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), GIVEN, [tenant.into()]);
+    let rows = db.query_all_raw(statement).await?;
+    let read = |row: &sea_orm::QueryResult| Ok((row.try_get("", "id")?, row.try_get("", "value")?));
+    let all = rows.iter().map(read).collect::<Result<Vec<(String, i64)>, DbErr>>()?;
+    let rest = |(name, value): (String, i64)| Some((name.strip_prefix(beginning)?.to_owned(), value));
+    Ok(all.into_iter().filter_map(rest).collect())
+}

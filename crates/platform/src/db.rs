@@ -252,12 +252,16 @@ pub fn sqlite_path(url: &str) -> &str {
 
 /// Two processes on one SQLite file would each believe to be the only writer, scheduler and worker.
 fn lock_file(path: &str) -> Result<File, OpenError> {
-    let lock_path = format!("{path}.lock");
-    let cannot = |source| OpenError::Lock { path: lock_path.clone(), source };
+    let cannot = |source| OpenError::Lock { path: format!("{path}.lock"), source };
     if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(cannot)?;
     }
-    let file = File::options().create(true).write(true).truncate(false).open(&lock_path).map_err(cannot)?;
+    let make = |path: &Path| File::options().create(true).write(true).truncate(false).open(path);
+    // The lock lies beside the file itself, whatever links lead there. An empty file is a new database.
+    make(Path::new(path)).map_err(cannot)?;
+    let mut lock_path = std::fs::canonicalize(path).map_err(cannot)?.into_os_string();
+    lock_path.push(".lock");
+    let file = make(Path::new(&lock_path)).map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),

@@ -9,8 +9,10 @@ use std::{
 use accrue_core::id::TenantId;
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryFilter, entity::prelude::*,
+    ActiveValue::Set, ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, QueryFilter, Statement,
+    entity::prelude::*,
 };
+use sha2::{Digest, Sha256};
 
 use crate::problem::{self, Problem};
 
@@ -59,6 +61,28 @@ pub async fn find(
         .filter(Column::CreatedAt.gt(now - KEPT))
         .one(db)
         .await
+}
+
+/// Whether the request is the only one with its key, in all processes, until `tx` ends; and none was answered.
+///
+/// SQLite has one process, of which [`InFlight`] knows.
+pub async fn enter(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    key: &str,
+    now: DateTime<Utc>,
+) -> Result<bool, DbErr> {
+    if tx.get_database_backend() == DatabaseBackend::Sqlite {
+        return Ok(true);
+    }
+    let digest = Sha256::new().chain_update(tenant.0).chain_update(key).finalize();
+    let lock = digest[..8].iter().fold(0, |lock: i64, byte| lock << 8 | i64::from(*byte));
+    let try_lock = "select pg_try_advisory_xact_lock($1) as entered";
+    let statement = Statement::from_sql_and_values(DatabaseBackend::Postgres, try_lock, [lock.into()]);
+    let row = tx.query_one_raw(statement).await?;
+    let entered = row.map_or(Ok(false), |row| row.try_get("", "entered"))?;
+    // What another process was working on when we looked may have been answered since.
+    Ok(entered && find(tx, tenant, key, now).await?.is_none())
 }
 
 /// Refuses a key that was used for another request.

@@ -249,6 +249,43 @@ pub async fn next_due(
     db.query_one_raw(statement).await?.map_or(Ok(None), |row| row.try_get("", "at"))
 }
 
+const STUCK: &str = "
+select id, name, run_at from jobs where tenant_id = $1 and (
+    (state = 'queued' and test_clock_id is null and run_at < $2) or (state = 'running' and leased_until < $2))
+order by run_at, id";
+
+/// A tenant's jobs that should have run, or whose worker should have ended or renewed its lease, before an instant.
+pub async fn stuck(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    before: DateTime<Utc>,
+) -> Result<Vec<(JobId, String, DateTime<Utc>)>, DbErr> {
+    let values = [tenant.into(), before.into()];
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), STUCK, values);
+    let rows = db.query_all_raw(statement).await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get("", "id")?, row.try_get("", "name")?, row.try_get("", "run_at")?)))
+        .collect()
+}
+
+const FAILED: &str = "
+select id, name, state from jobs
+where tenant_id = $1 and test_clock_id = $2 and state <> 'running' and failures > 0
+order by run_at, id limit 1";
+
+/// The first job of a test clock that failed and has not been done since.
+pub async fn failed_of_test_clock(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    clock: TestClockId,
+) -> Result<Option<(JobId, String, String)>, DbErr> {
+    let statement =
+        Statement::from_sql_and_values(db.get_database_backend(), FAILED, [tenant.into(), clock.into()]);
+    let row = db.query_one_raw(statement).await?;
+    row.map(|row| Ok((row.try_get("", "id")?, row.try_get("", "name")?, row.try_get("", "state")?)))
+        .transpose()
+}
+
 const REVIVE: &str = "
 update jobs set state = 'queued', runs = 0, failures = 0, retry_at = null, run_at = coalesce((
     select c.now_at from test_clocks c where c.tenant_id = jobs.tenant_id and c.id = jobs.test_clock_id), $1)

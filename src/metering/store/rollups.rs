@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use accrue_core::{
     arithmetic::Overflow,
     id::{CustomerId, MetricId, TenantId, UsageEventId},
+    exact::{Exact, every_digit},
     usage::Partial,
 };
 use accrue_platform::{
@@ -59,8 +60,8 @@ pub struct KeptHour {
     /// When it happened, which event it was, and its value.
     #[serde(skip_serializing_if = "Option::is_none")]
     latest: Option<(DateTime<Utc>, UsageEventId, Decimal)>,
-    #[serde(skip_serializing_if = "Decimal::is_zero")]
-    weighted: Decimal,
+    #[serde(skip_serializing_if = "Exact::is_zero", serialize_with = "every_digit::serialize")]
+    weighted: Exact,
 }
 
 /// Why hours could not be added to.

@@ -139,10 +139,8 @@ pub fn check_text(text: &str) -> Result<(), Problem> {
             0 => return Err(Problem::new(&problem::UNREADABLE, "the body holds a null byte")),
             b'\\' if in_string => {
                 if text[at + 1..].starts_with("u0000") {
-                    return Err(Problem::new(
-                        &problem::INVALID,
-                        "text may not hold a null character (\\u0000)",
-                    ));
+                    let detail = "text may not hold a null character (\\u0000)";
+                    return Err(Problem::field(null_place(text), "malformed", detail));
                 }
                 bytes.next();
             }
@@ -159,6 +157,25 @@ pub fn check_text(text: &str) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// Where the first text stands that holds a null character: its value, or what it is a name in.
+fn null_place(json: &str) -> String {
+    fn within(value: &serde_json::Value, at: &str) -> Option<String> {
+        use serde_json::Value::*;
+
+        let step = |name: &str| format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+        match value {
+            String(text) => text.contains('\0').then(|| at.to_owned()),
+            Array(items) => {
+                items.iter().enumerate().find_map(|(index, inner)| within(inner, &step(&index.to_string())))
+            }
+            Object(fields) if fields.keys().any(|name| name.contains('\0')) => Some(at.to_owned()),
+            Object(fields) => fields.iter().find_map(|(name, inner)| within(inner, &step(name))),
+            Null | Bool(_) | Number(_) => None,
+        }
+    }
+    serde_json::from_str(json).ok().and_then(|value| within(&value, "")).unwrap_or_default()
 }
 
 /// Reads a body. Of the fields that are missing all are named, not the first alone.
