@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use accrue_core::{
     arithmetic::Overflow,
-    id::{CustomerId, MetricId, TenantId, UsageEventId},
     exact::{Exact, every_digit},
+    id::{CustomerId, MetricId, TenantId, UsageEventId},
     usage::Partial,
 };
 use accrue_platform::{
