@@ -12,7 +12,7 @@ use accrue_platform::{
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
-use crate::config::Config;
+use crate::config::{Config, Role};
 
 pub use run::{WorkerHandle, drain_test_clock, start_workers, sweep_all, tell_all, work_until_idle};
 pub use work::{
@@ -38,6 +38,11 @@ pub struct App {
 impl App {
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
+    }
+
+    /// Whether this process answers requests, beside those for its health.
+    pub fn has_api(&self) -> bool {
+        self.config.role != Role::Worker
     }
 }
 

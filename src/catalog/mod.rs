@@ -11,6 +11,6 @@ mod store;
 pub use body::{FeatureBody, MetricBody, PlanBody, PriceBody, TaxBody};
 pub use http::routes;
 pub use model::{
-    Feature, FeatureKind, FeatureValue, LateEvents, Metric, PlanFeature, PlanVersion, Price, PriceFilter,
-    PriceKind, Tax, Timing,
+    AMOUNT_MAX, Feature, FeatureKind, FeatureValue, LateEvents, Metric, PlanFeature, PlanVersion, Price,
+    PriceFilter, PriceKind, Tax, Timing,
 };

@@ -117,10 +117,10 @@ pub fn start_with(app: &App, listener: TcpListener, grouping: Grouping) -> std::
     let addresses = Data::new(Addresses::of(api::DOCUMENT));
     let intake = Data::new(Intake::start(&app.db, &app.clock, grouping));
     let callers = Data::new(KnownCallers::default());
-    let (data, worker_only) = (Data::new(app.clone()), app.config.role == Role::Worker);
+    let (data, has_api) = (Data::new(app.clone()), app.has_api());
     let runtime = tokio::runtime::Handle::current();
     let server = HttpServer::new(move || {
-        let routes = if worker_only { system::routes } else { api::routes };
+        let routes = if has_api { api::routes } else { system::routes };
         ActixApp::new()
             .wrap(Compress::default())
             .wrap(from_fn(request::middleware))

@@ -18,7 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use serde::Serialize;
 
-use crate::{app::App, config::Role};
+use crate::app::App;
 
 /// Longer without a leader, and nothing scheduled would happen.
 const LEADERLESS_MAX: TimeDelta = TimeDelta::seconds(30);
@@ -153,7 +153,7 @@ async fn openapi(addresses: Data<Addresses>) -> HttpResponse {
 /// Where there is no route: 405 if the address exists for another method, 404 otherwise.
 pub async fn not_routed(request: HttpRequest, app: Data<App>, addresses: Data<Addresses>) -> HttpResponse {
     let allowed = addresses.methods_of(request.path());
-    if app.config.role == Role::Worker && allowed.contains(&request.method().as_str()) {
+    if !app.has_api() && allowed.contains(&request.method().as_str()) {
         let detail = "this process has the role `worker`: ask one whose role is `api` or `all`";
         return Problem::new(&problem::NOT_FOUND, detail).error_response();
     }

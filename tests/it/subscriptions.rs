@@ -281,3 +281,30 @@ async fn what_cannot_be_taken_is_named_with_its_place_and_changes_nothing(
     assert_eq!(refused(json!({"plan": "dollars"})).await, unprocessable("/plan currency_mismatch"));
     assert_eq!(world.list("/v1/subscriptions").await.len(), 1);
 }
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_never_be_billed_is_not_sold(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    let plan = |code: &str, kind: &str, model: Value| {
+        json!({"code": code, "name": code, "currency": "USD", "interval": {"unit": "month", "count": 1},
+            "prices": [{"code": "x", "name": "X", "kind": kind, "model": model}]})
+    };
+    let flat = |amount: &str| json!({"type": "flat", "amount": amount});
+    let refused = world.send("POST", "/v1/plans", &plan("a", "fixed", flat("9223372036854775.80"))).await;
+    assert_eq!(refused.errors(), ["/prices/0/model out_of_range"]);
+    world.create("/v1/plans", plan("b", "fixed", flat("1000000000000"))).await;
+    let seats = json!({"type": "per_unit", "unit_price": "1000.01"});
+    world.create("/v1/plans", plan("c", "seat", seats)).await;
+    world.create("/v1/customers", json!({"external_id": "acme", "name": "Acme"})).await;
+
+    let subscribe = |quantity: &str| json!({"customer": "acme", "plan": "c", "quantities": {"x": quantity}, "collection": "send_invoice"});
+    let refused = world.send("POST", "/v1/subscriptions", &subscribe("1000000000")).await;
+    assert_eq!(refused.errors(), ["/quantities/x out_of_range"]);
+    world.create("/v1/subscriptions", subscribe("999990000")).await;
+    world.sweep().await;
+
+    assert_eq!(world.list("/v1/invoices").await.len(), 1);
+    let books = world.get("/v1/ledger/trial_balance").await;
+    assert_eq!(books["currencies"][0]["debit"], "999999999900.00", "{books}");
+}

@@ -79,7 +79,7 @@ async fn each_line_is_judged_alone_and_blank_ones_are_passed_over(#[values(Sqlit
 
     assert_eq!(
         outcome(reply),
-        "2 1: 1 -  malformed, 3 null  malformed, 4 -  malformed, 5 text /metadata/tokens malformed_number, \
+        "2 1: 1 -  malformed, 3 null /customer_id malformed, 4 -  malformed, 5 text /metadata/tokens malformed_number, \
          7 -  malformed"
     );
     assert_eq!(tokens(&world).await, "123456789012345678901236");

@@ -6,9 +6,10 @@ mod rules;
 use accrue_core::{
     calendar::Interval,
     decimal::Number,
+    exact::Exact,
     id::{FeatureId, MetricId, PlanId, PlanVersionId, PriceId, TaxId, TenantId},
     money::{Currency, Money},
-    price::Model,
+    price::{Model, rate},
     usage::{self, Filter},
 };
 use accrue_platform::check::Metadata;
@@ -162,7 +163,20 @@ pub struct PriceFilter {
     pub model: Model,
 }
 
+/// What a price may come to in a period, in major units: all that a tenant ever bills is far below what the books hold.
+pub const AMOUNT_MAX: i64 = 1_000_000_000_000;
+
+/// Whether so much of what a model prices can be billed.
+fn is_billable(model: &Model, quantity: Decimal) -> bool {
+    rate(model, quantity).is_ok_and(|rated| rated.exact_amount <= Exact::from(AMOUNT_MAX))
+}
+
 impl Price {
+    /// Whether so much of it can be billed.
+    pub fn is_billable(&self, quantity: Decimal) -> bool {
+        is_billable(&self.model, quantity)
+    }
+
     /// The filter's model, or the price's own.
     pub fn model_of(&self, filter: Option<usize>) -> &Model {
         filter.and_then(|at| self.filters.get(at)).map_or(&self.model, |filter| &filter.model)

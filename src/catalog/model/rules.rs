@@ -8,7 +8,7 @@ use accrue_core::{
 };
 use rust_decimal::Decimal;
 
-use super::{FeatureKind, FeatureValue, PriceKind, Timing};
+use super::{AMOUNT_MAX, FeatureKind, FeatureValue, PriceKind, Timing, is_billable};
 
 /// How many prices a plan may have.
 pub(in crate::catalog) const PRICES_MAX: usize = 50;
@@ -85,7 +85,10 @@ pub(in crate::catalog) fn check_model(
         }
         _ => None,
     };
-    refused.map(|detail| Invalid::new("/type", "unsupported", detail)).into_iter().collect()
+    let refused = refused.map(|detail| Invalid::new("/type", "unsupported", detail));
+    let is_too_much = kind != PriceKind::Usage && !is_billable(model, Decimal::ONE);
+    let too_much = || Invalid::new("", "out_of_range", format!("one costs more than {AMOUNT_MAX}"));
+    refused.or_else(|| is_too_much.then(too_much)).into_iter().collect()
 }
 
 /// Whether stateful usage may be weighed by its days (pointers are those of a price).

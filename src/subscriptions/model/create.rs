@@ -16,7 +16,7 @@ use rust_decimal::Decimal;
 use super::{Access, Collection, Event, Status, Subscription, cycle::cut};
 use crate::{
     auth::Tenant,
-    catalog::{PlanVersion, PriceKind},
+    catalog::{AMOUNT_MAX, PlanVersion, PriceKind},
     customers::Customer,
 };
 
@@ -209,12 +209,20 @@ fn quantities(
         .iter()
         .filter(|(_, quantity)| !(Decimal::ZERO..=QUANTITY_MAX.into()).contains(&quantity.0))
         .map(|(code, _)| (code, "out_of_range", format!("is a number from 0 to {QUANTITY_MAX}")));
+    let too_much = plan
+        .prices
+        .iter()
+        .filter(|price| quantities.get(&price.code).is_some_and(|quantity| !price.is_billable(quantity.0)))
+        .map(|price| (&price.code, "out_of_range", format!("so many cost more than {AMOUNT_MAX}")));
     let unknown = wanted
         .keys()
         .filter(|code| !quantities.contains_key(*code))
         .map(|code| (code, "unknown", format!("the plan {} has no such seat price", plan.code)));
-    let mistakes =
-        unfit.chain(unknown).map(|(code, kind, detail)| Invalid::new(pointer(code), kind, detail)).collect();
+    let mistakes = unfit
+        .chain(too_much)
+        .chain(unknown)
+        .map(|(code, kind, detail)| Invalid::new(pointer(code), kind, detail))
+        .collect();
     (quantities, mistakes)
 }
 
