@@ -14,7 +14,6 @@ use accrue::metering::Grouping;
 use accrue_core::decimal::Number;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use mimalloc::MiMalloc;
 use sea_orm::{ConnectionTrait, Statement};
 use serde::Deserialize;
 use tokio::net::TcpStream;
@@ -25,10 +24,6 @@ use self::{
     site::{BUSY, Site},
     table::{Row, Table, micros},
 };
-
-/// As the program has it.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[derive(Parser)]
 struct Options {

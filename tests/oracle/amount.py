@@ -45,8 +45,9 @@ def case(rnd):
         first = [(convert(before), convert(before))] if convert(before) > 0 else []
         measured = {"parts": first + [(exactly(q), exactly(p)) for q, p in parts]}
 
-    earlier = {"events": [convert(before)]} if "events" in measured else {"units": convert(before)}
-    return question, answer(rnd, question, model, measured, earlier if convert(before) > 0 else None)
+    priced = convert(before)
+    earlier = {"events": [priced] if priced > 0 else []} if "events" in measured else {"units": priced}
+    return question, answer(rnd, question, model, measured, earlier if before > 0 else None)
 
 
 def answer(rnd, question, model, measured, earlier):

@@ -17,7 +17,7 @@ def on(day):
 def case(rnd):
     grants = [a_grant(rnd, i) for i in range(rnd.randint(0, 5))]
     used = [(rnd.randint(-2, 35), F(rnd.randint(0, 600), 10)) for _ in range(rnd.randint(0, 12))]
-    resets = [rnd.randint(1, 30) for _ in range(rnd.randint(0, 3))]
+    resets = [rnd.randint(0, 30) for _ in range(rnd.randint(0, 3))]
     at, preserve, soft = rnd.randint(0, 32), rnd.random() < 0.5, rnd.random() < 0.2
     question = {
         "start": on(0), "at": on(at), "preserve_overage": preserve, "grants": [written(g) for g in grants],
@@ -46,6 +46,8 @@ def a_grant(rnd, i):
         "id": f"g{i}", "amount": F(rnd.randint(0, 1000), 10), "priority": rnd.randint(0, 2), "from": rnd.randint(-5, 25),
         "until": NEVER, "void": NEVER, "every": None, "keeps": None,
     }
+    if rnd.random() < 0.3:
+        grant["made"] = rnd.randint(-9, 9)
     if rnd.random() < 0.4:
         grant["until"] = rnd.randint(-5, 35)
     if rnd.random() < 0.2:
@@ -60,6 +62,8 @@ def a_grant(rnd, i):
 
 def written(grant):
     found = {"id": grant["id"], "amount": number(grant["amount"]), "effective_at": on(grant["from"])}
+    if "made" in grant:
+        found["created_at"] = on(grant["made"])
     if grant["priority"]:
         found["priority"] = grant["priority"]
     if grant["until"] != NEVER:
@@ -76,7 +80,7 @@ def written(grant):
 
 class Account:
     def __init__(self, grants, preserve):
-        self.grants = sorted(grants, key=lambda g: (g["priority"], g["until"], g["id"]))
+        self.grants = sorted(grants, key=lambda g: (g["priority"], g["until"], g.get("made", g["from"]), g["id"]))
         self.preserve, self.debt, self.used = preserve, F(0), F(0)
         whole = lambda g: g["amount"] if g["from"] < 0 and alive(g, 0) else F(0)
         self.left = {g["id"]: whole(g) for g in grants}
@@ -94,7 +98,7 @@ class Account:
             self.used, self.debt = F(0), self.debt if self.preserve else F(0)
             self.debt = self.burn(self.debt)
         for g in self.grants:
-            refilled = g["every"] and today > max(0, g["from"]) and (today - g["every"][1]) % g["every"][0] == 0
+            refilled = g["every"] and today > g["from"] and (today - g["every"][1]) % g["every"][0] == 0
             if alive(g, today) and (g["from"] == today or refilled):
                 self.left[g["id"]] = g["amount"]
                 self.debt = self.burn(self.debt)

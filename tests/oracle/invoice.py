@@ -1,5 +1,6 @@
 """An invoice from its lines to what is due (RULES 29 to 32)."""
 
+import math
 from fractions import Fraction as F
 
 from exact import half_away, largest_remainder, major, minor, money, number, some
@@ -10,9 +11,12 @@ RATES = [["20"], ["5.5"], ["20", "5.5"], [], ["9.975", "5"], ["0"], ["7.25"]]
 def case(rnd):
     currency, rounding = rnd.choice(["USD", "JPY", "KWD"]), rnd.choice(["rate", "invoice", "line"])
     lines = [
-        {"id": f"l{i}", "amount": number(some(rnd, 0, 100000, 4)), "tax_rates": rnd.choice(RATES)}
-        for i in range(rnd.randint(0, 6))
+        {"id": f"l{i}", "amount": number(an_amount(rnd)), "tax_rates": rnd.choice(RATES)}
+        for i in range(rnd.randint(0, rnd.choice([6, 6, 40])))
     ]
+    if rnd.random() < 0.2:
+        for line in lines:
+            line["amount"] = number(F(rnd.randint(1, 9), 100))
     question = {"currency": currency, "tax_rounding": rounding, "lines": lines}
     rows = [
         {"id": line["id"], "amount": minor(F(line["amount"]), currency), "rates": line["tax_rates"]} for line in lines
@@ -26,8 +30,18 @@ def case(rnd):
     for row in rows:
         row["taxable"] = row["amount"]
     question["coupons"] = [a_coupon(rnd, currency, rows, lines) for _ in range(rnd.randint(0, 3))]
-    add_taxes(rows, rounding)
+    for row in rows:
+        row["discount"] = row["amount"] - row["taxable"]
+    if rnd.random() < 0.3:
+        question["tax_inclusive"] = True
+        take_taxes_out(rows, rounding)
+    else:
+        add_taxes(rows, rounding)
     return question, answer(rnd, question, rows, currency)
+
+
+def an_amount(rnd):
+    return some(rnd, -100000 if rnd.random() < 0.1 else 0, 100000, 4)
 
 
 def a_coupon(rnd, currency, rows, lines):
@@ -59,16 +73,51 @@ def add_taxes(rows, rounding):
     if rounding == "line":
         taxes = [half_away(exactly(row)) for row in rows]
     elif rounding == "invoice":
-        taxes = largest_remainder(half_away(sum(map(exactly, rows), F(0))), [exactly(row) for row in rows])
+        taxes = spread(half_away(sum(map(exactly, rows), F(0))), [exactly(row) for row in rows])
     else:
         taxes = [0 for _ in rows]
         for rate in dict.fromkeys(rate for row in rows for rate in row["rates"]):
             taxed = [i for i, row in enumerate(rows) if rate in row["rates"]]
             whole = half_away(F(sum(rows[i]["taxable"] for i in taxed)) * F(rate) / 100)
-            for i, part in zip(taxed, largest_remainder(whole, [rows[i]["taxable"] * F(rate) for i in taxed])):
+            for i, part in zip(taxed, spread(whole, [rows[i]["taxable"] * F(rate) / 100 for i in taxed])):
                 taxes[i] += part
     for row, tax in zip(rows, taxes):
         row["tax"] = tax
+
+
+def spread(whole, parts):
+    """By largest remainder. Where charges and credits meet, each part stays what it is, but for a minor unit."""
+    sign = -1 if whole < 0 else 1
+    if all(part * sign >= 0 for part in parts):
+        return [sign * part for part in largest_remainder(abs(whole), [abs(part) for part in parts])]
+    given = [math.floor(part * sign) for part in parts]
+    by_remainder = sorted(range(len(parts)), key=lambda i: (given[i] - parts[i] * sign, i))
+    for i in by_remainder[: abs(whole) - sum(given)]:
+        given[i] += 1
+    return [sign * part for part in given]
+
+
+def take_taxes_out(rows, rounding):
+    """Net is gross less what it contains; the largest takes the remainder, as far as it stays between 0 and its gross."""
+    together = {
+        "rate": lambda i: sorted(map(F, rows[i]["rates"])), "invoice": lambda i: None, "line": lambda i: i,
+    }[rounding]
+    groups = []
+    for i in range(len(rows)):
+        group = next((group for group in groups if together(group[0]) == together(i)), None)
+        groups.append([i]) if group is None else group.append(i)
+    for group in groups:
+        exact = {i: rows[i]["taxable"] / (1 + sum(map(F, rows[i]["rates"])) / 100) for i in group}
+        net = {i: half_away(F(exact[i])) for i in group}
+        missing = half_away(sum(map(F, exact.values()), F(0))) - sum(net.values())
+        for i in sorted(group, key=lambda i: -abs(rows[i]["taxable"])):
+            if not any(map(F, rows[i]["rates"])):
+                continue
+            gross = rows[i]["taxable"]
+            able = max(min(0, gross), min(max(0, gross), net[i] + missing))
+            net[i], missing = able, net[i] + missing - able
+        for i in group:
+            rows[i]["tax"], rows[i]["taxable"] = rows[i]["taxable"] - net[i], net[i]
 
 
 def answer(rnd, question, rows, currency):
@@ -86,14 +135,17 @@ def answer(rnd, question, rows, currency):
     if balance:
         question["customer_balance"] = number(major(balance, currency))
 
-    total = sum(row["taxable"] + row["tax"] for row in rows)
+    signed = sum(row["taxable"] + row["tax"] for row in rows)
+    total, credited = max(0, signed), max(0, -signed)
     from_notes = min(sum(notes), total)
     from_balance = min(balance, total - from_notes)
     left = total - from_notes - from_balance
+    left, credited = left - min(left, credited), credited - min(left, credited)
     from_wallets = min(sum(wallets), left)
-    return {
+    given_back = {"credited_to_balance": written(credited)} if credited else {}
+    return given_back | {
         "subtotal": written(sum(row["amount"] for row in rows)),
-        "discount_total": written(sum(row["amount"] - row["taxable"] for row in rows)),
+        "discount_total": written(sum(row["discount"] for row in rows)),
         "taxable": written(sum(row["taxable"] for row in rows)),
         "tax_total": written(sum(row["tax"] for row in rows)),
         "total": written(total),
@@ -103,7 +155,7 @@ def answer(rnd, question, rows, currency):
         "amount_due": written(left - from_wallets),
         "lines": [
             {
-                "id": row["id"], "amount": written(row["amount"]), "discount": written(row["amount"] - row["taxable"]),
+                "id": row["id"], "amount": written(row["amount"]), "discount": written(row["discount"]),
                 "taxable": written(row["taxable"]), "tax": written(row["tax"]),
             }
             for row in rows

@@ -31,7 +31,14 @@ pub fn parse(text: &str) -> Result<Decimal, DecimalError> {
     let number = match exponent {
         None => Decimal::from_str_exact(text).map_err(|_| DecimalError::TooLong)?,
         Some(exponent) => {
-            let exponent: i32 = exponent.parse().map_err(|_| DecimalError::Malformed)?;
+            if !all_digits(exponent.strip_prefix(['-', '+']).unwrap_or(exponent)) {
+                return Err(DecimalError::Malformed);
+            }
+            // Zero is zero, whatever it is multiplied with.
+            if mantissa.bytes().all(|byte| matches!(byte, b'0' | b'.')) {
+                return Ok(Decimal::ZERO);
+            }
+            let exponent: i32 = exponent.parse().map_err(|_| DecimalError::TooLong)?;
             let sign = if text.starts_with('-') { "-" } else { "" };
             shift(Decimal::from_str_exact(&format!("{sign}{mantissa}")).ok(), exponent)?
         }
@@ -113,9 +120,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_held_exactly_is_refused() {
-        for text in
-            ["12345678901234567890123456789", "1e400", "-1e400", "1e-400", "0.00000000000000000000000000001"]
-        {
+        for text in [
+            "12345678901234567890123456789",
+            "1e400",
+            "-1e400",
+            "1e-400",
+            "1e99999999999",
+            "-1e-99999999999",
+            "0.00000000000000000000000000001",
+        ] {
             assert_eq!(parse(text), Err(DecimalError::TooLong), "{text}");
         }
         for text in

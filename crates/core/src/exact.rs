@@ -25,9 +25,11 @@ pub(crate) const LIMIT: u128 = 10_u128.pow(28);
 /// Digits after the point of a decimal.
 const PLACES_MAX: i32 = 28;
 /// A divisor of a whole bill is far shorter. Thousands of unlike fractions in one sum would make one so long that
-/// adding takes for ever: then each keeps [`PLACES_KEPT`] digits after the point.
+/// adding takes for ever: then the sum keeps [`PLACES_KEPT`] digits after the point, and is told by fewer of them,
+/// which what was cut off cannot have changed.
 const DIVISOR_BITS_MAX: u64 = 384;
 const PLACES_KEPT: u32 = 84;
+const PLACES_SURE: i32 = 56;
 
 /// A number with every digit.
 ///
@@ -39,6 +41,8 @@ pub struct Exact(Held);
 enum Held {
     Decimal(Decimal),
     Fraction(Box<BigRational>),
+    /// A fraction that was cut, or was calculated with one.
+    Cut(Box<BigRational>),
 }
 
 /// Which way digits are given up.
@@ -60,6 +64,7 @@ impl Exact {
         match &self.0 {
             Held::Decimal(number) => number.is_zero(),
             Held::Fraction(number) => number.is_zero(),
+            Held::Cut(_) => self.settled().is_zero(),
         }
     }
 
@@ -68,6 +73,7 @@ impl Exact {
         match &self.0 {
             Held::Decimal(number) => number.is_sign_negative() && !number.is_zero(),
             Held::Fraction(number) => number.is_negative(),
+            Held::Cut(_) => self.settled().is_negative(),
         }
     }
 
@@ -86,7 +92,7 @@ impl Exact {
         {
             return Ok(quotient.into());
         }
-        Ok(Self::fraction(self.to_fraction() / divisor.to_fraction()))
+        Ok(self.fraction(divisor, self.to_fraction() / divisor.to_fraction()))
     }
 
     /// Rounded to so many digits after the point; negative for tens, hundreds….
@@ -99,13 +105,13 @@ impl Exact {
             };
             return number.round_dp_with_strategy(places, strategy).into();
         }
-        let scaled = self.to_fraction() * ten_to(places);
+        let scaled = self.settled() * ten_to(places);
         let whole = match toward {
             Toward::Nearest => scaled.round(),
             Toward::Infinity => scaled.ceil(),
             Toward::MinusInfinity => scaled.floor(),
         };
-        Self::fraction(whole / ten_to(places))
+        Self(Held::Fraction(Box::new(whole / ten_to(places))))
     }
 
     /// The nearest decimal of at most 28 digits, for where it is kept. Overflows above 28 digits before the point.
@@ -114,7 +120,7 @@ impl Exact {
             return Ok(number);
         }
         let places = self.places().min(PLACES_MAX);
-        let digits = (self.to_fraction() * ten_to(places)).round().to_integer();
+        let digits = (self.settled() * ten_to(places)).round().to_integer();
         let scale = u32::try_from(places).map_err(|_| Overflow)?;
         let digits = digits.to_i128().ok_or(Overflow)?;
         let number = Decimal::try_from_i128_with_scale(digits, scale).map_err(|_| Overflow)?.normalize();
@@ -123,7 +129,7 @@ impl Exact {
 
     /// Whether it can be told: with no more than 28 digits before the point.
     pub fn check(&self) -> Result<(), Overflow> {
-        let fits = || self.to_fraction().abs().round() < BigRational::from(BigInt::from(LIMIT));
+        let fits = || self.settled().abs().round() < BigRational::from(BigInt::from(LIMIT));
         if self.short().is_some() || fits() { Ok(()) } else { Err(Overflow) }
     }
 
@@ -131,7 +137,7 @@ impl Exact {
     pub(crate) fn as_decimal(&self) -> Option<Decimal> {
         match &self.0 {
             Held::Decimal(number) => Some(*number),
-            Held::Fraction(_) => None,
+            Held::Fraction(_) | Held::Cut(_) => None,
         }
     }
 
@@ -144,7 +150,7 @@ impl Exact {
     /// Digits after the point of the first 28 that are not leading zeros; negative where 28 end before the point.
     fn places(&self) -> i32 {
         let digits_max = i32::try_from(DIGITS_MAX).expect("a small number");
-        let size = self.to_fraction().abs();
+        let size = self.settled().abs();
         if size.is_zero() {
             return 0;
         }
@@ -156,14 +162,25 @@ impl Exact {
         digits_max - (digits - shift)
     }
 
-    fn fraction(number: BigRational) -> Self {
+    /// What was calculated with another number.
+    fn fraction(&self, other: &Self, number: BigRational) -> Self {
+        let is_cut = matches!((&self.0, &other.0), (Held::Cut(_), _) | (_, Held::Cut(_)));
         if number.denom().bits() <= DIVISOR_BITS_MAX {
-            return Self(Held::Fraction(Box::new(number)));
+            let number = Box::new(number);
+            return Self(if is_cut { Held::Cut(number) } else { Held::Fraction(number) });
         }
         let one = BigInt::from(10).pow(PLACES_KEPT);
         let (number, divisor) = number.into_raw();
         let kept: BigInt = (number * &one * 2_u8 + &divisor).div_floor(&(divisor * 2_u8));
-        Self(Held::Fraction(Box::new(BigRational::new_raw(kept, one))))
+        Self(Held::Cut(Box::new(BigRational::new_raw(kept, one))))
+    }
+
+    /// The number as it is told: of one that was cut, the digits that are sure.
+    fn settled(&self) -> BigRational {
+        match &self.0 {
+            Held::Cut(number) => (&**number * ten_to(PLACES_SURE)).round() / ten_to(PLACES_SURE),
+            Held::Decimal(_) | Held::Fraction(_) => self.to_fraction(),
+        }
     }
 
     fn to_fraction(&self) -> BigRational {
@@ -172,7 +189,7 @@ impl Exact {
                 // Not reduced: whatever is calculated with it is.
                 BigRational::new_raw(number.mantissa().into(), BigInt::from(10).pow(number.scale()))
             }
-            Held::Fraction(number) => (**number).clone(),
+            Held::Fraction(number) | Held::Cut(number) => (**number).clone(),
         }
     }
 
@@ -188,7 +205,7 @@ impl Exact {
         {
             return number.into();
         }
-        Self::fraction(fractions(self.to_fraction(), other.to_fraction()))
+        self.fraction(other, fractions(self.to_fraction(), other.to_fraction()))
     }
 }
 
@@ -289,12 +306,39 @@ impl AddAssign<&Self> for Exact {
     }
 }
 
+/// With every digit, for where it is kept and added to. Numbers without an end have none to keep: they are told.
+pub mod every_digit {
+    use super::{BigInt, Exact, Integer, Serializer};
+
+    /// What [`Exact`] reads again.
+    pub fn serialize<S: Serializer>(number: &Exact, to: S) -> Result<S::Ok, S::Error> {
+        let fraction = number.to_fraction().reduced();
+        // A divisor of twos and fives becomes one of tens.
+        let mut rest = fraction.denom().clone();
+        let mut count = |prime: u8| {
+            let mut times = 0_u32;
+            while rest.is_multiple_of(&prime.into()) {
+                rest /= prime;
+                times += 1;
+            }
+            times
+        };
+        let places = count(2).max(count(5));
+        if rest != BigInt::from(1) {
+            return to.collect_str(number);
+        }
+        let scaled = fraction * BigInt::from(10).pow(places);
+        to.collect_str(&super::written(&scaled.to_integer(), places as usize))
+    }
+}
+
 impl Neg for Exact {
     type Output = Self;
     fn neg(self) -> Self {
         match self.0 {
             Held::Decimal(number) => (-number).into(),
             Held::Fraction(number) => Self(Held::Fraction(Box::new(-*number))),
+            Held::Cut(number) => Self(Held::Cut(Box::new(-*number))),
         }
     }
 }
@@ -329,6 +373,7 @@ impl Ord for Exact {
     fn cmp(&self, other: &Self) -> Ordering {
         match (&self.0, &other.0) {
             (Held::Decimal(a), Held::Decimal(b)) => a.cmp(b),
+            (Held::Cut(_), _) | (_, Held::Cut(_)) => compare(&self.settled(), &other.settled()),
             (Held::Fraction(a), Held::Fraction(b)) => compare(a, b),
             (Held::Decimal(_), Held::Fraction(b)) => compare(&self.to_fraction(), b),
             (Held::Fraction(a), Held::Decimal(_)) => compare(a, &other.to_fraction()),
@@ -343,18 +388,22 @@ impl fmt::Display for Exact {
             return write!(f, "{number}");
         }
         let places = self.places();
-        let digits = (self.to_fraction() * ten_to(places)).round().to_integer();
-        let sign = if digits.is_negative() { "-" } else { "" };
-        let digits = digits.abs().to_string();
-        let Ok(places) = usize::try_from(places) else {
-            return write!(f, "{sign}{digits}{:0<zeros$}", "", zeros = places.unsigned_abs() as usize);
-        };
-        let digits = format!("{digits:0>width$}", width = places + 1);
-        let (whole, fraction) = digits.split_at(digits.len() - places);
-        match fraction.trim_end_matches('0') {
-            "" => write!(f, "{sign}{whole}"),
-            fraction => write!(f, "{sign}{whole}.{fraction}"),
+        let digits = (self.settled() * ten_to(places)).round().to_integer();
+        match usize::try_from(places) {
+            Ok(places) => f.write_str(&written(&digits, places)),
+            Err(_) => write!(f, "{digits}{:0<zeros$}", "", zeros = places.unsigned_abs() as usize),
         }
+    }
+}
+
+/// A number of so many digits after the point.
+fn written(digits: &BigInt, places: usize) -> String {
+    let sign = if digits.is_negative() { "-" } else { "" };
+    let digits = format!("{:0>width$}", digits.abs(), width = places + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - places);
+    match fraction.trim_end_matches('0') {
+        "" => format!("{sign}{whole}"),
+        fraction => format!("{sign}{whole}.{fraction}"),
     }
 }
 
@@ -363,6 +412,7 @@ impl fmt::Debug for Exact {
         match &self.0 {
             Held::Decimal(number) => write!(f, "{number}"),
             Held::Fraction(number) => write!(f, "{number}"),
+            Held::Cut(number) => write!(f, "~{number}"),
         }
     }
 }
@@ -384,7 +434,7 @@ impl<'de> Deserialize<'de> for Exact {
         let digits = BigInt::parse_bytes(format!("{whole}{fraction}").as_bytes(), 10);
         let digits = digits.ok_or_else(|| serde::de::Error::custom("is not a decimal number"))?;
         let places = u32::try_from(fraction.len()).map_err(serde::de::Error::custom)?;
-        Ok(Self::fraction(BigRational::new(digits, BigInt::from(10).pow(places))))
+        Ok(Self(Held::Fraction(Box::new(BigRational::new(digits, BigInt::from(10).pow(places))))))
     }
 }
 
@@ -468,10 +518,32 @@ mod tests {
 
     #[test]
     fn a_sum_of_thousands_of_unlike_fractions_stays_short() {
-        let parts = (10_001..13_000).map(|divisor| Exact::ONE.divide(&Exact::from(divisor)).unwrap());
-        let sum: Exact = parts.sum();
-        let Held::Fraction(sum) = &sum.0 else { panic!("it is no decimal") };
-        assert!(sum.denom().bits() <= DIVISOR_BITS_MAX);
+        let parts = || (10_001..13_000).map(|divisor| Exact::ONE.divide(&Exact::from(divisor)).unwrap());
+        let sum: Exact = parts().sum();
+        let Held::Cut(fraction) = &sum.0 else { panic!("it was cut") };
+        assert!(fraction.denom().bits() <= DIVISOR_BITS_MAX);
+        // What was cut off is not told: it all cancels out.
+        let nothing = parts().fold(sum, |sum, part| sum - part);
+        assert_eq!((nothing.to_string(), nothing.is_zero()), ("0".to_owned(), true));
+        let half = nothing + exact("0.005");
+        assert_eq!(
+            (half.round(2, Toward::Nearest).to_string(), half.to_string()),
+            ("0.01".into(), "0.005".into())
+        );
+    }
+
+    #[test]
+    fn what_is_kept_with_every_digit_is_read_as_it_was() {
+        #[derive(Serialize)]
+        struct Kept(#[serde(serialize_with = "every_digit::serialize")] Exact);
+        let kept = |number: &Exact| serde_json::to_value(Kept(number.clone())).unwrap();
+        let long = exact("12345678901234567890.12345678") * exact("0.98765432109876543210987654");
+        assert_eq!(kept(&long), "12193263113702179522.6185032248437741703718945638259412");
+        assert_eq!(serde_json::from_value::<Exact>(kept(&long)).unwrap(), long);
+        let large = exact("9999999999999999999999999999") * exact("1000");
+        assert_eq!(kept(&large), "9999999999999999999999999999000");
+        assert_eq!(kept(&exact("-0.5")), "-0.5");
+        assert_eq!(kept(&quotient("1", "3")), "0.3333333333333333333333333333");
     }
 
     fn numbers() -> impl Strategy<Value = Decimal> {
@@ -485,7 +557,7 @@ mod tests {
 
         #[test]
         fn decimals_and_fractions_say_the_same((a, b) in (numbers(), numbers())) {
-            let slow = |number: Decimal| Exact::fraction(Exact::from(number).to_fraction());
+            let slow = |number: Decimal| Exact(Held::Fraction(Box::new(Exact::from(number).to_fraction())));
             let (fast, slow) = ((Exact::from(a), Exact::from(b)), (slow(a), slow(b)));
             prop_assert_eq!(&fast.0 + &fast.1, &slow.0 + &slow.1);
             prop_assert_eq!(&fast.0 - &fast.1, &slow.0 - &slow.1);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use accrue_core::{
     arithmetic::Overflow,
     id::{CustomerId, MetricId, TenantId, UsageEventId},
+    exact::{Exact, every_digit},
     usage::Partial,
 };
 use accrue_platform::{
@@ -30,7 +31,7 @@ pub struct Model {
     pub metric_id: MetricId,
     pub build: i64,
     pub day: DateTime<Utc>,
-    pub hours: Json<Vec<Hour>>,
+    pub hours: Json<Vec<KeptHour>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -46,7 +47,7 @@ fn of(tenant: TenantId) -> Select<Entity> {
 /// An hour as it is kept: what an aggregation does not need is not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Hour {
+pub struct KeptHour {
     /// Of the day.
     hour: u32,
     count: u64,
@@ -59,8 +60,8 @@ pub struct Hour {
     /// When it happened, which event it was, and its value.
     #[serde(skip_serializing_if = "Option::is_none")]
     latest: Option<(DateTime<Utc>, UsageEventId, Decimal)>,
-    #[serde(skip_serializing_if = "Decimal::is_zero")]
-    weighted: Decimal,
+    #[serde(skip_serializing_if = "Exact::is_zero", serialize_with = "every_digit::serialize")]
+    weighted: Exact,
 }
 
 /// Why hours could not be added to.
@@ -96,7 +97,7 @@ const KEY: &str = "tenant_id, id";
 type Hours = BTreeMap<u32, Partial>;
 
 /// A day of somebody's usage.
-struct Day {
+struct UsageDay {
     series: Series,
     day: DateTime<Utc>,
     hours: Hours,
@@ -112,8 +113,8 @@ async fn change(
     let missing: Vec<_> = days.iter().filter(|(id, _)| !held.contains_key(id)).collect();
     if !missing.is_empty() {
         let ids = missing.iter().map(|(id, _)| **id).collect();
-        let rows = missing.into_iter().map(|(id, day)| (id.1, day, Vec::new())).collect();
-        bulk::insert(tx, TABLE, cells(rows), KEY).await?;
+        let rows: Vec<_> = missing.into_iter().map(|(id, day)| (id.1, day, Vec::new())).collect();
+        bulk::insert(tx, TABLE, cells(&rows), KEY).await?;
         held.extend(lock(tx, ids).await?);
     }
     for (id, day) in &mut days {
@@ -124,13 +125,14 @@ async fn change(
             lay(day.hours.entry(*hour).or_default(), partial)?;
         }
     }
-    let kept = |day: &Day| day.hours.iter().map(|(hour, partial)| Hour::new(*hour, partial)).collect();
-    let rows = days.iter().map(|(id, day)| (id.1, day, kept(day))).collect();
-    bulk::upsert(tx, TABLE, cells(rows), KEY, &["hours"]).await?;
+    let kept =
+        |day: &UsageDay| day.hours.iter().map(|(hour, partial)| KeptHour::new(*hour, partial)).collect();
+    let rows: Vec<_> = days.iter().map(|(id, day)| (id.1, day, kept(day))).collect();
+    bulk::upsert(tx, TABLE, cells(&rows), KEY, &["hours"]).await?;
     Ok(())
 }
 
-fn by_day(by_hour: &Additions) -> BTreeMap<(TenantId, Uuid), Day> {
+fn by_day(by_hour: &Additions) -> BTreeMap<(TenantId, Uuid), UsageDay> {
     let mut days = BTreeMap::new();
     // Hours of one day follow one another.
     let hours: Vec<_> = by_hour.0.iter().map(|(key, partial)| (key.series, key.hour, partial)).collect();
@@ -138,7 +140,7 @@ fn by_day(by_hour: &Additions) -> BTreeMap<(TenantId, Uuid), Day> {
         let (series, hour, _) = of_day[0];
         let day = start_of_day(hour);
         let hours = of_day.iter().map(|(_, hour, partial)| (hour.hour(), (*partial).clone())).collect();
-        days.insert((series.tenant_id, series.day_id(day)), Day { series, day, hours });
+        days.insert((series.tenant_id, series.day_id(day)), UsageDay { series, day, hours });
     }
     days
 }
@@ -157,18 +159,18 @@ async fn lock(
                 .filter(bulk::one_of(tx, Column::Id, some.iter().map(|(_, id)| *id).collect()))
                 .order_by_asc(Column::Id)
                 .lock_exclusive()
-                .into_tuple::<(Uuid, Json<Vec<Hour>>)>()
+                .into_tuple::<(Uuid, Json<Vec<KeptHour>>)>()
                 .all(tx)
                 .await?;
-            let hours = |kept: Vec<Hour>| kept.into_iter().map(|hour| (hour.hour, hour.into())).collect();
+            let hours = |kept: Vec<KeptHour>| kept.into_iter().map(|hour| (hour.hour, hour.into())).collect();
             held.extend(rows.into_iter().map(|(id, kept)| ((tenant, id), hours(kept.0))));
         }
     }
     Ok(held)
 }
 
-fn cells(rows: Vec<(Uuid, &Day, Vec<Hour>)>) -> Vec<Cells> {
-    let text = |hours: &Vec<Hour>| serde_json::to_string(hours).expect("plain data");
+fn cells(rows: &[(Uuid, &UsageDay, Vec<KeptHour>)]) -> Vec<Cells> {
+    let text = |hours: &Vec<KeptHour>| serde_json::to_string(hours).expect("plain data");
     vec![
         Cells::new("tenant_id", rows.iter().map(|(_, day, _)| day.series.tenant_id.0)),
         Cells::new("id", rows.iter().map(|(id, ..)| *id)),
@@ -193,10 +195,10 @@ pub(in crate::metering) async fn hours(
         .columns([Column::Day, Column::Hours])
         .filter(Column::Id.between(first, last))
         .order_by_asc(Column::Id)
-        .into_tuple::<(DateTime<Utc>, Json<Vec<Hour>>)>()
+        .into_tuple::<(DateTime<Utc>, Json<Vec<KeptHour>>)>()
         .all(db)
         .await?;
-    let at = |day: DateTime<Utc>, hour: &Hour| day + TimeDelta::hours(hour.hour.into());
+    let at = |day: DateTime<Utc>, hour: &KeptHour| day + TimeDelta::hours(hour.hour.into());
     let hours =
         days.into_iter().flat_map(|(day, hours)| hours.0.into_iter().map(move |hour| (at(day, &hour), hour)));
     let wanted = hours.filter(|(at, _)| from.is_none_or(|from| *at >= from) && *at < to);
@@ -218,7 +220,7 @@ pub(in crate::metering) async fn delete_others(
         .map(drop)
 }
 
-impl Hour {
+impl KeptHour {
     fn new(hour: u32, partial: &Partial) -> Self {
         let Partial { count, sum, least, greatest, latest, weighted } = partial.clone();
         let latest = latest.map(|((at, arrival), value)| (at, UsageEventId(Uuid::from_u128(arrival)), value));
@@ -226,9 +228,9 @@ impl Hour {
     }
 }
 
-impl From<Hour> for Partial {
-    fn from(kept: Hour) -> Self {
-        let Hour { hour: _, count, sum, least, greatest, latest, weighted } = kept;
+impl From<KeptHour> for Partial {
+    fn from(kept: KeptHour) -> Self {
+        let KeptHour { hour: _, count, sum, least, greatest, latest, weighted } = kept;
         let latest = latest.map(|(at, event, value)| ((at, event.0.as_u128()), value));
         Self { count, sum, least, greatest, latest, weighted }
     }

@@ -189,7 +189,9 @@ fn after_days(start: DateTime<Utc>, days: u16, zone: Tz) -> Result<DateTime<Utc>
 fn invalid(error: CalendarError) -> Invalid {
     let (pointer, code) = match error {
         CalendarError::NoSuchDay(_) | CalendarError::DayOfMonthNeedsMonths => ("/alignment", "malformed"),
-        CalendarError::OutOfRange | CalendarError::EmptyPeriod => ("/start_at", "out_of_range"),
+        CalendarError::OutOfRange | CalendarError::LeapSecond | CalendarError::EmptyPeriod => {
+            ("/start_at", "out_of_range")
+        }
     };
     Invalid::new(pointer, code, error.to_string())
 }

@@ -80,6 +80,7 @@ pub fn amount(question: &AmountQuestion) -> Result<AmountAnswer, Vec<Invalid>> {
     let mut check = Check::default();
     let terms = terms(question, &mut check);
     let before = check.not_negative("/already_rated_quantity", question.already_rated_quantity);
+    check.not_negative("/already_billed", question.already_billed);
     check_measured(question, &mut check);
     if let Some(Err(mistake)) = question.conversion.map(|conversion| conversion.check()) {
         check.nested::<()>("/conversion", Err(vec![mistake]));
@@ -91,8 +92,12 @@ pub fn amount(question: &AmountQuestion) -> Result<AmountAnswer, Vec<Invalid>> {
     let pointer = question.measured_at();
     let before = Exact::from(before);
     let measured = measured(question, &model, &before).map_err(|error| too_large(pointer, error))?;
+    let was_rated = !before.is_zero();
     let before = Before {
-        quantity: question.rounded(&before).map_err(|error| too_large("/already_rated_quantity", error))?,
+        quantity: was_rated
+            .then(|| question.rounded(&before))
+            .transpose()
+            .map_err(|error| too_large("/already_rated_quantity", error))?,
         billed: question.already_billed.map(Exact::from),
     };
     let bucket = Bucket { model: &model, before, measured };

@@ -210,15 +210,26 @@ fn coupon(raw: &CouponQuestion, index: usize, currency: Currency, check: &mut Ch
         (CouponKind::Percent, None, Some(percent)) => {
             Reduction::Percent(check.percent(&format!("{under}/percent"), Some(percent)))
         }
-        (CouponKind::Amount, ..) => {
-            check.report(&format!("{under}/amount"), "required", "is needed, and no percent");
+        (CouponKind::Amount, Some(_), Some(_)) => {
+            check.report(&format!("{under}/percent"), "exclusive", "does not belong to an amount");
             return None;
         }
-        (CouponKind::Percent, ..) => {
-            check.report(&format!("{under}/percent"), "required", "is needed, and no amount");
+        (CouponKind::Percent, Some(_), _) => {
+            check.report(&format!("{under}/amount"), "exclusive", "does not belong to a percentage");
+            return None;
+        }
+        (CouponKind::Amount, None, _) => {
+            check.report(&format!("{under}/amount"), "required", "is needed");
+            return None;
+        }
+        (CouponKind::Percent, None, None) => {
+            check.report(&format!("{under}/percent"), "required", "is needed");
             return None;
         }
     };
+    if raw.kind == CouponKind::Percent && raw.currency.is_some() {
+        check.report(&format!("{under}/currency"), "exclusive", "does not belong to a percentage");
+    }
     Some(Coupon { reduction, lines: raw.lines.clone() })
 }
 

@@ -24,7 +24,8 @@ pub struct PeriodsQuestion {
     /// An IANA name: where days begin (default: UTC).
     #[schema(value_type = Option<String>, example = "America/New_York")]
     pub timezone: Option<Tz>,
-    /// Where the first period starts, before or after the anchor (default: the anchor).
+    /// Where the first period starts, before or after the anchor (default: the anchor, if it is not later than
+    /// `containing`).
     pub start: Option<DateTime<Utc>>,
     /// Where the last period ends.
     pub ends_at: Option<DateTime<Utc>>,
@@ -45,8 +46,10 @@ pub struct PeriodsAnswer {
 
 /// Lists periods as a subscription would have them.
 pub fn periods(question: &PeriodsQuestion) -> Result<PeriodsAnswer, Vec<Invalid>> {
+    check(question)?;
     let start = question.start.unwrap_or(question.anchor);
-    check(question, start)?;
+    // Without a start the grid goes back before the anchor.
+    let is_before = question.start.is_none() && question.containing.is_some_and(|at| at < start);
     let grid = Grid::try_new(
         question.anchor,
         question.interval,
@@ -57,12 +60,14 @@ pub fn periods(question: &PeriodsQuestion) -> Result<PeriodsAnswer, Vec<Invalid>
         CalendarError::NoSuchDay(_) | CalendarError::DayOfMonthNeedsMonths => {
             failed("/alignment", "invalid_alignment", error)
         }
-        CalendarError::OutOfRange | CalendarError::EmptyPeriod => failed("/anchor", "out_of_range", error),
+        CalendarError::OutOfRange | CalendarError::LeapSecond | CalendarError::EmptyPeriod => {
+            failed("/anchor", "out_of_range", error)
+        }
     })?;
     let wanted = if question.containing.is_some() { "/containing" } else { "/count" };
     let out_of_range = |error: CalendarError| failed(wanted, "out_of_range", error);
     let cut = |period: Period| Period {
-        start: period.start.max(start),
+        start: if is_before { period.start } else { period.start.max(start) },
         end: question.ends_at.map_or(period.end, |end| period.end.min(end)),
     };
     let mut periods = Vec::new();
@@ -82,13 +87,14 @@ pub fn periods(question: &PeriodsQuestion) -> Result<PeriodsAnswer, Vec<Invalid>
     Ok(PeriodsAnswer { anchor_day: grid.anchor_day(), periods })
 }
 
-fn check(question: &PeriodsQuestion, start: DateTime<Utc>) -> Result<(), Vec<Invalid>> {
+fn check(question: &PeriodsQuestion) -> Result<(), Vec<Invalid>> {
     let mut check = Check::default();
     check.instant("/anchor", question.anchor);
     check.optional_instant("/start", question.start);
     if let Some(end) = question.ends_at {
         check.instant("/ends_at", end);
-        if end <= start {
+        let anchor = question.containing.is_none().then_some(question.anchor);
+        if question.start.or(anchor).is_some_and(|start| end <= start) {
             check.report("/ends_at", "before_start", "must be after the start");
         }
     }
@@ -100,7 +106,7 @@ fn check(question: &PeriodsQuestion, start: DateTime<Utc>) -> Result<(), Vec<Inv
         }
         (None, Some(at)) => {
             check.instant("/containing", at);
-            if at < start {
+            if question.start.is_some_and(|start| at < start) {
                 check.report("/containing", "before_start", "must not be before the start");
             }
             if question.ends_at.is_some_and(|end| at >= end) {

@@ -80,6 +80,41 @@ fn a_tier_may_be_decided_by_full_units() {
     assert_eq!(answered(amount(&read(&parts)))["amount"], "7.00");
 }
 
+#[test]
+fn a_flat_fee_that_was_billed_for_units_that_round_to_nothing_is_not_billed_again() {
+    let ask = |model: Value, already: &str| {
+        let question = json!({
+            "currency": "USD", "model": model, "quantity": "2000", "already_rated_quantity": already,
+            "conversion": {"operation": "divide", "factor": "1000", "rounding": "down"},
+        });
+        answered(amount(&read(&question)))["amount"].clone()
+    };
+    let flat = json!({"type": "flat", "amount": "10"});
+    assert_eq!((ask(flat.clone(), "500"), ask(flat, "0")), (json!("0.00"), json!("10.00")));
+    let tiers = json!([{"up_to": null, "unit_price": "1", "flat_fee": "5"}]);
+    let graduated = json!({"type": "graduated", "tiers": tiers});
+    assert_eq!((ask(graduated.clone(), "500"), ask(graduated, "0")), (json!("2.00"), json!("7.00")));
+}
+
+#[test]
+fn sums_do_not_depend_on_the_order_and_ordinary_numbers_can_be_weighed_by_time() {
+    let ask = |aggregation: &str, values: &[&str]| {
+        let event = |(id, value): (usize, &&str)| json!({"id": id.to_string(), "timestamp": "2026-01-10T03:04:05.123456Z", "properties": {"n": value}});
+        let events: Vec<Value> = values.iter().enumerate().map(event).collect();
+        let period = json!({"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z"});
+        let metric = json!({"aggregation": aggregation, "property": "n"});
+        usage(&read(&json!({"metric": metric, "period": period, "events": events})))
+    };
+    let quantity = |aggregation, values: &[&str]| answered(ask(aggregation, values))["quantity"].clone();
+    let (most, half) = ("9999999999999999999999999999", "5000000000000000000000000000");
+    assert_eq!(quantity("sum", &["9e27", "9e27", "-9e27"]), "9000000000000000000000000000");
+    assert_eq!(quantity("sum", &[most, "0.5", "-0.5"]), most);
+    assert_eq!(quantity("average", &["9e27", "9e27"]), "9000000000000000000000000000");
+    assert_eq!(mistakes(ask("sum", &[half, half])), ["/events too_large"]);
+    assert_eq!(mistakes(ask("sum", &["1e99999999999"])), ["/events/0/properties/n too_large"]);
+    assert_eq!(quantity("weighted_sum", &["12345678.123456789"]), "8710538.171313114503888014194");
+}
+
 /// The exact amount, the amount, and the quantity of each tier.
 fn priced(question: &Value) -> String {
     let answer = answered(amount(&read(question)));
@@ -345,7 +380,13 @@ fn the_grid_runs_both_ways_from_its_anchor() {
         answered(ask(json!({"containing": "2026-02-28T00:00:00Z"}))),
         json!({"anchor_day": 31, "periods": [{"start": "2026-02-28T00:00:00Z", "end": "2026-03-31T00:00:00Z"}]})
     );
-    assert_eq!(mistakes(ask(json!({"containing": "2026-01-30T00:00:00Z"}))), ["/containing before_start"]);
+    assert_eq!(
+        answered(ask(json!({"containing": "2025-12-15T00:00:00Z"})))["periods"],
+        json!([{"start": "2025-11-30T00:00:00Z", "end": "2025-12-31T00:00:00Z"}])
+    );
+    let early = json!({"start": "2026-01-31T00:00:00Z", "containing": "2026-01-30T00:00:00Z"});
+    assert_eq!(mistakes(ask(early)), ["/containing before_start"]);
+    assert_eq!(mistakes(ask(json!({"count": 1, "start": "2016-12-31T23:59:60Z"}))), ["/start out_of_range"]);
     assert_eq!(mistakes(ask(json!({"count": 0}))), ["/count out_of_range"]);
     assert_eq!(mistakes(ask(json!({}))), ["/count required"]);
     assert_eq!(
@@ -441,7 +482,7 @@ fn mistakes_in_an_invoice_point_to_their_line() {
         [
             "/lines/0/tax_rates/1 negative",
             "/lines/1/id duplicate",
-            "/coupons/0/percent required",
+            "/coupons/0/amount exclusive",
             "/wallets/0/balance invalid_amount",
         ]
     );

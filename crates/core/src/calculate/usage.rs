@@ -92,6 +92,11 @@ pub fn usage(question: &UsageQuestion) -> Result<UsageAnswer, Vec<Invalid>> {
     if question.prorated && !question.metric.aggregation.is_proratable() {
         check.report("/prorated", "not_proratable", "only sums and unique counts can be prorated");
     }
+    let full_at = if question.full_period.is_some() { "/full_period" } else { "/period" };
+    let full = question.full_period.unwrap_or(question.period);
+    if (full.end - full.start).num_microseconds() == Some(0) {
+        check.report(full_at, "too_short", "must last a microsecond at least");
+    }
     check.finish()?;
     let metric = metric.expect("every mistake was reported");
     check_numbers(question, &metric)?;

@@ -332,6 +332,7 @@ mod tests {
             offset in -800_000_000_i64..800_000_000,
             (interval, alignment) in alignments(),
             zone in 0..chrono_tz::TZ_VARIANTS.len(),
+            leaps in prop::collection::vec(0_i64..50 * 365, 3),
         ) {
             let zone = chrono_tz::TZ_VARIANTS[zone];
             let anchor = DateTime::from_timestamp(anchor, 0).unwrap();
@@ -343,17 +344,21 @@ mod tests {
             prop_assert!(whole.contains(start));
             prop_assert!(first.start == start && first.end == whole.end);
 
+            // 50 years are a few periods or 18,000: all of the few, and of the many some at the start and at three places.
             let horizon = start + chrono::TimeDelta::days(50 * 365);
-            let mut period = first;
-            for _ in 0..700 {
-                if period.end > horizon {
-                    break;
+            let later = |days: &i64| grid.containing(start + chrono::TimeDelta::days(*days)).unwrap();
+            for from in [first].into_iter().chain(leaps.iter().map(later)) {
+                let mut period = from;
+                for _ in 0..200 {
+                    if period.end > horizon {
+                        break;
+                    }
+                    let next = grid.next(period).unwrap();
+                    prop_assert!(next.start == period.end && next.start < next.end);
+                    prop_assert_eq!(grid.containing(next.start).unwrap(), next);
+                    prop_assert_eq!(grid.containing(next.end - chrono::TimeDelta::microseconds(1)).unwrap(), next);
+                    period = next;
                 }
-                let next = grid.next(period).unwrap();
-                prop_assert!(next.start == period.end && next.start < next.end);
-                prop_assert_eq!(grid.containing(next.start).unwrap(), next);
-                prop_assert_eq!(grid.containing(next.end - chrono::TimeDelta::microseconds(1)).unwrap(), next);
-                period = next;
             }
         }
     }

@@ -94,6 +94,8 @@ impl Period {
 pub enum CalendarError {
     #[error("the date is outside of the years 1 to 9999")]
     OutOfRange,
+    #[error("a minute has 60 seconds: say :59, or the next minute")]
+    LeapSecond,
     #[error("the period must end after its start")]
     EmptyPeriod,
     #[error("{0} is not a day of a month")]
@@ -102,9 +104,13 @@ pub enum CalendarError {
     DayOfMonthNeedsMonths,
 }
 
-/// Passes on instants of the years 1 to 9999, which every database and every format can hold.
+/// Passes on instants of the years 1 to 9999, which every database and every format can hold. The 61st second of a
+/// minute, which few of them can, is none.
 pub fn in_range(at: DateTime<Utc>) -> Result<DateTime<Utc>, CalendarError> {
-    if (1..=9999).contains(&at.year()) { Ok(at) } else { Err(CalendarError::OutOfRange) }
+    if !(1..=9999).contains(&at.year()) {
+        return Err(CalendarError::OutOfRange);
+    }
+    if at.timestamp_subsec_nanos() >= 1_000_000_000 { Err(CalendarError::LeapSecond) } else { Ok(at) }
 }
 
 #[derive(Deserialize)]

@@ -132,7 +132,7 @@ impl Account {
             burn.reset(start)?;
         }
         for (index, grant) in self.grants.iter().enumerate() {
-            if grant.effective_at == start && grant.is_alive(start) {
+            if grant.is_alive(start) && (grant.effective_at == start || grant.is_refilled_at(start)?) {
                 burn.fill(index, start, Cause::Granted)?;
             }
         }
@@ -206,7 +206,7 @@ impl Account {
         order.sort_by_key(|index| {
             let grant = &self.grants[*index];
             let expiry = grant.expires_at.unwrap_or(DateTime::<Utc>::MAX_UTC);
-            (grant.priority, expiry, grant.created_at, &grant.id)
+            (grant.priority, expiry, grant.created_at.unwrap_or(grant.effective_at), &grant.id)
         });
         order
     }
@@ -219,6 +219,12 @@ impl Grant {
 
     fn is_alive(&self, at: DateTime<Utc>) -> bool {
         self.effective_at <= at && self.ends_at().is_none_or(|end| at < end)
+    }
+
+    fn is_refilled_at(&self, at: DateTime<Utc>) -> Result<bool, CreditError> {
+        let Some(recurrence) = self.recurrence else { return Ok(false) };
+        let grid = Grid::try_new(recurrence.anchor, recurrence.interval, Alignment::Anniversary, Tz::UTC)?;
+        Ok(self.effective_at < at && grid.containing(at)?.start == at)
     }
 
     /// When it is refilled after one instant and up to another, while it is alive.

@@ -11,6 +11,7 @@ use rust_decimal::Decimal;
 
 use crate::{
     arithmetic::Overflow,
+    exact::Exact,
     money::{Currency, Money, MoneyError},
 };
 
@@ -94,7 +95,7 @@ pub struct Totals {
     pub wallets_applied: Money,
     /// What is left to pay. Never negative.
     pub amount_due: Money,
-    /// What a negative total leaves to the customer's balance (RULES 34).
+    /// What a negative total leaves to the customer's balance (RULES 34), after it has paid a debt.
     pub credited_to_balance: Money,
     pub lines: Vec<Line>,
     /// Per tax, in order of first appearance.
@@ -111,6 +112,8 @@ pub struct Totals {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     pub id: String,
+    /// Before its one rounding (RULES 29).
+    pub exact_amount: Decimal,
     pub amount: Money,
     pub discount: Money,
     pub taxable: Money,
@@ -146,7 +149,11 @@ pub fn calculate(input: &Input) -> Result<Totals, InvoiceError> {
     let (by_credit_note, left) = pay(total, &input.credit_notes)?;
     let balance_applied =
         if input.customer_balance.minor() < left.minor() { input.customer_balance } else { left };
-    let (by_wallet, amount_due) = pay(left.checked_sub(balance_applied)?, &input.wallets)?;
+    let left = left.checked_sub(balance_applied)?;
+    // What a negative total gives back pays a debt before anybody is asked for money.
+    let (settled, left) = pay(left, &[credited_to_balance])?;
+    let credited_to_balance = credited_to_balance.checked_sub(Money::sum(currency, settled)?)?;
+    let (by_wallet, amount_due) = pay(left, &input.wallets)?;
 
     Ok(Totals {
         subtotal: sum(&mut lines.iter().map(|line| line.amount))?,
@@ -169,23 +176,27 @@ pub fn calculate(input: &Input) -> Result<Totals, InvoiceError> {
 
 fn rounded_lines(input: &Input) -> Result<Vec<Line>, InvoiceError> {
     let zero = Money::zero(input.currency);
-    let line = |id: &str, amount: Money, taxes: &[Tax]| Line {
+    let line = |id: &str, exact_amount: Decimal, amount: Money, taxes: &[Tax]| Line {
         id: id.to_owned(),
+        exact_amount,
         amount,
         discount: zero,
         taxable: amount,
         tax: zero,
-        taxes: taxes.iter().map(|tax| LineTax { tax: tax.clone(), amount: zero }).collect(),
+        taxes: taxes
+            .iter()
+            .map(|tax| LineTax { tax: tax.clone(), exact: Exact::ZERO, amount: zero })
+            .collect(),
     };
     let mut lines = Vec::with_capacity(input.lines.len() + 1);
     for raw in &input.lines {
-        lines.push(line(&raw.id, Money::round(raw.amount, input.currency)?, &raw.taxes));
+        lines.push(line(&raw.id, raw.amount, Money::round(raw.amount, input.currency)?, &raw.taxes));
     }
     if let Some(commitment) = &input.minimum_commitment {
         let spent = Money::sum(input.currency, lines.iter().map(|line| line.amount))?;
         let missing = commitment.amount.checked_sub(spent)?;
         if missing.minor() > 0 {
-            lines.push(line(COMMITMENT_LINE, missing, &commitment.taxes));
+            lines.push(line(COMMITMENT_LINE, missing.to_decimal(), missing, &commitment.taxes));
         }
     }
     Ok(lines)

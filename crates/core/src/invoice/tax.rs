@@ -41,6 +41,9 @@ pub enum TaxRounding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineTax {
     pub tax: Tax,
+    /// The rate of the line's net, not rounded: `amount` differs from it by what rounding and the remainders of the
+    /// split gave the line or took from it.
+    pub exact: Exact,
     pub amount: Money,
 }
 
@@ -61,12 +64,16 @@ pub(super) fn apply(lines: &mut [Line], input: &Input) -> Result<Vec<TaxTotal>, 
         (false, TaxRounding::Invoice) => per_invoice(lines, currency)?,
         (false, TaxRounding::Line) => per_line(lines, currency)?,
         (true, TaxRounding::Rate) => {
-            for (_, mut group) in grouped(lines.iter_mut().map(|line| (rates_of(line), line))) {
+            for (_, mut group) in grouped(lines.iter_mut().map(|line| (sorted(rates_of(line)), line))) {
                 extract(&mut group, currency)?;
             }
         }
         (true, TaxRounding::Invoice) => extract(&mut lines.iter_mut().collect::<Vec<_>>(), currency)?,
         (true, TaxRounding::Line) => lines.iter_mut().try_for_each(|line| extract(&mut [line], currency))?,
+    }
+    for line in lines.iter_mut() {
+        let net = Exact::from(line.taxable.to_decimal());
+        line.taxes.iter_mut().for_each(|part| part.exact = percent_of(part.tax.rate, &net));
     }
     totals(lines, currency)
 }
@@ -106,7 +113,8 @@ fn per_line(lines: &mut [Line], currency: Currency) -> Result<(), InvoiceError> 
 }
 
 /// Takes the taxes out of gross amounts: net = gross ÷ (1 + Σ rates), rounded once for the group, the remainder
-/// to its largest line.
+/// to its largest line. What that cannot take, because its net would be less than nothing or more than its gross
+/// (RULES 30), goes to the next largest.
 fn extract(lines: &mut [&mut Line], currency: Currency) -> Result<(), InvoiceError> {
     let net = |line: &Line| {
         let percent = Exact::from(Decimal::ONE_HUNDRED);
@@ -117,11 +125,15 @@ fn extract(lines: &mut [&mut Line], currency: Currency) -> Result<(), InvoiceErr
     let mut nets =
         exact.iter().map(|net| Money::round(net, currency)).collect::<Result<Vec<_>, MoneyError>>()?;
 
-    let missing = whole.checked_sub(Money::sum(currency, nets.iter().copied())?)?;
-    let size = |index: &usize| (lines[*index].taxable.minor().unsigned_abs(), std::cmp::Reverse(*index));
+    let mut missing = whole.checked_sub(Money::sum(currency, nets.iter().copied())?)?;
     let taxed = |index: &usize| lines[*index].taxes.iter().any(|part| !part.tax.rate.is_zero());
-    if let Some(largest) = (0..lines.len()).filter(taxed).max_by_key(size) {
-        nets[largest] = nets[largest].checked_add(missing)?;
+    let mut largest_first: Vec<usize> = (0..lines.len()).filter(taxed).collect();
+    largest_first.sort_by_key(|index| std::cmp::Reverse(lines[*index].taxable.minor().unsigned_abs()));
+    for index in largest_first {
+        let gross = lines[index].taxable.minor();
+        let wanted = nets[index].checked_add(missing)?;
+        let net = Money::from_minor(wanted.minor().clamp(gross.min(0), gross.max(0)), currency);
+        (nets[index], missing) = (net, wanted.checked_sub(net)?);
     }
     for (line, net) in lines.iter_mut().zip(nets) {
         let tax = line.taxable.checked_sub(net)?;
@@ -151,6 +163,11 @@ fn rate_of(line: &Line) -> Result<Decimal, Overflow> {
 
 fn rates_of(line: &Line) -> Vec<Decimal> {
     line.taxes.iter().map(|part| part.tax.rate).collect()
+}
+
+fn sorted(mut rates: Vec<Decimal>) -> Vec<Decimal> {
+    rates.sort_unstable();
+    rates
 }
 
 fn totals(lines: &[Line], currency: Currency) -> Result<Vec<TaxTotal>, InvoiceError> {

@@ -84,6 +84,57 @@ fn inclusive_taxes_are_taken_out_and_the_remainder_goes_to_the_largest_line() {
 }
 
 #[test]
+fn many_small_lines_that_contain_their_tax_are_neither_negative_nor_all_tax() {
+    let nets = |count: usize, amount: &str, rate: &str| {
+        let lines = (0..count).map(|id| line(&id.to_string(), amount, &[rate])).collect();
+        let totals = calculate(&Input { tax_inclusive: true, ..invoice(lines) }).unwrap();
+        let minor = |line: &super::Line| (line.taxable.minor(), line.tax.minor());
+        (totals.taxable.to_string(), totals.lines.iter().map(minor).collect::<Vec<_>>())
+    };
+    // 0.03 ÷ 1.2 = 0.025 each, 2.50 together: the lines alone give 3.00.
+    let (sum, lines) = nets(100, "0.03", "20");
+    assert_eq!((sum.as_str(), lines[0], lines[16], lines[17]), ("2.50", (0, 3), (1, 2), (3, 0)));
+    let (sum, lines) = nets(200, "0.99", "19");
+    assert_eq!(sum, "166.39");
+    assert!(lines.iter().all(|(net, tax)| *net >= 0 && *tax >= 0));
+}
+
+#[test]
+fn the_order_of_a_lines_rates_changes_nothing() {
+    let total = |one: [&str; 2], other: [&str; 2]| {
+        let lines = vec![line("a", "10.01", &one), line("b", "10.01", &other)];
+        calculate(&Input { tax_inclusive: true, ..invoice(lines) }).unwrap().tax_total
+    };
+    assert_eq!(total(["5", "9.975"], ["9.975", "5"]), usd("2.61"));
+    assert_eq!(total(["5", "9.975"], ["5", "9.975"]), usd("2.61"));
+}
+
+#[test]
+fn what_a_negative_total_gives_back_pays_a_debt_first() {
+    let of = |balance: &str| {
+        let input = Input { customer_balance: usd(balance), ..invoice(vec![line("a", "-10.00", &[])]) };
+        let totals = calculate(&input).unwrap();
+        [totals.balance_applied, totals.amount_due, totals.credited_to_balance].map(|money| money.to_string())
+    };
+    assert_eq!(of("-5"), ["-5.00", "0.00", "5.00"]);
+    assert_eq!(of("-15"), ["-15.00", "5.00", "0.00"]);
+    assert_eq!(of("5"), ["0.00", "0.00", "10.00"]);
+}
+
+#[test]
+fn a_line_tells_its_exact_amount_and_its_taxes_before_rounding() {
+    let totals = calculate(&invoice(vec![line("a", "0.334", &["20"]), line("b", "0.33", &["20"])])).unwrap();
+    let told: Vec<String> = totals
+        .lines
+        .iter()
+        .map(|line| {
+            format!("{} {} {} {}", line.exact_amount, line.amount, line.taxes[0].exact, line.taxes[0].amount)
+        })
+        .collect();
+    assert_eq!(told, ["0.334 0.33 0.066 0.07", "0.33 0.33 0.066 0.06"]);
+}
+
+#[test]
 fn an_amount_is_rounded_once_and_first() {
     let totals = calculate(&invoice(vec![line("a", "1.005", &[]), line("b", "1.005", &[])])).unwrap();
     assert_eq!(totals.subtotal, usd("2.02"));
@@ -231,27 +282,33 @@ fn inputs(smallest: i64) -> impl Strategy<Value = Input> {
         sources(),
         sources(),
         -50_000_i64..50_000,
+        prop::option::of(0_i64..200_000),
     )
-        .prop_map(|(tax_rounding, tax_inclusive, lines, coupons, credit_notes, wallets, balance)| {
-            Input {
-                currency: Currency::USD,
-                tax_rounding,
-                tax_inclusive,
-                lines: (0..)
-                    .zip(lines)
-                    .map(|(id, (amount, taxes)): (usize, _)| LineInput {
-                        id: id.to_string(),
-                        amount: Decimal::new(amount, 3),
-                        taxes,
-                    })
-                    .collect(),
-                coupons,
-                credit_notes,
-                customer_balance: Money::from_minor(balance, Currency::USD),
-                wallets,
-                minimum_commitment: None,
-            }
-        })
+        .prop_map(
+            |(tax_rounding, tax_inclusive, lines, coupons, credit_notes, wallets, balance, commitment)| {
+                Input {
+                    currency: Currency::USD,
+                    tax_rounding,
+                    tax_inclusive,
+                    lines: (0..)
+                        .zip(lines)
+                        .map(|(id, (amount, taxes)): (usize, _)| LineInput {
+                            id: id.to_string(),
+                            amount: Decimal::new(amount, 3),
+                            taxes,
+                        })
+                        .collect(),
+                    coupons,
+                    credit_notes,
+                    customer_balance: Money::from_minor(balance, Currency::USD),
+                    wallets,
+                    minimum_commitment: commitment.map(|minor| Commitment {
+                        amount: Money::from_minor(minor, Currency::USD),
+                        taxes: vec![tax("7")],
+                    }),
+                }
+            },
+        )
 }
 
 fn sum<'a>(amounts: impl Iterator<Item = &'a Money>) -> Money {
@@ -276,7 +333,14 @@ proptest! {
             prop_assert_eq!(billed.checked_add(tax_inside).unwrap(), line.amount);
         }
         let applied = totals.credit_notes_applied.minor() + totals.balance_applied.minor() + totals.wallets_applied.minor();
-        prop_assert_eq!(totals.amount_due.minor() + applied, totals.total.minor());
+        // What a negative total gives back pays a debt first.
+        let given_back = (-totals.taxable.minor() - totals.tax_total.minor()).max(0);
+        let paid_back = given_back - totals.credited_to_balance.minor();
+        prop_assert_eq!(totals.amount_due.minor() + applied + paid_back, totals.total.minor());
+        prop_assert!(totals.credited_to_balance.is_zero() || totals.amount_due.is_zero());
+        prop_assert_eq!(sum(totals.by_credit_note.iter()), totals.credit_notes_applied);
+        let least = input.minimum_commitment.as_ref().map_or(i64::MIN, |commitment| commitment.amount.minor());
+        prop_assert!(totals.subtotal.minor() >= least);
         prop_assert!(!totals.amount_due.is_negative() && !totals.total.is_negative());
     }
 
@@ -284,7 +348,7 @@ proptest! {
     fn no_line_falls_below_zero(input in inputs(0)) {
         let totals = calculate(&input).unwrap();
         for line in &totals.lines {
-            prop_assert!(!line.taxable.is_negative() && !line.discount.is_negative());
+            prop_assert!(!line.taxable.is_negative() && !line.discount.is_negative() && !line.tax.is_negative());
         }
         prop_assert!(totals.discount_total.minor() <= totals.subtotal.minor());
     }

@@ -25,10 +25,16 @@ pub struct Terms {
 /// What the period's earlier bills already took (progressive billing).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Before {
-    /// Units that were rated before the new ones.
-    pub quantity: Exact,
+    /// Units that were rated before the new ones, if any were: 0 of them may have had their price too.
+    pub quantity: Option<Exact>,
     /// Major units billed for them; none for their exact price.
     pub billed: Option<Exact>,
+}
+
+impl Before {
+    fn units(&self) -> Exact {
+        self.quantity.clone().unwrap_or_default()
+    }
 }
 
 /// Usage that is priced apart: what one filter, or none, matched, for one value of the group's properties.
@@ -64,15 +70,14 @@ pub struct Charges {
 ///
 /// Free units, minimum and maximum are the price's: buckets share them, the first ones first.
 pub fn charge(buckets: &[Bucket], terms: &Terms, currency: Currency) -> Result<Charges, RatingError> {
-    let everything = |bucket: &Bucket| after(&bucket.before.quantity, &bucket.measured);
+    let everything = |bucket: &Bucket| after(&bucket.before.units(), &bucket.measured);
     let everything = terms.price(buckets, everything)?;
-    let earlier = terms.price(buckets, |bucket| Measured::Units(bucket.before.quantity.clone()))?;
+    let earlier = terms.price(buckets, |bucket| Measured::Units(bucket.before.units()))?;
 
     let mut charges = Vec::with_capacity(buckets.len());
     let mut spent = Money::zero(currency);
     for ((bucket, now), earlier) in buckets.iter().zip(everything).zip(earlier) {
-        let nothing_before = bucket.before.quantity <= Exact::ZERO;
-        let earlier = if nothing_before { Priced::default() } else { earlier };
+        let earlier = if bucket.before.quantity.is_none() { Priced::default() } else { earlier };
         let exact_amount = &now.total - bucket.before.billed.as_ref().unwrap_or(&earlier.total);
         spent = spent.checked_add(Money::round(now.total, currency)?)?;
         let amount = Money::round(&exact_amount, currency)?;

@@ -234,7 +234,7 @@ fn a_percentage_discount_comes_before_the_cap() {
 
 #[test]
 fn what_came_on_top_crosses_tiers_once() {
-    let before = Before { quantity: number("8"), billed: None };
+    let before = Before { quantity: Some(number("8")), billed: None };
     let on_top = charged(&model(GRADUATED), Terms::default(), before, "4");
     assert_eq!(on_top.amount, usd("6.00")); // 2 × 1, 2 × 0.5, and the second tier's fee
     let explained: Vec<_> = on_top.tiers.into_iter().map(|tier| (tier.quantity, tier.flat_fee)).collect();
@@ -245,7 +245,7 @@ fn what_came_on_top_crosses_tiers_once() {
 fn the_increment_is_the_capped_price_less_what_was_billed() {
     let per_unit = model(r#"{"type":"per_unit","unit_price":"1"}"#);
     let terms = Terms { maximum: Some(usd("50.00")), ..Terms::default() };
-    let before = Before { quantity: number("40"), billed: Some(number("35")) };
+    let before = Before { quantity: Some(number("40")), billed: Some(number("35")) };
     assert_eq!(charged(&per_unit, terms, before.clone(), "5").amount, usd("10.00"));
     assert_eq!(charged(&per_unit, terms, before, "500").amount, usd("15.00"));
 }
@@ -253,7 +253,7 @@ fn the_increment_is_the_capped_price_less_what_was_billed() {
 #[test]
 fn an_increment_is_its_exact_amount_rounded_once() {
     let per_unit = model(r#"{"type":"per_unit","unit_price":"0.005"}"#);
-    let before = Before { quantity: number("3"), billed: Some(number("0.02")) };
+    let before = Before { quantity: Some(number("3")), billed: Some(number("0.02")) };
     let correction = charged(&per_unit, Terms::default(), before.clone(), "0");
     assert_eq!((correction.exact_amount, correction.amount), (number("-0.005"), usd("-0.01")));
     let more = charged(&per_unit, Terms::default(), before, "2");
@@ -265,7 +265,7 @@ fn free_units_are_the_first_of_the_period() {
     let per_unit = model(r#"{"type":"per_unit","unit_price":"1"}"#);
     let terms = Terms { free_quantity: decimal("10"), ..Terms::default() };
     assert_eq!(charged(&per_unit, terms, Before::default(), "8").amount, usd("0"));
-    let before = Before { quantity: number("8"), billed: None };
+    let before = Before { quantity: Some(number("8")), billed: None };
     assert_eq!(charged(&per_unit, terms, before, "5").amount, usd("3.00"));
 }
 
@@ -320,6 +320,17 @@ fn rising_models() -> impl Strategy<Value = Model> {
         let tiers: Vec<String> = steps.into_iter().enumerate().map(tier).collect();
         model(&format!(r#"{{"type":"graduated","tiers":[{}]}}"#, tiers.join(",")))
     });
+    let rates = prop::collection::vec((1_i64..5000, 0_i64..10_000, 0_i64..500), 1..5).prop_map(|steps| {
+        let last = steps.len() - 1;
+        let mut bound = 0;
+        let tier = |(index, (width, rate, fee)): (usize, (i64, i64, i64))| {
+            bound += width;
+            let up_to = if index == last { "null".to_owned() } else { format!("\"{bound}\"") };
+            format!(r#"{{"up_to":{up_to},"rate":"{}","flat_fee":"{fee}"}}"#, Decimal::new(rate, 2))
+        };
+        let tiers: Vec<String> = steps.into_iter().enumerate().map(tier).collect();
+        model(&format!(r#"{{"type":"graduated_percentage","tiers":[{}]}}"#, tiers.join(",")))
+    });
     let package = (1_i64..500, 0_i64..100, any::<bool>()).prop_map(|(size, free, up)| {
         let rounding = if up { "up" } else { "down" };
         model(&format!(
@@ -336,6 +347,7 @@ fn rising_models() -> impl Strategy<Value = Model> {
     });
     prop_oneof![
         tiers,
+        rates,
         package,
         packages,
         Just(model(r#"{"type":"flat","amount":"3"}"#)),
@@ -386,7 +398,7 @@ proptest! {
             explained += &bill.tiers.iter().map(|tier| &tier.amount).sum();
             let bill = charges(&model, &terms, in_cents.clone(), *part).unwrap().buckets.remove(0);
             billed = billed.checked_add(bill.amount).unwrap();
-            let quantity = exactly.quantity + Exact::from(*part);
+            let quantity = Some(exactly.quantity.unwrap_or_default() + Exact::from(*part));
             exactly = Before { quantity: quantity.clone(), billed: Some(exact.clone()) };
             in_cents = Before { quantity, billed: Some(billed.to_decimal().into()) };
         }
@@ -398,6 +410,36 @@ proptest! {
         if total > Decimal::ZERO && parts[0] > Decimal::ZERO {
             prop_assert_eq!(explained, whole.tiers.iter().map(|tier| &tier.amount).sum());
         }
+    }
+
+    /// The same for what was there for a part of the period, and for the events that a percentage looks at.
+    #[test]
+    fn an_increment_and_what_was_billed_before_are_the_price_of_the_whole(
+        model in rising_models(),
+        earlier in quantities(),
+        parts in prop::collection::vec((quantities(), 0_i64..=100), 1..6),
+    ) {
+        let before = Before { quantity: Some(earlier.into()), billed: None };
+        let terms = Terms::default();
+        let units = |part: &(Decimal, i64)| {
+            let prorated = Exact::from(part.0) * Exact::from(Decimal::new(part.1, 2));
+            ProratedUnits { quantity: part.0.into(), prorated }
+        };
+        let first = ProratedUnits { quantity: earlier.into(), prorated: earlier.into() };
+        let (new, all) = if model.is_proratable() {
+            let new: Vec<ProratedUnits> = parts.iter().map(units).collect();
+            (Measured::Prorated(new.clone()), Measured::Prorated([vec![first], new].concat()))
+        } else {
+            let new: Vec<Exact> = parts.iter().map(|part| part.0.into()).collect();
+            let first = (!earlier.is_zero()).then(|| Exact::from(earlier));
+            (Measured::Events(new.clone()), Measured::Events(first.into_iter().chain(new).collect()))
+        };
+        let bill = |before, measured| {
+            let bucket = Bucket { model: &model, before, measured };
+            charge(&[bucket], &terms, Currency::USD).unwrap().buckets.remove(0).exact_amount
+        };
+        let billed = rate(&model, earlier).unwrap().exact_amount;
+        prop_assert_eq!(bill(before, new) + billed, bill(Before::default(), all));
     }
 
     #[test]

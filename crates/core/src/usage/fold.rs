@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 
 use super::{Aggregation, Metric, Operation, Partial, Properties, Property};
 use crate::{
-    arithmetic::{Overflow, add, mul},
+    arithmetic::{Overflow, add},
     calendar::{Period, local_date},
     exact::Exact,
     price::ProratedUnits,
@@ -121,20 +121,20 @@ pub struct Fold {
 #[derive(Clone, Debug)]
 enum State {
     Count(u64),
-    Sum(Decimal),
+    Sum(Exact),
     /// Each value with its moment, for the tiers that full units decide.
     ProratedSum(Vec<(Moment, Decimal)>),
     Max(Option<Decimal>),
     Min(Option<Decimal>),
     Average {
-        sum: Decimal,
+        sum: Exact,
         count: u64,
     },
     Latest(Option<(Moment, Decimal)>),
     /// The last change of each value, or all of them if the time between them matters.
     Unique(HashMap<String, Vec<(Moment, Operation)>>),
     /// Σ value × seconds held.
-    Weighted(Decimal),
+    Weighted(Exact),
 }
 
 impl Fold {
@@ -146,13 +146,13 @@ impl Fold {
         let state = match scope.aggregation {
             Aggregation::Count => State::Count(0),
             Aggregation::Sum if scope.prorated => State::ProratedSum(Vec::new()),
-            Aggregation::Sum => State::Sum(Decimal::ZERO),
+            Aggregation::Sum => State::Sum(Exact::ZERO),
             Aggregation::Max => State::Max(None),
             Aggregation::Min => State::Min(None),
-            Aggregation::Average => State::Average { sum: Decimal::ZERO, count: 0 },
+            Aggregation::Average => State::Average { sum: Exact::ZERO, count: 0 },
             Aggregation::Latest => State::Latest(None),
             Aggregation::UniqueCount => State::Unique(HashMap::new()),
-            Aggregation::WeightedSum => State::Weighted(Decimal::ZERO),
+            Aggregation::WeightedSum => State::Weighted(Exact::ZERO),
         };
         Ok(Self { scope, carried, state })
     }
@@ -172,14 +172,14 @@ impl Fold {
         let moment = (sample.at, sample.arrival);
         match (&mut self.state, sample.value) {
             (State::Count(count), _) => *count = count.checked_add(1).ok_or(Overflow)?,
-            (State::Sum(sum), Value::Number(value)) => *sum = add(*sum, value)?,
+            (State::Sum(sum), Value::Number(value)) => *sum += &value.into(),
             (State::ProratedSum(values), Value::Number(value)) => values.push((moment, value)),
             (State::Max(held), Value::Number(value)) => *held = (*held).max(Some(value)),
             (State::Min(held), Value::Number(value)) => {
                 *held = Some(held.map_or(value, |held| held.min(value)));
             }
             (State::Average { sum, count }, Value::Number(value)) => {
-                *sum = add(*sum, value)?;
+                *sum += &value.into();
                 *count = count.checked_add(1).ok_or(Overflow)?;
             }
             (State::Latest(held), Value::Number(value)) => *held = (*held).max(Some((moment, value))),
@@ -188,7 +188,7 @@ impl Fold {
             }
             (State::Weighted(sum), Value::Number(value)) => {
                 let held_for = seconds(sample.at.max(scope.period.start), scope.period.end);
-                *sum = add(*sum, mul(value, held_for)?)?;
+                *sum += &(Exact::from(value) * Exact::from(held_for));
             }
             (_, Value::Event | Value::Number(_) | Value::Unique(..)) => {}
         }
@@ -201,21 +201,21 @@ impl Fold {
         let scope = self.scope;
         match &mut self.state {
             State::Count(count) => *count = count.checked_add(partial.count).ok_or(Overflow)?,
-            State::Sum(sum) => *sum = add(*sum, partial.sum)?,
+            State::Sum(sum) => *sum += &partial.sum.into(),
             State::Max(held) => *held = (*held).max(partial.greatest),
             State::Min(held) => *held = (*held).into_iter().chain(partial.least).min(),
             State::Average { sum, count } => {
-                *sum = add(*sum, partial.sum)?;
+                *sum += &partial.sum.into();
                 *count = count.checked_add(partial.count).ok_or(Overflow)?;
             }
             State::Latest(held) => *held = (*held).max(partial.latest),
             State::Weighted(sum) if end <= scope.period.start => {
                 let held_for = seconds(scope.period.start, scope.period.end);
-                *sum = add(*sum, mul(partial.sum, held_for)?)?;
+                *sum += &(Exact::from(partial.sum) * Exact::from(held_for));
             }
             State::Weighted(sum) => {
-                let after = mul(partial.sum, seconds(end, scope.period.end))?;
-                *sum = add(*sum, add(partial.weighted, after)?)?;
+                *sum += &(Exact::from(partial.sum) * Exact::from(seconds(end, scope.period.end)));
+                *sum += &partial.weighted;
             }
             State::ProratedSum(_) | State::Unique(_) => return Err(UsageError::NeedsEvents),
         }
@@ -230,13 +230,13 @@ impl Fold {
         match (&mut self.state, other.state) {
             (State::Count(count), State::Count(more)) => *count = count.checked_add(more).ok_or(Overflow)?,
             (State::Sum(sum), State::Sum(more)) | (State::Weighted(sum), State::Weighted(more)) => {
-                *sum = add(*sum, more)?;
+                *sum += &more;
             }
             (State::ProratedSum(values), State::ProratedSum(more)) => values.extend(more),
             (State::Max(held), State::Max(more)) => *held = (*held).max(more),
             (State::Min(held), State::Min(more)) => *held = (*held).into_iter().chain(more).min(),
             (State::Average { sum, count }, State::Average { sum: more, count: others }) => {
-                *sum = add(*sum, more)?;
+                *sum += &more;
                 *count = count.checked_add(others).ok_or(Overflow)?;
             }
             (State::Latest(held), State::Latest(more)) => *held = (*held).max(more),
@@ -258,15 +258,15 @@ impl Fold {
         let carried = Exact::from(self.carried);
         Ok(match &self.state {
             State::Count(count) => carried + Exact::from(Decimal::from(*count)),
-            State::Sum(sum) => carried + Exact::from(*sum),
+            State::Sum(sum) => carried + sum,
             State::Max(value) | State::Min(value) => value.map_or(carried, Exact::from),
             State::Average { count: 0, .. } => carried,
-            State::Average { sum, count } => Exact::from(*sum).divide(&Decimal::from(*count).into())?,
+            State::Average { sum, count } => sum.divide(&Decimal::from(*count).into())?,
             State::Latest(value) => value.map_or(carried, |(_, value)| value.into()),
             State::Weighted(sum) => {
                 let Scope { period, full, .. } = self.scope;
                 let held_for = Exact::from(seconds(period.start, period.end));
-                (carried * held_for + Exact::from(*sum)).divide(&seconds(full.start, full.end).into())?
+                (carried * held_for + sum).divide(&seconds(full.start, full.end).into())?
             }
             State::Unique(values) if !self.scope.prorated => {
                 let active = values.values().flatten().filter(|(_, operation)| *operation == Operation::Add);
@@ -290,6 +290,21 @@ impl Fold {
             Ok(ProratedUnits { quantity: change.quantity.into(), prorated })
         };
         self.changes().iter().map(part).collect()
+    }
+
+    /// How a prorated quantity came about: what was there, since when, and for how many of the period's days. What was
+    /// carried in has been there from the first. The quantity is Σ quantity × days ÷ days of the full period.
+    pub fn held(&self) -> Result<Vec<Held>, UsageError> {
+        if !self.scope.prorated {
+            return Err(UsageError::NotProratable);
+        }
+        let held = |change: Change| Held {
+            since: change.at.0.max(self.scope.period.start),
+            quantity: change.quantity,
+            quantity_days: change.quantity_days,
+            full_days: Days::of(&self.scope).full,
+        };
+        Ok(self.changes().into_iter().map(held).collect())
     }
 
     /// The changes of a prorated quantity, what was carried in first.
@@ -326,6 +341,17 @@ fn note(history: &mut Vec<(Moment, Operation)>, change: (Moment, Operation), all
         }
         _ => history.push(change),
     }
+}
+
+/// A part of a prorated quantity: units that came, or went where they are negative.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub since: DateTime<Utc>,
+    pub quantity: Decimal,
+    /// The units × the local days they were there.
+    pub quantity_days: Exact,
+    /// Of the nominal period.
+    pub full_days: Exact,
 }
 
 /// A change of a prorated quantity.

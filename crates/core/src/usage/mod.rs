@@ -8,7 +8,7 @@ mod partial;
 mod property;
 
 pub use buckets::{BucketUsage, Buckets, Split};
-pub use fold::{Fold, Moment, Sample, Scope, UsageError, Value};
+pub use fold::{Fold, Held, Moment, Sample, Scope, UsageError, Value};
 pub use metric::{
     Aggregation, Conversion, ConversionOperation, ConversionRounding, FILTERS_MAX, Metric, MetricFilter,
     Operation, RawMetric, Rounding, RoundingMode, VALUES_MAX,

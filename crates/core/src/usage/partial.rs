@@ -8,7 +8,10 @@ use super::{
     Aggregation, Sample,
     fold::{Moment, seconds},
 };
-use crate::arithmetic::{Overflow, add, mul};
+use crate::{
+    arithmetic::{Overflow, add},
+    exact::Exact,
+};
 
 /// The events of a half-open stretch of time, summed up: as much of them as their aggregation asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +27,7 @@ pub struct Partial {
     /// For `latest`: the last value, by time and then by arrival.
     pub latest: Option<(Moment, Decimal)>,
     /// For `weighted_sum`: Σ value × seconds from its event to the end of the stretch.
-    pub weighted: Decimal,
+    pub weighted: Exact,
 }
 
 impl Partial {
@@ -48,7 +51,7 @@ impl Partial {
             Aggregation::Latest => self.latest = self.latest.max(Some(((sample.at, sample.arrival), value))),
             Aggregation::WeightedSum => {
                 self.sum = add(self.sum, value)?;
-                self.weighted = add(self.weighted, mul(value, seconds(sample.at, end))?)?;
+                self.weighted += &(Exact::from(value) * Exact::from(seconds(sample.at, end)));
             }
         }
         Ok(())
@@ -61,7 +64,7 @@ impl Partial {
         self.least = self.least.into_iter().chain(other.least).min();
         self.greatest = self.greatest.max(other.greatest);
         self.latest = self.latest.max(other.latest);
-        self.weighted = add(self.weighted, other.weighted)?;
+        self.weighted += &other.weighted;
         Ok(())
     }
 }

@@ -104,7 +104,7 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Result<Batch, Problem> {
     match body::media_type(headers).as_str() {
         body::LINES => read_lines(body),
         CLOUD_EVENT => {
-            let event = body::parse::<Box<RawValue>>(body::utf8(body)?)?;
+            let event = body::parse::<&RawValue>(body::utf8(body)?)?;
             batch(Place::Whole, Words::CloudEvents, &[event])
         }
         CLOUD_EVENTS => batch(Place::Array, Words::CloudEvents, &body::parse::<Vec<_>>(body::utf8(body)?)?),
@@ -126,8 +126,9 @@ fn read_json(text: &str) -> Result<Batch, Problem> {
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Events {
-        events: Vec<Box<RawValue>>,
+    struct Events<'a> {
+        #[serde(borrow)]
+        events: Vec<&'a RawValue>,
     }
 
     if text.trim_start().starts_with('[') {
@@ -139,7 +140,7 @@ fn read_json(text: &str) -> Result<Batch, Problem> {
     }
 }
 
-fn batch(place: Place, words: Words, events: &[Box<RawValue>]) -> Result<Batch, Problem> {
+fn batch(place: Place, words: Words, events: &[&RawValue]) -> Result<Batch, Problem> {
     if events.len() > EVENTS_MAX {
         let pointer = if place == Place::Field { "/events" } else { "" };
         return Err(Problem::field(pointer, "too_many", format!("has at most {EVENTS_MAX} events")));
