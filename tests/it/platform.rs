@@ -192,7 +192,10 @@ async fn a_timeline_says_that_there_is_more_than_it_shows(#[values(Sqlite, Postg
     let first = moved["timeline"].as_array().unwrap().len();
     assert_eq!(moved["has_more"], false);
 
-    let moved = world.post(&path, json!({"to": "2026-06-01T12:00:00Z"})).await;
+    // Whether it comes that far in the time of one request or not.
+    let moved = world.send("POST", &path, &json!({"to": "2026-05-01T12:00:00Z"})).await;
+    assert!([200, 202].contains(&moved.status), "{}", moved.text);
+    let moved = moved.json();
 
     assert!(first * 100 > 1000, "{first} a day");
     assert_eq!(moved["timeline"].as_array().unwrap().len(), 1000);

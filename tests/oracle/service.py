@@ -114,7 +114,7 @@ class World:
 
     def make(self):
         # Large enough that every credit finds an invoice that is larger.
-        base = {"code": "base", "name": "Base", "kind": "fixed", "model": {"type": "flat", "amount": "50000000000000"}}
+        base = {"code": "base", "name": "Base", "kind": "fixed", "model": {"type": "flat", "amount": "1000000000000"}}
         plan = {"code": "plan", "name": "Plan", "currency": self.currency, "interval": {"unit": "month", "count": 1},
                 "prices": [base, *(metric.price() for metric in self.metrics)]}
         customers = [f"customer-{i}" for i in range(CUSTOMERS)]
