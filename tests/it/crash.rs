@@ -109,7 +109,7 @@ async fn a_process_killed_at_random_leaves_no_double_no_gap_and_balanced_books(
     #[values(Sqlite, Postgres)] on: Engine,
 ) {
     let Some(home) = Installation::new(on).await else { return };
-    let (subscriptions, kills) = (size(200, 30), size(200, 20));
+    let (subscriptions, kills) = (size(200, 30), 20);
     let mut chance = Chance::new();
     let process = home.serve().await;
     let clock = sell(&home, &process, subscriptions).await;
