@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use accrue_core::{
-    arithmetic::Overflow,
     calendar::Period,
     id::{CustomerId, MetricId, TenantId},
     usage::{Aggregation, Partial, Sample},
@@ -85,10 +84,10 @@ impl Build {
 pub(in crate::metering) struct Additions(pub BTreeMap<RollupKey, Partial>);
 
 impl Additions {
-    pub fn push(&mut self, aggregation: Aggregation, of: RollupKey, sample: &Sample) -> Result<(), Overflow> {
+    pub fn push(&mut self, aggregation: Aggregation, of: RollupKey, sample: &Sample) {
         let hour = start_of_hour(sample.at);
         let key = RollupKey { hour, ..of };
-        self.0.entry(key).or_default().push(aggregation, sample, hour + HOUR)
+        self.0.entry(key).or_default().push(aggregation, sample, hour + HOUR);
     }
 }
 

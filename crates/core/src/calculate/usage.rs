@@ -99,7 +99,6 @@ pub fn usage(question: &UsageQuestion) -> Result<UsageAnswer, Vec<Invalid>> {
     }
     check.finish()?;
     let metric = metric.expect("every mistake was reported");
-    check_numbers(question, &metric)?;
     aggregate(question, &metric)
 }
 
@@ -129,20 +128,10 @@ fn check_lists(question: &UsageQuestion, check: &mut Check) {
     check.at_most("/exclude", values, EXCLUDED_VALUES_MAX);
 }
 
-/// What is a number, but too long to be counted exactly, must not be passed over like a text.
-fn check_numbers(question: &UsageQuestion, metric: &Metric) -> Result<(), Vec<Invalid>> {
-    let mut check = Check::default();
-    let Some(name) = metric.property.as_ref().filter(|_| metric.aggregation.needs_number()) else {
-        return Ok(());
-    };
-    for (index, event) in question.events.iter().enumerate() {
-        let number = event.properties.get(name).map(Property::parse);
-        if let Some(Err(error @ DecimalError::TooLong)) = number {
-            let name = name.replace('~', "~0").replace('/', "~1");
-            check.report(&format!("/events/{index}/properties/{name}"), "too_large", error);
-        }
-    }
-    check.finish()
+/// A number of the metric's that is too long to be counted exactly: it must not be passed over like a text.
+fn is_too_long(metric: &Metric, properties: &Properties) -> bool {
+    let counts = metric.aggregation.needs_number() && metric.matches(properties);
+    counts && metric.property_of(properties).map(Property::parse) == Some(Err(DecimalError::TooLong))
 }
 
 fn aggregate(question: &UsageQuestion, metric: &Metric) -> Result<UsageAnswer, Vec<Invalid>> {
@@ -157,7 +146,7 @@ fn aggregate(question: &UsageQuestion, metric: &Metric) -> Result<UsageAnswer, V
     let split = Split { filters: &[], group_by: &question.group_by, by_event: false };
     let mut whole = Fold::try_new(scope, question.initial_value.unwrap_or_default().0).map_err(mistake)?;
     let mut groups = Buckets::try_new(metric, split, scope).map_err(mistake)?;
-    let mut seen = HashSet::new();
+    let (mut seen, mut check) = (HashSet::new(), Check::default());
     for (arrival, event) in (0..).zip(&question.events) {
         let excluded = |filter: &Filter| filter.matches(&event.properties);
         if !seen.insert(&event.id) || question.exclude.iter().any(excluded) || !scope.covers(event.timestamp)
@@ -165,12 +154,17 @@ fn aggregate(question: &UsageQuestion, metric: &Metric) -> Result<UsageAnswer, V
             continue;
         }
         if let Some(sample) = Sample::of(metric, event.timestamp, arrival, &event.properties) {
-            whole.push(sample).map_err(|error| too_large("/events", error))?;
+            whole.push(sample);
             if !question.group_by.is_empty() {
                 groups.push(event.timestamp, arrival, &event.properties).map_err(mistake)?;
             }
+        } else if is_too_long(metric, &event.properties) {
+            let name = metric.property.as_deref().unwrap_or_default().replace('~', "~0").replace('/', "~1");
+            let pointer = format!("/events/{arrival}/properties/{name}");
+            check.report(&pointer, "too_large", DecimalError::TooLong);
         }
     }
+    check.finish()?;
     let told = |quantity: Exact| match quantity.check() {
         Ok(()) => Ok(quantity),
         Err(error) => Err(too_large("/events", error)),

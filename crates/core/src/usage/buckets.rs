@@ -59,7 +59,8 @@ impl<'a> Buckets<'a> {
 
     /// Adds what a bucket held before its first event: what a recurring metric carries in.
     pub fn carry(&mut self, key: BucketKey, quantity: Decimal) -> Result<(), UsageError> {
-        Ok(self.bucket(key)?.fold.carry(quantity)?)
+        self.bucket(key)?.fold.carry(quantity);
+        Ok(())
     }
 
     /// Takes one event. Those that the metric does not look at, or outside of the period, change nothing.
@@ -78,7 +79,8 @@ impl<'a> Buckets<'a> {
         if by_event {
             bucket.values.extend(sample.value.number().map(|value| (at, arrival, value)));
         }
-        Ok(bucket.fold.push(sample)?)
+        bucket.fold.push(sample);
+        Ok(())
     }
 
     fn bucket(&mut self, key: BucketKey) -> Result<&mut Bucket, UsageError> {

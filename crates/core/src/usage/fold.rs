@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 
 use super::{Aggregation, Metric, Operation, Partial, Properties, Property};
 use crate::{
-    arithmetic::{Overflow, add},
+    arithmetic::Overflow,
     calendar::{Period, local_date},
     exact::Exact,
     price::ProratedUnits,
@@ -114,7 +114,7 @@ pub type Moment = (DateTime<Utc>, u128);
 #[derive(Clone, Debug)]
 pub struct Fold {
     scope: Scope,
-    carried: Decimal,
+    carried: Exact,
     state: State,
 }
 
@@ -139,7 +139,7 @@ enum State {
 
 impl Fold {
     /// Starts with what was there before the first event: the balance that a recurring metric carries in.
-    pub fn try_new(scope: Scope, carried: Decimal) -> Result<Self, UsageError> {
+    pub fn try_new(scope: Scope, carried: impl Into<Exact>) -> Result<Self, UsageError> {
         if scope.prorated && !scope.aggregation.is_proratable() {
             return Err(UsageError::NotProratable);
         }
@@ -154,24 +154,23 @@ impl Fold {
             Aggregation::UniqueCount => State::Unique(HashMap::new()),
             Aggregation::WeightedSum => State::Weighted(Exact::ZERO),
         };
-        Ok(Self { scope, carried, state })
+        Ok(Self { scope, carried: carried.into(), state })
     }
 
     /// Adds to what was there before the first event.
-    pub fn carry(&mut self, quantity: Decimal) -> Result<(), Overflow> {
-        self.carried = add(self.carried, quantity)?;
-        Ok(())
+    pub fn carry(&mut self, quantity: impl Into<Exact>) {
+        self.carried += &quantity.into();
     }
 
     /// Takes one event. Those outside of the period, and those without the value that is needed, change nothing.
-    pub fn push(&mut self, sample: Sample) -> Result<(), Overflow> {
+    pub fn push(&mut self, sample: Sample) {
         if !self.scope.covers(sample.at) {
-            return Ok(());
+            return;
         }
         let scope = self.scope;
         let moment = (sample.at, sample.arrival);
         match (&mut self.state, sample.value) {
-            (State::Count(count), _) => *count = count.checked_add(1).ok_or(Overflow)?,
+            (State::Count(count), _) => *count += 1,
             (State::Sum(sum), Value::Number(value)) => *sum += &value.into(),
             (State::ProratedSum(values), Value::Number(value)) => values.push((moment, value)),
             (State::Max(held), Value::Number(value)) => *held = (*held).max(Some(value)),
@@ -180,7 +179,7 @@ impl Fold {
             }
             (State::Average { sum, count }, Value::Number(value)) => {
                 *sum += &value.into();
-                *count = count.checked_add(1).ok_or(Overflow)?;
+                *count += 1;
             }
             (State::Latest(held), Value::Number(value)) => *held = (*held).max(Some((moment, value))),
             (State::Unique(values), Value::Unique(value, operation)) => {
@@ -192,7 +191,6 @@ impl Fold {
             }
             (_, Value::Event | Value::Number(_) | Value::Unique(..)) => {}
         }
-        Ok(())
     }
 
     /// Takes the events of a whole stretch that ends at `end`, as if each had been pushed. The stretch lies
@@ -200,21 +198,21 @@ impl Fold {
     pub fn absorb(&mut self, partial: &Partial, end: DateTime<Utc>) -> Result<(), UsageError> {
         let scope = self.scope;
         match &mut self.state {
-            State::Count(count) => *count = count.checked_add(partial.count).ok_or(Overflow)?,
-            State::Sum(sum) => *sum += &partial.sum.into(),
+            State::Count(count) => *count += partial.count,
+            State::Sum(sum) => *sum += &partial.sum,
             State::Max(held) => *held = (*held).max(partial.greatest),
             State::Min(held) => *held = (*held).into_iter().chain(partial.least).min(),
             State::Average { sum, count } => {
-                *sum += &partial.sum.into();
-                *count = count.checked_add(partial.count).ok_or(Overflow)?;
+                *sum += &partial.sum;
+                *count += partial.count;
             }
             State::Latest(held) => *held = (*held).max(partial.latest),
             State::Weighted(sum) if end <= scope.period.start => {
                 let held_for = seconds(scope.period.start, scope.period.end);
-                *sum += &(Exact::from(partial.sum) * Exact::from(held_for));
+                *sum += &(&partial.sum * Exact::from(held_for));
             }
             State::Weighted(sum) => {
-                *sum += &(Exact::from(partial.sum) * Exact::from(seconds(end, scope.period.end)));
+                *sum += &(&partial.sum * Exact::from(seconds(end, scope.period.end)));
                 *sum += &partial.weighted;
             }
             State::ProratedSum(_) | State::Unique(_) => return Err(UsageError::NeedsEvents),
@@ -228,7 +226,7 @@ impl Fold {
             return Err(UsageError::ScopeMismatch);
         }
         match (&mut self.state, other.state) {
-            (State::Count(count), State::Count(more)) => *count = count.checked_add(more).ok_or(Overflow)?,
+            (State::Count(count), State::Count(more)) => *count += more,
             (State::Sum(sum), State::Sum(more)) | (State::Weighted(sum), State::Weighted(more)) => {
                 *sum += &more;
             }
@@ -237,7 +235,7 @@ impl Fold {
             (State::Min(held), State::Min(more)) => *held = (*held).into_iter().chain(more).min(),
             (State::Average { sum, count }, State::Average { sum: more, count: others }) => {
                 *sum += &more;
-                *count = count.checked_add(others).ok_or(Overflow)?;
+                *count += others;
             }
             (State::Latest(held), State::Latest(more)) => *held = (*held).max(more),
             (State::Unique(values), State::Unique(more)) => {
@@ -255,7 +253,7 @@ impl Fold {
 
     /// The aggregate, negative too, neither converted nor rounded. Nothing at all is what was carried in.
     pub fn quantity(&self) -> Result<Exact, Overflow> {
-        let carried = Exact::from(self.carried);
+        let carried = self.carried.clone();
         Ok(match &self.state {
             State::Count(count) => carried + Exact::from(Decimal::from(*count)),
             State::Sum(sum) => carried + sum,
@@ -287,7 +285,7 @@ impl Fold {
         let full_days = Days::of(&self.scope).full;
         let part = |change: &Change| {
             let prorated = change.quantity_days.divide(&full_days)?;
-            Ok(ProratedUnits { quantity: change.quantity.into(), prorated })
+            Ok(ProratedUnits { quantity: change.quantity.clone(), prorated })
         };
         self.changes().iter().map(part).collect()
     }
@@ -313,14 +311,15 @@ impl Fold {
         let first = (DateTime::<Utc>::MIN_UTC, 0);
         let mut changes = Vec::new();
         if !self.carried.is_zero() {
-            let quantity_days = Exact::from(self.carried) * days.from(days.first);
-            changes.push(Change { at: first, quantity: self.carried, quantity_days });
+            let quantity_days = &self.carried * days.from(days.first);
+            changes.push(Change { at: first, quantity: self.carried.clone(), quantity_days });
         }
         match &self.state {
             State::ProratedSum(values) => {
                 for (at, quantity) in values {
-                    let quantity_days = Exact::from(*quantity) * days.from(days.clipped(at.0));
-                    changes.push(Change { at: *at, quantity: *quantity, quantity_days });
+                    let quantity = Exact::from(*quantity);
+                    let quantity_days = &quantity * days.from(days.clipped(at.0));
+                    changes.push(Change { at: *at, quantity, quantity_days });
                 }
             }
             State::Unique(values) => values.values().for_each(|history| days.activity(history, &mut changes)),
@@ -347,7 +346,7 @@ fn note(history: &mut Vec<(Moment, Operation)>, change: (Moment, Operation), all
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     pub since: DateTime<Utc>,
-    pub quantity: Decimal,
+    pub quantity: Exact,
     /// The units × the local days they were there.
     pub quantity_days: Exact,
     /// Of the nominal period.
@@ -357,7 +356,7 @@ pub struct Held {
 /// A change of a prorated quantity.
 struct Change {
     at: Moment,
-    quantity: Decimal,
+    quantity: Exact,
     /// The quantity × the local days it was there.
     quantity_days: Exact,
 }
@@ -406,7 +405,7 @@ impl Days {
         let mut count = |added: Moment, until: NaiveDate| {
             let from = self.clipped(added.0).max(uncounted);
             uncounted = uncounted.max(until.succ_opt().unwrap_or(until));
-            Change { at: added, quantity: Decimal::ONE, quantity_days: between(from, until).max(0).into() }
+            Change { at: added, quantity: Exact::ONE, quantity_days: between(from, until).max(0).into() }
         };
         for (moment, operation) in history {
             match (operation, added) {
@@ -416,7 +415,7 @@ impl Days {
                     // What came and went before the period was never there in it.
                     if moment.0 >= self.start {
                         changes.push(count(since, self.clipped(moment.0)));
-                        let gone = Change { at: moment, quantity: -Decimal::ONE, quantity_days: Exact::ZERO };
+                        let gone = Change { at: moment, quantity: -Exact::ONE, quantity_days: Exact::ZERO };
                         changes.push(gone);
                     }
                 }

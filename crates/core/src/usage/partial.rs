@@ -8,10 +8,7 @@ use super::{
     Aggregation, Sample,
     fold::{Moment, seconds},
 };
-use crate::{
-    arithmetic::{Overflow, add},
-    exact::Exact,
-};
+use crate::exact::Exact;
 
 /// The events of a half-open stretch of time, summed up: as much of them as their aggregation asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +16,7 @@ pub struct Partial {
     /// How many events counted.
     pub count: u64,
     /// Of their values, if they are added up.
-    pub sum: Decimal,
+    pub sum: Exact,
     /// For `min`.
     pub least: Option<Decimal>,
     /// For `max`.
@@ -32,39 +29,32 @@ pub struct Partial {
 
 impl Partial {
     /// Adds an event of the stretch that ends at `end`.
-    pub fn push(
-        &mut self,
-        aggregation: Aggregation,
-        sample: &Sample,
-        end: DateTime<Utc>,
-    ) -> Result<(), Overflow> {
+    pub fn push(&mut self, aggregation: Aggregation, sample: &Sample, end: DateTime<Utc>) {
         let number = sample.value.number();
         if number.is_some() || aggregation == Aggregation::Count {
-            self.count = self.count.checked_add(1).ok_or(Overflow)?;
+            self.count += 1;
         }
-        let Some(value) = number else { return Ok(()) };
+        let Some(value) = number else { return };
         match aggregation {
             Aggregation::Count | Aggregation::UniqueCount => {}
-            Aggregation::Sum | Aggregation::Average => self.sum = add(self.sum, value)?,
+            Aggregation::Sum | Aggregation::Average => self.sum += &value.into(),
             Aggregation::Min => self.least = self.least.into_iter().chain([value]).min(),
             Aggregation::Max => self.greatest = self.greatest.max(Some(value)),
             Aggregation::Latest => self.latest = self.latest.max(Some(((sample.at, sample.arrival), value))),
             Aggregation::WeightedSum => {
-                self.sum = add(self.sum, value)?;
+                self.sum += &value.into();
                 self.weighted += &(Exact::from(value) * Exact::from(seconds(sample.at, end)));
             }
         }
-        Ok(())
     }
 
     /// Adds other events of the same stretch.
-    pub fn merge(&mut self, other: &Self) -> Result<(), Overflow> {
-        self.count = self.count.checked_add(other.count).ok_or(Overflow)?;
-        self.sum = add(self.sum, other.sum)?;
+    pub fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum += &other.sum;
         self.least = self.least.into_iter().chain(other.least).min();
         self.greatest = self.greatest.max(other.greatest);
         self.latest = self.latest.max(other.latest);
         self.weighted += &other.weighted;
-        Ok(())
     }
 }

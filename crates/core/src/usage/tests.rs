@@ -27,9 +27,9 @@ fn january(aggregation: Aggregation) -> Scope {
 }
 
 fn fold(scope: Scope, carried: i64, events: &[(&str, Value)]) -> Fold {
-    let mut fold = Fold::try_new(scope, carried.into()).unwrap();
+    let mut fold = Fold::try_new(scope, carried).unwrap();
     for (arrival, (time, value)) in (0..).zip(events) {
-        fold.push(Sample { at: at(time), arrival, value: value.clone() }).unwrap();
+        fold.push(Sample { at: at(time), arrival, value: value.clone() });
     }
     fold
 }
@@ -163,6 +163,21 @@ fn a_prorated_sum_weighs_new_values_by_their_days_and_carried_ones_fully() {
     let parts = fold.parts().unwrap();
     assert_eq!((parts[0].quantity.to_string(), parts[0].prorated.to_string()), ("2".into(), "2".into()));
     assert_eq!((parts[1].quantity.to_string(), parts[1].prorated.to_string()), ("31".into(), "16".into()));
+    let explained: Vec<String> = fold
+        .held()
+        .unwrap()
+        .iter()
+        .map(|held| {
+            format!(
+                "{} {} {} of {}",
+                held.since.date_naive(),
+                held.quantity,
+                held.quantity_days,
+                held.full_days
+            )
+        })
+        .collect();
+    assert_eq!(explained, ["2026-01-01 2 62 of 31", "2026-01-16 31 496 of 31"]);
 }
 
 #[test]
@@ -221,9 +236,9 @@ fn samples() -> impl Strategy<Value = Vec<Sample>> {
 
 /// A fold that was fed with events in this order.
 fn fed<'a>(scope: Scope, carried: i64, events: impl IntoIterator<Item = &'a Sample>) -> Fold {
-    let mut fold = Fold::try_new(scope, carried.into()).unwrap();
+    let mut fold = Fold::try_new(scope, carried).unwrap();
     for event in events {
-        fold.push(event.clone()).unwrap();
+        fold.push(event.clone());
     }
     fold
 }
@@ -280,10 +295,10 @@ proptest! {
             let mut stored = BTreeMap::<DateTime<Utc>, Partial>::new();
             for sample in part.iter().filter(|sample| scope.covers(sample.at)) {
                 let start = sample.at.duration_trunc(hour).unwrap();
-                stored.entry(start).or_default().push(scope.aggregation, sample, start + hour).unwrap();
+                stored.entry(start).or_default().push(scope.aggregation, sample, start + hour);
             }
             for (start, partial) in stored {
-                hours.entry(start).or_default().merge(&partial).unwrap();
+                hours.entry(start).or_default().merge(&partial);
             }
         }
         let mut summed = Fold::try_new(scope, Decimal::ZERO).unwrap();
