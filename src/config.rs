@@ -56,6 +56,7 @@ pub const SETTINGS: &[Setting] = &[
         "the sandbox gateway's own ledger; beside the SQLite file, or `sandbox-gateway.db`, unless given",
     ),
     setting("gateway_timeout_ms", "20000", "how long a gateway may take before its answer counts as unknown"),
+    setting("request_head_timeout_ms", "10000", "how long a client may take to send the head of a request"),
     setting("http_workers", "2", "threads that answer requests"),
     setting("workers", "8", "jobs that run at once in this process"),
     setting("job_lease_ms", "30000", "how long a dead worker's job waits before another takes it"),
@@ -89,6 +90,7 @@ pub struct Config {
     pub webhook_allow: Vec<IpNet>,
     pub sandbox_gateway_file: PathBuf,
     pub gateway_timeout: Duration,
+    pub request_head_timeout: Duration,
     pub http_workers: usize,
     pub workers: usize,
     job_lease: Duration,
@@ -186,6 +188,7 @@ impl Reader<'_> {
                 .text("sandbox_gateway_file")
                 .map_or_else(|| beside(&url), PathBuf::from),
             gateway_timeout: self.millis("gateway_timeout_ms"),
+            request_head_timeout: self.millis("request_head_timeout_ms"),
             http_workers: self.parse::<usize>("http_workers", "a number from 1 on", 2).max(1),
             workers: self.parse::<usize>("workers", "a number from 1 on", 8).max(1),
             job_lease: self.millis("job_lease_ms"),

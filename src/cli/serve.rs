@@ -146,7 +146,7 @@ pub fn start_with(app: &App, listener: TcpListener, grouping: Grouping) -> std::
         .workers(app.config.http_workers)
         .disable_signals()
         .shutdown_timeout(DRAIN_REQUESTS_SECONDS)
-        .client_request_timeout(Duration::from_secs(10))
+        .client_request_timeout(app.config.request_head_timeout)
         .keep_alive(Duration::from_secs(75))
         .run();
     Ok(server)

@@ -20,6 +20,7 @@ use super::{
     event::{self, EventExplanation},
     explain::{self, InvoiceExplanation},
     model::{InvoiceStatus, MoveError},
+    rating::ChargeError,
     service::{self, InvoiceError, Which},
     usage::{self, SubscriptionUsage},
 };
@@ -260,6 +261,10 @@ impl From<InvoiceError> for Problem {
             Move(MoveError::Illegal(..) | MoveError::PartlyPaid) => {
                 Self::new(&problem::ILLEGAL_TRANSITION, error.to_string())
             }
+            Charge(error @ (ChargeError::TooMuch | ChargeError::Overflow(_) | ChargeError::Rating(_))) => {
+                Self::new(&problem::USAGE_TOO_LARGE, error.to_string())
+            }
+            Metering(error @ MeteringError::Overflow) => error.into(),
             Database(error)
             | Catalog(CatalogError::Database(error))
             | Customer(CustomerError::Database(error))

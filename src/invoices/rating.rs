@@ -15,7 +15,7 @@ use rust_decimal::Decimal;
 
 use super::model::Bucket;
 use crate::{
-    catalog::{PlanVersion, Price, PriceKind, Timing},
+    catalog::{AMOUNT_MAX, PlanVersion, Price, PriceKind, Timing},
     subscriptions::{Subscription, Turn},
 };
 
@@ -80,6 +80,8 @@ impl Billed {
 pub enum ChargeError {
     #[error(transparent)]
     Rating(#[from] RatingError),
+    #[error("usage came to more than {AMOUNT_MAX}, the most that is billed at once: is an event wrong?")]
+    TooMuch,
     #[error(transparent)]
     Proration(#[from] ProrationError),
     #[error(transparent)]
@@ -153,6 +155,9 @@ pub(super) fn usage_charges<'a>(
     };
     let buckets: Vec<price::Bucket<'_>> = usage.iter().map(bucket).collect();
     let rated = price::charge(&buckets, &terms, currency)?;
+    if rated.buckets.iter().any(|bucket| bucket.exact_amount > AMOUNT_MAX.into()) {
+        return Err(ChargeError::TooMuch);
+    }
     let mut charges = Vec::with_capacity(usage.len() + 1);
     for ((used, bucket), rated) in usage.iter().zip(&buckets).zip(rated.buckets) {
         let unit_price = match bucket.model {

@@ -47,7 +47,7 @@ pub(super) async fn give(
     let count = waiting.len();
     for (event, properties) in waiting.into_iter().filter(|(event, _)| event.voided_at.is_none()) {
         let event = UsageEvent { payer: Payer::Known(customer.id), received_at: now, ..event };
-        tracked.count(&mut added, &event, &properties)?;
+        tracked.count(&mut added, &event, &properties);
         given.push(event);
     }
     rollups::add(tx, &added).await?;

@@ -60,7 +60,7 @@ impl Building {
         let events = events::next_named(&self.snapshot, self.tenant, name, self.last, EVENTS_AT_ONCE).await?;
         let mut added = Additions::default();
         for (event, properties) in &events {
-            service::count(&mut added, &self.metric, self.build, event, properties)?;
+            service::count(&mut added, &self.metric, self.build, event, properties);
         }
         rollups::add(tx, &added).await?;
         if let Some((event, _)) = events.last() {

@@ -131,7 +131,7 @@ async fn recount(
             continue;
         }
         for event in [before, after] {
-            service::count(&mut touched, metric, build, event, &properties(event)?)?;
+            service::count(&mut touched, metric, build, event, &properties(event)?);
         }
         counted.push((metric, build));
     }
@@ -149,12 +149,12 @@ async fn recount(
             let mut page = Additions::default();
             for (event, properties) in &read {
                 for (metric, build) in &counted {
-                    service::count(&mut page, metric, *build, event, properties)?;
+                    service::count(&mut page, metric, *build, event, properties);
                 }
             }
             for (key, partial) in page.0 {
                 if let Some(hour) = hours.get_mut(&key) {
-                    hour.merge(&partial)?;
+                    hour.merge(&partial);
                 }
             }
             match read.into_iter().next_back() {

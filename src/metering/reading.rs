@@ -71,10 +71,10 @@ pub async fn usage_by_bucket(
     }
     let mut buckets = Buckets::try_new(rules, split, scope)?;
     if split.group_by.is_empty() {
-        buckets.carry(everything, Decimal::ZERO)?;
+        buckets.carry(everything, Decimal::ZERO);
     }
     let from = (!scope.recurring).then_some(scope.period.start);
-    let take = |used: &Used| Ok(buckets.push(used.at, used.id.0.as_u128(), &used.properties)?);
+    let take = |used: &Used| buckets.push(used.at, used.id.0.as_u128(), &used.properties);
     reader.each_event(from, scope.period.end, take).await?;
     Ok(buckets.finish()?)
 }
@@ -214,7 +214,7 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
             }
         } else {
             let from = (!is_recurring).then_some(first.start);
-            let all = |used: &Used| folds.iter_mut().try_for_each(|fold| self.push(fold, used));
+            let all = |used: &Used| folds.iter_mut().for_each(|fold| self.push(fold, used));
             self.each_event(from, last.end, all).await?;
         }
         let told = folds.iter().zip(windows).map(|(fold, window)| {
@@ -238,8 +238,10 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         }
         let from = (!self.metric.rules.recurring).then_some(first.start);
         let all = |used: &Used| {
-            let mut each = buckets.iter_mut();
-            Ok(each.try_for_each(|window| window.push(used.at, used.id.0.as_u128(), &used.properties))?)
+            let arrival = used.id.0.as_u128();
+            for window in &mut buckets {
+                window.push(used.at, arrival, &used.properties);
+            }
         };
         self.each_event(from, last.end, all).await?;
         let mut told = Vec::new();
@@ -255,10 +257,9 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         Ok(told)
     }
 
-    fn push(&self, fold: &mut Fold, used: &Used) -> Result<(), MeteringError> {
-        match Sample::of(&self.metric.rules, used.at, used.id.0.as_u128(), &used.properties) {
-            Some(sample) => Ok(fold.push(sample)?),
-            None => Ok(()),
+    fn push(&self, fold: &mut Fold, used: &Used) {
+        if let Some(sample) = Sample::of(&self.metric.rules, used.at, used.id.0.as_u128(), &used.properties) {
+            fold.push(sample);
         }
     }
 
@@ -267,7 +268,7 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         &self,
         from: Option<DateTime<Utc>>,
         to: DateTime<Utc>,
-        mut take: impl FnMut(&Used) -> Result<(), MeteringError>,
+        mut take: impl FnMut(&Used),
     ) -> Result<(), MeteringError> {
         let mut last = None;
         loop {
@@ -275,7 +276,7 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
             let (tenant, customer) = (self.tenant, self.customer);
             let used =
                 events::next_used(self.db, tenant, customer, name, (from, to), last.as_ref(), limit).await?;
-            used.iter().try_for_each(&mut take)?;
+            used.iter().for_each(&mut take);
             if used.len() < READ_AT_ONCE {
                 return Ok(());
             }

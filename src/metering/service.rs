@@ -27,10 +27,7 @@ use super::{
         RollupKey, Sender, SentEvent, Strict, Tally, Terms, Unmatched, UnmatchedUsage, UsageEvent, Wanted,
         first_of_each, start_of_hour,
     },
-    store::{
-        self, builds, closings, events,
-        rollups::{self, RollupError},
-    },
+    store::{self, builds, closings, events, rollups},
 };
 use crate::{
     app,
@@ -67,15 +64,6 @@ pub enum MeteringError {
     Page(#[from] PageError),
     #[error("the database failed")]
     Database(#[from] DbErr),
-}
-
-impl From<RollupError> for MeteringError {
-    fn from(error: RollupError) -> Self {
-        match error {
-            RollupError::Overflow(_) => Self::Overflow,
-            RollupError::Database(error) => Self::Database(error),
-        }
-    }
 }
 
 impl From<UsageError> for MeteringError {
@@ -273,7 +261,7 @@ async fn store(
     let (mut added, mut unmatched) = (Additions::default(), Tally::default());
     for candidate in &new {
         let tracked = &tracked[&candidate.event.tenant_id];
-        if let Some(why) = tracked.count(&mut added, &candidate.event, &candidate.properties)? {
+        if let Some(why) = tracked.count(&mut added, &candidate.event, &candidate.properties) {
             unmatched.push(&candidate.event, why);
         }
     }
@@ -293,13 +281,13 @@ impl Tracked {
         added: &mut Additions,
         event: &UsageEvent,
         properties: &Properties,
-    ) -> Result<Option<Unmatched>, Overflow> {
+    ) -> Option<Unmatched> {
         let named = self.metrics.iter().filter(|metric| metric.event_name == event.event_name);
         let mut is_counted = false;
         for metric in named.clone() {
-            is_counted |= count(added, metric, self.builds[&metric.id], event, properties)?;
+            is_counted |= count(added, metric, self.builds[&metric.id], event, properties);
         }
-        Ok((!is_counted).then(|| Unmatched::of(event, properties, named)))
+        (!is_counted).then(|| Unmatched::of(event, properties, named))
     }
 
     /// Has the closed periods looked at again to which new events of the tenant belong.
@@ -384,19 +372,19 @@ pub(super) fn count(
     build: Build,
     event: &UsageEvent,
     properties: &Properties,
-) -> Result<bool, Overflow> {
-    let Payer::Known(customer_id) = event.payer else { return Ok(false) };
+) -> bool {
+    let Payer::Known(customer_id) = event.payer else { return false };
     let arrival = event.id.0.as_u128();
     let Some(sample) = Sample::of(&metric.rules, event.timestamp, arrival, properties) else {
-        return Ok(false);
+        return false;
     };
     if !metric.rules.aggregation.is_mergeable(false) {
-        return Ok(true);
+        return true;
     }
     let series = build.series(event.tenant_id, customer_id);
     let key = RollupKey { series, hour: start_of_hour(event.timestamp) };
-    added.push(metric.rules.aggregation, key, &sample)?;
-    Ok(true)
+    added.push(metric.rules.aggregation, key, &sample);
+    true
 }
 
 /// An event by its identifier, or by the caller's own name for it.

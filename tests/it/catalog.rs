@@ -111,7 +111,7 @@ async fn every_mistake_in_a_plan_is_named_with_its_place(#[values(Sqlite, Postgr
         "prices": [
             {"code": "base", "kind": "fixed", "model": {"type": "flat", "amount": "1.234"}},
             {"code": "base", "kind": "usage", "metric": "none", "timing": "advance",
-                "model": {"type": "per_unit", "unit_price": "1"}},
+                "minimum_amount": "1000000000000.01", "model": {"type": "per_unit", "unit_price": "1"}},
         ],
         "features": [{"feature": "sso", "value": 1}],
     });
@@ -128,6 +128,7 @@ async fn every_mistake_in_a_plan_is_named_with_its_place(#[values(Sqlite, Postgr
             "/prices/1/code duplicate",
             "/prices/1/timing unsupported",
             "/prices/1/metric unknown",
+            "/prices/1/minimum_amount out_of_range",
             "/features/0/value malformed",
         ]
     );

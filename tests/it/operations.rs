@@ -10,6 +10,7 @@ use std::{
 
 use accrue_platform::db::{Db, DbConfig, OpenError};
 use rstest::rstest;
+use sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -179,6 +180,86 @@ async fn an_answer_is_compressed_for_who_takes_it(#[values(Sqlite, Postgres)] on
     assert_eq!((plain.header("content-encoding"), packed.header("content-encoding")), ("", "gzip"));
     assert_eq!(packed.bytes[..2], [0x1f, 0x8b], "gzip's own mark");
     assert!(packed.bytes.len() * 4 < plain.bytes.len(), "{} of {}", packed.bytes.len(), plain.bytes.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_on_postgresql_may_run_as_long_as_the_settings_say() {
+    let Some(world) = World::with(Postgres, &[("database_statement_timeout_ms", "1234")]).await else {
+        return;
+    };
+    let shown = Statement::from_string(DatabaseBackend::Postgres, "show statement_timeout");
+    let row = world.app.db.reader().query_one_raw(shown).await.unwrap().unwrap();
+    assert_eq!(row.try_get_by_index::<String>(0).unwrap(), "1234ms");
+}
+
+/// Parts of a page that a browser would fetch.
+fn fetched(page: &str) -> Vec<&str> {
+    let values = ["src=\"", "href=\"", "url: \"", "url(", "@import \""];
+    let of = |mark: &'static str| page.split(mark).skip(1).filter_map(|rest| rest.split(['"', ')']).next());
+    values.into_iter().flat_map(of).collect()
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reference_is_read_without_another_server(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    let page = Reply::of(world.request("GET", "/docs")).await;
+    assert_eq!(page.status, 200);
+    let parts = fetched(&page.text);
+    assert!(parts.len() > 3, "{parts:?}");
+    for part in parts {
+        assert!(!part.contains("//"), "{part}");
+        let path = if part.starts_with('/') { part.to_owned() } else { format!("/docs/{part}") };
+        let got = Reply::of(world.request("GET", &path)).await;
+        assert_eq!(got.status, 200, "{path}");
+        if path.ends_with("initializer.js") {
+            assert!(got.text.contains("/openapi.json") && !got.text.contains("https://"), "{}", got.text);
+        }
+    }
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_counts_its_requests_and_writes_a_line_of_json_for_each(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(home) = Installation::new(on).await else { return };
+    let process = home.serve_with(&["--set", "log=info", "--set", "log_format=json"]).await;
+    let made =
+        home.try_send(&process, "POST", "/v1/customers", &json!({"name": "Acme"})).await.expect("it runs");
+    home.send(&process, "GET", &format!("/v1/customers/{}", text(&made.json()["id"])), &Value::Null).await;
+
+    let counted = home.try_send(&process, "GET", "/metrics", &Value::Null).await.unwrap().text;
+
+    let of_route = |method: &str, route: &str| {
+        let wanted = [format!("method=\"{method}\""), format!("path=\"{route}\"")];
+        let line = counted.lines().find(|line| {
+            line.starts_with("http_request_duration_seconds_count")
+                && wanted.iter().all(|each| line.contains(each))
+        });
+        line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned)
+    };
+    assert_eq!(of_route("POST", "/v1/customers").as_deref(), Some("1"), "{counted}");
+    assert_eq!(of_route("GET", "/v1/customers/{id}").as_deref(), Some("1"), "{counted}");
+    let log = std::fs::read_to_string(home.folder.path().join("serve.log")).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let id = made.header("x-request-id");
+    assert!(!id.is_empty() && lines.iter().any(|line| line.to_string().contains(id)), "{id} in {log}");
+    assert!(!log.contains(&home.key), "no key in a log");
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_never_finishes_the_head_of_a_request_is_let_go(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::with(on, &[("request_head_timeout_ms", "200")]).await else { return };
+    let mut stream = TcpStream::connect(world.url.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: accrue\r\n").unwrap();
+
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer:?}");
 }
 
 /// The program in a folder, with no settings but those of its arguments.

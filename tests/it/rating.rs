@@ -3,7 +3,7 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{Engine, Engine::*, World, text};
+use crate::support::{Engine, Engine::*, Metered, World, text};
 
 /// A customer `acme` on a test clock that stands near the end of February, when it started with these prices.
 async fn metered(on: Engine, metrics: &[Value], prices: Value) -> Option<(World, String, String)> {
@@ -391,4 +391,43 @@ async fn an_event_says_which_line_it_landed_on_or_why_on_none(#[values(Sqlite, P
     let stranger = world.stranger().await;
     let theirs = world.request_as(&stranger, "GET", "/v1/usage_events/a/explain");
     assert_eq!(crate::support::Reply::of(theirs).await.status, 404);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_beyond_every_bound_are_taken_told_and_can_be_taken_back(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = World::new(on).await else { return };
+    world
+        .create(
+            "/v1/metrics",
+            json!({"code": "n", "event_name": "call", "aggregation": "sum", "property": "n"}),
+        )
+        .await;
+    let metered = Metered::subscribe(world, "n", json!({"type": "per_unit", "unit_price": "1"})).await;
+    metered.advance("2026-02-02T00:00:00Z").await;
+    let usage = format!("/v1/subscriptions/{}/usage", metered.subscription);
+    let ask = async |path: &str| {
+        let reply = metered.world.send("GET", path, &Value::Null).await;
+        (reply.status, text(&reply.json()["code"]))
+    };
+    metered.call("fine", "5", "2026-02-01T10:00:00Z").await;
+    // More than is billed at once.
+    metered.call("dear", "1000000000001", "2026-02-01T10:00:00Z").await;
+    assert_eq!(ask(&usage).await, (422, "usage_too_large".to_owned()));
+    // Each has as many digits as a number may, the hour of them has one more.
+    for event in ["huge", "as huge"] {
+        metered.call(event, &"9".repeat(28), "2026-02-01T10:30:00Z").await;
+    }
+    let quantity = "/v1/customers/acme/usage?metric=n";
+    assert_eq!(ask(quantity).await, (422, "usage_too_large".to_owned()));
+
+    for event in ["dear", "huge", "as%20huge"] {
+        metered.world.post(&format!("/v1/usage_events/{event}/void"), json!({})).await;
+    }
+
+    assert_eq!(metered.world.get(quantity).await["quantity"], "5");
+    metered.advance("2026-03-02T00:00:00Z").await;
+    assert_eq!(metered.lines().await, ["cycle usage 2026-02 5 5.00"]);
 }

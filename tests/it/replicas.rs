@@ -155,3 +155,22 @@ async fn the_same_request_on_two_replicas_at_once_has_one_effect_and_is_never_re
     }
     assert_eq!(world.list("/v1/customers?limit=100").await.len(), 20);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_revoked_on_one_replica_is_refused_by_the_other_within_a_second() {
+    let Some((world, other)) = two_servers().await else { return };
+    let key = world.create("/v1/api_keys", json!({"kind": "secret"})).await;
+    let ask = async || {
+        let request = reqwest::Client::new().get(format!("{other}/v1/customers"));
+        Reply::of(request.bearer_auth(text(&key["key"]))).await.status
+    };
+    assert_eq!(ask().await, 200, "the other knows the key now");
+
+    world.post(&format!("/v1/api_keys/{}/revoke", text(&key["id"])), json!({})).await;
+
+    let revoked_at = Instant::now();
+    while ask().await == 200 {
+        assert!(revoked_at.elapsed() < Duration::from_secs(1), "still good");
+    }
+    assert_eq!(ask().await, 401);
+}

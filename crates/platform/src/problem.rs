@@ -51,6 +51,8 @@ kinds! {
         "Send `Content-Type: application/json`.";
     INVALID = 422 "invalid_request" "The request is not valid"
         "The request was read, but some of its values cannot be taken. `errors` names each with a JSON pointer. Nothing was changed.";
+    USAGE_TOO_LARGE = 422 "usage_too_large" "The usage is too large"
+        "What was used is more than can be told exactly, or comes to more than is billed at once. Look for an event with a wrong number and void or amend it; nothing else is affected.";
     KEY_REUSED = 422 "idempotency_key_reused" "This Idempotency-Key belongs to another request"
         "The key was used for a request with another method, address or body within the last 72 hours. Make a new key for each new request.";
     RATE_LIMITED = 429 "rate_limited" "Too many requests"

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use super::{NAME_MAX, features::metric_id};
 use crate::catalog::{
+    AMOUNT_MAX,
     model::{
         NewPrice, PRICE_FILTERS_MAX, PRICES_MAX, PROPERTIES_MAX, PriceFilter, PriceKind, Timing, check_model,
         check_price, check_proration,
@@ -225,6 +226,10 @@ fn check_bounds(
         let amount = amount?.0;
         if amount < Decimal::ZERO {
             check.refuse(format!("{under}/{field}"), "negative", "must not be negative");
+        }
+        if amount > AMOUNT_MAX.into() {
+            let detail = format!("is more than {AMOUNT_MAX}, the most that is billed at once");
+            check.refuse(format!("{under}/{field}"), "out_of_range", detail);
         }
         let exact = Money::exact(amount, currency?);
         exact

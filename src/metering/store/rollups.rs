@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use accrue_core::{
-    arithmetic::Overflow,
     exact::{Exact, every_digit},
     id::{CustomerId, MetricId, TenantId, UsageEventId},
     usage::Partial,
@@ -51,8 +50,8 @@ pub struct KeptHour {
     /// Of the day.
     hour: u32,
     count: u64,
-    #[serde(skip_serializing_if = "Decimal::is_zero")]
-    sum: Decimal,
+    #[serde(skip_serializing_if = "Exact::is_zero", serialize_with = "every_digit::serialize")]
+    sum: Exact,
     #[serde(skip_serializing_if = "Option::is_none")]
     least: Option<Decimal>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,30 +63,17 @@ pub struct KeptHour {
     weighted: Exact,
 }
 
-/// Why hours could not be added to.
-#[derive(Debug, thiserror::Error)]
-pub enum RollupError {
-    #[error(transparent)]
-    Overflow(#[from] Overflow),
-    #[error("the database failed")]
-    Database(#[from] DbErr),
-}
-
 /// Adds to hours.
 ///
 /// Each day is locked before it is read, all in the order of their identifiers, so that what several writers
 /// add is all there, and to the last digit: neither database's own arithmetic is needed.
-pub(in crate::metering) async fn add(tx: &DatabaseTransaction, added: &Additions) -> Result<(), RollupError> {
+pub(in crate::metering) async fn add(tx: &DatabaseTransaction, added: &Additions) -> Result<(), DbErr> {
     change(tx, added, Partial::merge).await
 }
 
 /// Has hours say what they say now, whatever they said before.
-pub(in crate::metering) async fn set(tx: &DatabaseTransaction, hours: &Additions) -> Result<(), RollupError> {
-    change(tx, hours, |held, hour| {
-        held.clone_from(hour);
-        Ok(())
-    })
-    .await
+pub(in crate::metering) async fn set(tx: &DatabaseTransaction, hours: &Additions) -> Result<(), DbErr> {
+    change(tx, hours, Partial::clone_from).await
 }
 
 const TABLE: &str = "usage_rollups";
@@ -106,8 +92,8 @@ struct UsageDay {
 async fn change(
     tx: &DatabaseTransaction,
     by_hour: &Additions,
-    lay: impl Fn(&mut Partial, &Partial) -> Result<(), Overflow>,
-) -> Result<(), RollupError> {
+    lay: impl Fn(&mut Partial, &Partial),
+) -> Result<(), DbErr> {
     let mut days = by_day(by_hour);
     let mut held = lock(tx, days.keys().copied().collect()).await?;
     let missing: Vec<_> = days.iter().filter(|(id, _)| !held.contains_key(id)).collect();
@@ -122,7 +108,7 @@ async fn change(
             held.remove(id).ok_or_else(|| DbErr::RecordNotFound(format!("usage rollup {}", id.1)))?;
         let added = std::mem::replace(&mut day.hours, before);
         for (hour, partial) in &added {
-            lay(day.hours.entry(*hour).or_default(), partial)?;
+            lay(day.hours.entry(*hour).or_default(), partial);
         }
     }
     let kept =

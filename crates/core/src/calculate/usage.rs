@@ -156,7 +156,7 @@ fn aggregate(question: &UsageQuestion, metric: &Metric) -> Result<UsageAnswer, V
         if let Some(sample) = Sample::of(metric, event.timestamp, arrival, &event.properties) {
             whole.push(sample);
             if !question.group_by.is_empty() {
-                groups.push(event.timestamp, arrival, &event.properties).map_err(mistake)?;
+                groups.push(event.timestamp, arrival, &event.properties);
             }
         } else if is_too_long(metric, &event.properties) {
             let name = metric.property.as_deref().unwrap_or_default().replace('~', "~0").replace('/', "~1");

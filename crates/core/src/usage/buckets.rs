@@ -1,6 +1,6 @@
 //! Usage of one price, bucket by bucket: split by its filters and its groups, in the shape in which it is priced.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -28,6 +28,8 @@ pub struct Split<'a> {
 pub struct Buckets<'a> {
     metric: &'a Metric,
     split: Split<'a>,
+    /// What a bucket begins as.
+    empty: Fold,
     scope: Scope,
     held: BTreeMap<BucketKey, Bucket>,
 }
@@ -53,43 +55,31 @@ pub struct BucketUsage {
 impl<'a> Buckets<'a> {
     /// Refuses to prorate what cannot be.
     pub fn try_new(metric: &'a Metric, split: Split<'a>, scope: Scope) -> Result<Self, UsageError> {
-        Fold::try_new(scope, Decimal::ZERO)?;
-        Ok(Self { metric, split, scope, held: BTreeMap::new() })
+        let empty = Fold::try_new(scope, Decimal::ZERO)?;
+        Ok(Self { metric, split, empty, scope, held: BTreeMap::new() })
     }
 
     /// Adds what a bucket held before its first event: what a recurring metric carries in.
-    pub fn carry(&mut self, key: BucketKey, quantity: Decimal) -> Result<(), UsageError> {
-        self.bucket(key)?.fold.carry(quantity);
-        Ok(())
+    pub fn carry(&mut self, key: BucketKey, quantity: Decimal) {
+        self.bucket(key).fold.carry(quantity);
     }
 
     /// Takes one event. Those that the metric does not look at, or outside of the period, change nothing.
-    pub fn push(
-        &mut self,
-        at: DateTime<Utc>,
-        arrival: u128,
-        properties: &Properties,
-    ) -> Result<(), UsageError> {
-        let Some(sample) = Sample::of(self.metric, at, arrival, properties) else { return Ok(()) };
+    pub fn push(&mut self, at: DateTime<Utc>, arrival: u128, properties: &Properties) {
+        let Some(sample) = Sample::of(self.metric, at, arrival, properties) else { return };
         if !self.scope.covers(at) {
-            return Ok(());
+            return;
         }
         let by_event = self.split.by_event;
-        let bucket = self.bucket(BucketKey::of(self.split.filters, self.split.group_by, properties))?;
+        let bucket = self.bucket(BucketKey::of(self.split.filters, self.split.group_by, properties));
         if by_event {
             bucket.values.extend(sample.value.number().map(|value| (at, arrival, value)));
         }
         bucket.fold.push(sample);
-        Ok(())
     }
 
-    fn bucket(&mut self, key: BucketKey) -> Result<&mut Bucket, UsageError> {
-        Ok(match self.held.entry(key) {
-            Entry::Occupied(held) => held.into_mut(),
-            Entry::Vacant(free) => {
-                free.insert(Bucket { fold: Fold::try_new(self.scope, Decimal::ZERO)?, values: Vec::new() })
-            }
-        })
+    fn bucket(&mut self, key: BucketKey) -> &mut Bucket {
+        self.held.entry(key).or_insert_with(|| Bucket { fold: self.empty.clone(), values: Vec::new() })
     }
 
     /// What each bucket holds, those without a filter first, sorted by group.
@@ -166,7 +156,7 @@ mod tests {
     fn feed(buckets: &mut Buckets, events: &[&str]) {
         for (arrival, event) in (0..).zip(events) {
             let properties = serde_json::from_str(event).unwrap();
-            buckets.push("2026-01-10T00:00:00Z".parse().unwrap(), arrival, &properties).unwrap();
+            buckets.push("2026-01-10T00:00:00Z".parse().unwrap(), arrival, &properties);
         }
     }
 
@@ -241,7 +231,7 @@ mod tests {
         let mut buckets = Buckets::try_new(&seats, split, prorated).unwrap();
         feed(&mut buckets, &[r#"{"n":31}"#]);
         let key = BucketKey { filter: None, group: Vec::new() };
-        buckets.carry(key, Decimal::from(2)).unwrap();
+        buckets.carry(key, Decimal::from(2));
         let usage = buckets.finish().unwrap();
         // Two from before count fully, 31 new ones for 22 days of 31.
         assert_eq!(usage[0].quantity, Exact::from(24));
