@@ -19,6 +19,7 @@ pub use self::closing::Closing;
 pub(super) use self::closing::Strict;
 pub use self::correction::CorrectionError;
 pub(super) use self::correction::{Change, Correction, Version};
+pub use self::rollup::Grain;
 pub(super) use self::{candidate::*, rollup::*, unmatched::*, window::*};
 use crate::catalog::Metric;
 
