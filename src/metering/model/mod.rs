@@ -78,6 +78,11 @@ pub(super) struct Wanted<'a> {
     pub event_name: Option<&'a str>,
     /// The customer that they wait for.
     pub awaited_customer: Option<&'a str>,
+    pub source: Option<&'a str>,
+    /// When they happened: not before this instant.
+    pub start: Option<DateTime<Utc>>,
+    /// When they happened: before this instant.
+    pub end: Option<DateTime<Utc>>,
 }
 
 /// How much a customer used.
