@@ -35,7 +35,7 @@ const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Parcels that are looked at at a time.
 const PARCELS_AT_ONCE: usize = 1000;
 /// Events for which a transaction is worth its cost while another one is small.
-const LARGE: usize = 250;
+const LARGE: usize = 500;
 
 /// How many requests are taken together.
 #[derive(Clone, Copy, Debug)]
