@@ -113,6 +113,20 @@ pub async fn enqueue<J: Job>(
     queue::enqueue(tx, run_at, new_job(tenant, test_clock, run_at, key, job)).await
 }
 
+/// Enqueues jobs that look at what is true when they run, in the transaction that changes it: each runs once more
+/// after it, also where one waits or runs already. They are given in an order that everybody keeps, each once.
+pub async fn enqueue_again<J: Job>(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    jobs: impl IntoIterator<Item = (TenantId, Option<TestClockId>, String, J)>,
+) -> Result<(), DbErr> {
+    // Due at once by any clock.
+    let due = |test_clock: Option<TestClockId>| test_clock.map_or(now, |_| DateTime::UNIX_EPOCH);
+    let jobs =
+        jobs.into_iter().map(|(tenant, clock, key, job)| new_job(tenant, clock, due(clock), key, &job));
+    queue::enqueue_again(tx, now, jobs.collect()).await
+}
+
 /// Puts a job among the dead, in its cause's transaction: its work is due, and waits for a person, who is told
 /// why. If a job with this key is there already, it stays as it is.
 pub async fn bury<J: Job>(

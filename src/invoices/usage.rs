@@ -6,7 +6,7 @@ use accrue_core::{
     calendar::Period,
     decimal::Number,
     exact::{Exact, Toward},
-    id::{PriceId, SubscriptionId},
+    id::{MetricId, PriceId, SubscriptionId},
     money::{Currency, Money},
     price::{Measured, TierCharge},
     proration::Fraction,
@@ -110,6 +110,26 @@ pub(super) async fn so_far(
     })
 }
 
+/// What a metric has come to in a period of a subscription, by all prices on it: each line rounded as the invoice
+/// would, without what is missing to a minimum, which nobody used.
+pub(super) async fn amount(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    metric: MetricId,
+    period: Period,
+) -> Result<Money, InvoiceError> {
+    let (tenant, currency) = (subscription.tenant_id, subscription.currency);
+    let plan = catalog::service::get_plan_version(db, tenant, subscription.plan_version_id).await?;
+    let mut amounts = Vec::new();
+    for price in plan.prices.iter().filter(|price| price.metric_id == Some(metric)) {
+        let due = cycle::due_of(subscription, price, period)?;
+        let charges = cycle::charges(db, subscription, due).await?;
+        let used = charges.into_iter().filter(|charge| charge.part != Part::TrueUp);
+        amounts.extend(used.map(|charge| Money::round(charge.exact_amount, currency)));
+    }
+    Ok(Money::sum(currency, amounts.into_iter().collect::<Result<Vec<_>, _>>()?)?)
+}
+
 fn price_usage(
     now: Charge<'_>,
     then: &Charge<'_>,
@@ -187,7 +207,7 @@ fn project<'a>(
 
 #[cfg(test)]
 mod tests {
-    use accrue_core::id::{MetricId, TenantId};
+    use accrue_core::id::TenantId;
     use uuid::Uuid;
 
     use super::*;

@@ -153,6 +153,15 @@ impl Subscription {
         if now < self.period.end { Ok(self.period.end) } else { Ok(self.grid()?.containing(now)?.end) }
     }
 
+    /// The period, or trial, that holds `now`, which does not lie before the start: also where turns before it are not
+    /// billed yet.
+    pub fn period_at(&self, now: DateTime<Utc>) -> Result<Period, CalendarError> {
+        if now < self.period.end {
+            return Ok(self.period);
+        }
+        Ok(cut(self.grid()?.containing(now)?, self.ends_at()))
+    }
+
     fn ends_at(&self) -> Option<DateTime<Utc>> {
         self.ended_at.or(self.cancel_at)
     }
