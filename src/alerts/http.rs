@@ -86,7 +86,9 @@ impl UpdateUsageAlert {
         let Self { name, threshold, active, metadata } = self;
         let mut check = Check::new();
         check.optional_text("/name", name.as_deref(), NAME_MAX);
-        metadata.iter().for_each(|metadata| check.metadata("/metadata", metadata));
+        if let Some(metadata) = &metadata {
+            check.metadata("/metadata", metadata);
+        }
         check.finish()?;
         Ok(AlertChange { name, threshold: threshold.map(|threshold| threshold.0), active, metadata })
     }

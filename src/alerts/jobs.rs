@@ -1,10 +1,7 @@
 //! Alerts in the background: looking at them when usage moves, when a period ends, and when what they are compared
 //! with changes.
 
-use accrue_core::{
-    calendar::CalendarError,
-    id::{CustomerId, TenantId, TestClockId},
-};
+use accrue_core::id::{CustomerId, TenantId, TestClockId};
 use accrue_platform::{db::Db, outbox::Event, schedule::Schedule};
 use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
@@ -88,12 +85,6 @@ async fn sweep(db: &Db, scope: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> 
 
 async fn next_review(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Option<DateTime<Utc>>, DbErr> {
     store::next_review(db.reader(), tenant, clock).await
-}
-
-impl From<CalendarError> for AlertError {
-    fn from(error: CalendarError) -> Self {
-        Self::Calendar(error)
-    }
 }
 
 impl From<AlertError> for JobError {

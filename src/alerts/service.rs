@@ -56,7 +56,7 @@ pub enum AlertError {
     #[error(transparent)]
     Subscription(#[from] SubscriptionError),
     #[error("the period cannot be told")]
-    Calendar(CalendarError),
+    Calendar(#[from] CalendarError),
     #[error("the tenant is gone")]
     Tenant(#[from] AuthError),
     #[error(transparent)]
@@ -245,13 +245,10 @@ pub(super) async fn bodies(
     alerts: Vec<Alert>,
 ) -> Result<Vec<UsageAlertBody>, AlertError> {
     let metrics = catalog::service::all_metrics(db, tenant.id).await?;
-    let code = |alert: &Alert| {
+    let body = |alert: Alert| {
         let metric = metrics.iter().find(|metric| metric.id == alert.metric_id);
-        metric.map(|metric| metric.code.clone()).unwrap_or_default()
+        let code = metric.map(|metric| metric.code.clone()).unwrap_or_default();
+        UsageAlertBody::new(alert, code, tenant.livemode)
     };
-    Ok(alerts
-        .into_iter()
-        .map(|alert| (code(&alert), alert))
-        .map(|(code, alert)| UsageAlertBody::new(alert, code, tenant.livemode))
-        .collect())
+    Ok(alerts.into_iter().map(body).collect())
 }
