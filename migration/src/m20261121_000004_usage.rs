@@ -150,6 +150,7 @@ create table usage_watches (
     customer_id uuid not null,
     metric_id uuid not null,
     test_clock_id uuid,
+    watcher text not null,
     primary key (tenant_id, id),
     foreign key (tenant_id, customer_id) references customers (tenant_id, id),
     foreign key (tenant_id, metric_id) references metrics (tenant_id, id)

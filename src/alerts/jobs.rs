@@ -11,11 +11,11 @@ use tracing::instrument;
 use super::{checking, service::AlertError, store};
 use crate::{
     app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
-    metering::{self, UsageMoved},
+    metering::{self, UsageMoved, Watcher},
 };
 
 /// What alerts do in the background.
-pub const JOBS: &[JobRunner] = &[job_runner::<UsageMoved>(), job_runner::<Review>()];
+pub const JOBS: &[JobRunner] = &[job_runner::<Check>(), job_runner::<Review>()];
 
 /// Every sweep of alerts.
 pub const SWEEPS: &[Sweep] = &[REVIEW_SWEEP];
@@ -23,17 +23,21 @@ pub const SWEEPS: &[Sweep] = &[REVIEW_SWEEP];
 /// What alerts hear of.
 pub const LISTENERS: &[Listener] = &[LISTENER];
 
-/// Metering enqueues it (`metering/watching.rs`).
-impl Job for UsageMoved {
-    const NAME: &'static str = "alerts.usage_moved";
+/// Compares usage with thresholds. Metering enqueues it (`metering/watching.rs`).
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Check(UsageMoved);
 
-    #[instrument(name = "job.alerts.usage_moved", skip_all, fields(customer.id = %self.customer, metric.id = %self.metric))]
+impl Job for Check {
+    const NAME: &'static str = Watcher::Alerts.job();
+
+    #[instrument(name = "job.alerts.usage_moved", skip_all, fields(customer.id = %self.0.customer, metric.id = %self.0.metric))]
     async fn run(&self, context: &JobContext) -> Result<(), JobError> {
-        checking::check(context, self.customer, self.metric).await
+        checking::check(context, self.0.customer, self.0.metric).await
     }
 }
 
-/// Has all that is watched of a customer looked at again.
+/// Has all alerts of a customer looked at again.
 #[derive(Debug, Serialize, Deserialize)]
 struct Review {
     customer: CustomerId,
@@ -44,7 +48,8 @@ impl Job for Review {
 
     async fn run(&self, context: &JobContext) -> Result<(), JobError> {
         let tx = context.begin().await?;
-        let watched = metering::service::watched_of(&tx, context.tenant, self.customer).await?;
+        let watched =
+            metering::service::watched_of(&tx, context.tenant, self.customer, Watcher::Alerts).await?;
         metering::service::look_again(&tx, context.app.now(), watched).await?;
         context.commit(tx).await
     }
@@ -56,7 +61,7 @@ const LISTENER: Listener = Listener { name: "alerts", hear: |tx, event| Box::pin
 async fn hear(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
     let is_about = event.kind.starts_with("subscription.") || event.kind == "entitlements.updated";
     let Some(customer) = event.customer_id.filter(|_| is_about) else { return Ok(()) };
-    if metering::service::watched_of(tx, event.tenant_id, customer).await?.is_empty() {
+    if metering::service::watched_of(tx, event.tenant_id, customer, Watcher::Alerts).await?.is_empty() {
         return Ok(());
     }
     let job = Review { customer };

@@ -25,7 +25,7 @@ use crate::{
     customers::{self, service::CustomerError},
     entitlements::service::EntitlementError,
     invoices::service::InvoiceError,
-    metering::{self, Watched, service::MeteringError},
+    metering::{self, Watched, Watcher, service::MeteringError},
     subscriptions::service::SubscriptionError,
 };
 
@@ -124,7 +124,7 @@ pub(super) async fn create(
         created_at: now,
     };
     // From here on the tenant's requests for alerts follow one another: of two at once one is too many.
-    metering::service::watch(tx, clock.now(), alert.id.0, watched(&alert)).await?;
+    metering::service::watch(tx, clock.now(), tenant.id, &[(alert.id.0, watched(&alert))]).await?;
     if store::count_on(tx, tenant.id, alert.customer_id, alert.metric_id).await? >= ALERTS_MAX {
         return Err(AlertError::TooMany);
     }
@@ -156,7 +156,7 @@ pub(super) async fn update(
         store::save(tx, &after).await?;
     }
     match (before.is_active, after.is_active) {
-        (false, true) => metering::service::watch(tx, wall, after.id.0, watched(&after)).await?,
+        (false, true) => metering::service::watch(tx, wall, tenant, &[(after.id.0, watched(&after))]).await?,
         (true, false) => metering::service::unwatch(tx, tenant, after.id.0).await?,
         (true, true) if after.threshold != before.threshold => {
             metering::service::look_again(tx, wall, [watched(&after)]).await?;
@@ -184,6 +184,7 @@ fn watched(alert: &Alert) -> Watched {
         customer: alert.customer_id,
         metric: alert.metric_id,
         test_clock: alert.test_clock_id,
+        watcher: Watcher::Alerts,
     }
 }
 

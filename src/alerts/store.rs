@@ -14,7 +14,10 @@ use sea_orm::{
 };
 
 use super::model::{Alert, Kind, Status, Trigger};
-use crate::{app::Scope, metering::Watched};
+use crate::{
+    app::Scope,
+    metering::{Watched, Watcher},
+};
 
 /// Alerts whose period has ended that are read at a time.
 const DUE_AT_A_TIME: u64 = 500;
@@ -226,7 +229,8 @@ pub(super) async fn due(
         .limit(DUE_AT_A_TIME);
     let watched = |row: Model| {
         let Model { tenant_id: tenant, id, customer_id: customer, metric_id: metric, .. } = row;
-        (id, Watched { tenant, customer, metric, test_clock: row.test_clock_id })
+        let watcher = Watcher::Alerts;
+        (id, Watched { tenant, customer, metric, test_clock: row.test_clock_id, watcher })
     };
     Ok(select.all(db).await?.into_iter().map(watched).collect())
 }

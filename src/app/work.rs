@@ -114,17 +114,19 @@ pub async fn enqueue<J: Job>(
 }
 
 /// Enqueues jobs that look at what is true when they run, in the transaction that changes it: each runs once more
-/// after it, also where one waits or runs already. They are given in an order that everybody keeps, each once.
-pub async fn enqueue_again<J: Job>(
+/// after it, also where one waits or runs already. They are given by name, in an order that everybody keeps, each once.
+pub async fn enqueue_again(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
-    jobs: impl IntoIterator<Item = (TenantId, Option<TestClockId>, String, J)>,
+    jobs: impl IntoIterator<Item = (&'static str, TenantId, Option<TestClockId>, String, impl Serialize)>,
 ) -> Result<(), DbErr> {
-    // Due at once by any clock.
-    let due = |test_clock: Option<TestClockId>| test_clock.map_or(now, |_| DateTime::UNIX_EPOCH);
-    let jobs =
-        jobs.into_iter().map(|(tenant, clock, key, job)| new_job(tenant, clock, due(clock), key, &job));
-    queue::enqueue_again(tx, now, jobs.collect()).await
+    let job = |(name, tenant, test_clock, key, job): (_, _, Option<TestClockId>, String, _)| {
+        let payload = serde_json::to_string(&job).expect("jobs are plain data");
+        // Due at once by any clock.
+        let run_at = test_clock.map_or(now, |_| DateTime::UNIX_EPOCH);
+        NewJob { tenant, name, key: format!("{name}:{key}"), payload, run_at, test_clock }
+    };
+    queue::enqueue_again(tx, now, jobs.into_iter().map(job).collect()).await
 }
 
 /// Puts a job among the dead, in its cause's transaction: its work is due, and waits for a person, who is told

@@ -23,4 +23,4 @@ pub use import::{Imported, Importer, Line, Refused};
 pub use intake::{Grouping, Intake};
 pub use jobs::{JOBS, LISTENERS, SWEEPS};
 pub use model::{Closing, Payer, UsageEvent};
-pub use watching::{UsageMoved, Watched};
+pub use watching::{UsageMoved, Watched, Watcher};

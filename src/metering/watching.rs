@@ -8,15 +8,35 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use accrue_core::id::{CustomerId, MetricId, TenantId, TestClockId};
 use accrue_platform::gate::Gate;
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, DeriveActiveEnum, EnumIter};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{model::UsageEvent, store::watches};
 use crate::{app::enqueue_again, catalog::Metric};
 
-/// A job: usage of a metric by a customer may be another one than before. It looks at what is true when it runs, and
-/// runs after every change.
+/// Who watches, and so which job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+pub enum Watcher {
+    /// Thresholds of usage that are told.
+    Alerts,
+    /// Thresholds of amounts that are billed.
+    Invoices,
+}
+
+impl Watcher {
+    /// The name of its job.
+    pub const fn job(self) -> &'static str {
+        match self {
+            Self::Alerts => "alerts.usage_moved",
+            Self::Invoices => "invoices.usage_moved",
+        }
+    }
+}
+
+/// What the jobs of watchers hold: usage of a metric by a customer may be another one than before. They look at what is
+/// true when they run, and run after every change.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct UsageMoved {
     pub customer: CustomerId,
@@ -31,19 +51,27 @@ pub struct Watched {
     pub metric: MetricId,
     /// The customer's.
     pub test_clock: Option<TestClockId>,
+    pub watcher: Watcher,
 }
 
-/// From now on the job runs whenever this usage moves, and once now. `by` is whoever wants it: twice is once.
+/// From now on the watchers' jobs run whenever this usage moves, and once now. Each comes with whoever wants it: twice is
+/// once.
 pub async fn watch(
     tx: &DatabaseTransaction,
     wall: DateTime<Utc>,
-    by: Uuid,
-    watched: Watched,
+    tenant: TenantId,
+    wanted: &[(Uuid, Watched)],
 ) -> Result<(), DbErr> {
-    // Whoever takes events at this moment does not see the watch: they end first, and are seen by the job.
-    Gate::Usage.close(tx, watched.tenant).await?;
-    watches::insert(tx, by, watched).await?;
-    look_again(tx, wall, [watched]).await
+    let known = watches::known(tx, tenant, wanted.iter().map(|(by, _)| *by).collect()).await?;
+    let new: Vec<_> = wanted.iter().filter(|(by, _)| !known.contains(by)).collect();
+    if !new.is_empty() {
+        // Whoever takes events at this moment does not see the watch: they end first, and are seen by the job.
+        Gate::Usage.close(tx, tenant).await?;
+    }
+    for (by, watched) in new {
+        watches::insert(tx, *by, *watched).await?;
+    }
+    look_again(tx, wall, wanted.iter().map(|(_, watched)| *watched)).await
 }
 
 /// Nobody of this name watches any more.
@@ -59,19 +87,23 @@ pub async fn look_again(
 ) -> Result<(), DbErr> {
     // All lock these jobs in the same order.
     let watched: BTreeSet<Watched> = watched.into_iter().collect();
-    let jobs = watched.into_iter().map(|Watched { tenant, customer, metric, test_clock }| {
-        (tenant, test_clock, format!("{customer}:{metric}"), UsageMoved { customer, metric })
+    let jobs = watched.into_iter().map(|Watched { tenant, customer, metric, test_clock, watcher }| {
+        let key = format!("{customer}:{metric}");
+        (watcher.job(), tenant, test_clock, key, UsageMoved { customer, metric })
     });
     enqueue_again(tx, wall, jobs).await
 }
 
-/// What somebody wants to know of a customer.
+/// What a watcher wants to know of a customer.
 pub async fn watched_of(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     customer: CustomerId,
+    by: Watcher,
 ) -> Result<Vec<Watched>, DbErr> {
-    watches::of_customers(db, tenant, vec![customer]).await
+    let mut found = watches::of_customers(db, tenant, vec![customer]).await?;
+    found.retain(|watched| watched.watcher == by);
+    Ok(found)
 }
 
 /// Runs the jobs of whoever watches what these new or changed events may count for. Called last of all that locks

@@ -29,6 +29,8 @@ mod outages;
 mod panics;
 mod payments;
 mod platform;
+mod progressive_billing;
+mod progressive_billing_live;
 mod rating;
 mod replicas;
 mod rollups;

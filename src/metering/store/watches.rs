@@ -11,7 +11,7 @@ use sea_orm::{
     sea_query::{ArrayType, OnConflict},
 };
 
-use crate::metering::watching::Watched;
+use crate::metering::watching::{Watched, Watcher};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "usage_watches")]
@@ -24,6 +24,7 @@ pub struct Model {
     pub customer_id: CustomerId,
     pub metric_id: MetricId,
     pub test_clock_id: Option<TestClockId>,
+    pub watcher: Watcher,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -41,16 +42,27 @@ pub(in crate::metering) async fn insert(
     by: Uuid,
     watched: Watched,
 ) -> Result<(), DbErr> {
-    let Watched { tenant, customer, metric, test_clock } = watched;
+    let Watched { tenant, customer, metric, test_clock, watcher } = watched;
     let row = ActiveModel {
         tenant_id: Set(tenant),
         id: Set(by),
         customer_id: Set(customer),
         metric_id: Set(metric),
         test_clock_id: Set(test_clock),
+        watcher: Set(watcher),
     };
     let known = OnConflict::columns([Column::TenantId, Column::Id]).do_nothing().to_owned();
     Entity::insert(row).on_conflict(known).exec_without_returning(tx).await.map(drop)
+}
+
+/// Those of whoever watches already.
+pub(in crate::metering) async fn known(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    by: Vec<Uuid>,
+) -> Result<HashSet<Uuid>, DbErr> {
+    let ids = of(tenant).select_only().column(Column::Id).filter(bulk::one_of(tx, Column::Id, by));
+    Ok(ids.into_tuple().all(tx).await?.into_iter().collect())
 }
 
 pub(in crate::metering) async fn delete(
@@ -97,18 +109,20 @@ pub(in crate::metering) async fn of_customers(
         let ids = some.iter().map(|customer| customer.0).collect();
         let rows = of(tenant)
             .select_only()
-            .columns([Column::CustomerId, Column::MetricId, Column::TestClockId])
+            .columns([Column::CustomerId, Column::MetricId, Column::TestClockId, Column::Watcher])
             .distinct()
             .filter(bulk::one_of::<Uuid>(db, Column::CustomerId, ids))
-            .into_tuple::<(CustomerId, MetricId, Option<TestClockId>)>()
+            .into_tuple::<(CustomerId, MetricId, Option<TestClockId>, Watcher)>()
             .all(db)
             .await?;
-        found.extend(rows.into_iter().map(|(customer, metric, test_clock)| Watched {
+        let watched = |(customer, metric, test_clock, watcher)| Watched {
             tenant,
             customer,
             metric,
             test_clock,
-        }));
+            watcher,
+        };
+        found.extend(rows.into_iter().map(watched));
     }
     Ok(found)
 }

@@ -117,6 +117,11 @@ impl Subscription {
         self.status == Status::Canceled && self.next_due_at.is_none()
     }
 
+    /// Is its period billed from its start, and not yet to its end, at `now`?
+    pub fn is_open(&self, now: DateTime<Utc>) -> bool {
+        self.next_due_at == Some(self.period.end) && self.period.start <= now && now < self.period.end
+    }
+
     /// Is it worth telling at `now` that the trial ends soon? Not if it is over, or if nothing follows it.
     pub fn goes_on_after_trial(&self, now: DateTime<Utc>) -> bool {
         self.status != Status::Canceled

@@ -109,6 +109,7 @@ fn wanted() -> Wanted {
         alignment: Alignment::Anniversary,
         collection: Collection::Automatic,
         net_terms_days: None,
+        progressive_billing_threshold: None,
         metadata: Metadata::new(),
     }
 }
