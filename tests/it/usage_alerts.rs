@@ -321,6 +321,35 @@ async fn usage_that_waited_for_its_customer_and_usage_by_every_event_trigger_too
     assert_eq!(told(&world).await, ["triggered 2"]);
 }
 
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_of_a_new_period_counts_in_it_although_the_old_one_is_not_billed_yet(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(shop) = Calls::new(on).await else { return };
+    let world = &shop.world;
+    world.create("/v1/customers", json!({"external_id": "now", "name": "Now"})).await;
+    world.create("/v1/subscriptions", json!({"customer": "now", "plan": "api"})).await;
+    for kind in ["quantity", "amount"] {
+        let body = json!({"customer": "now", "metric": "calls", "kind": kind, "threshold": "5"});
+        world.create("/v1/usage_alerts", body).await;
+    }
+    world.work().await;
+    world.clock.set("2026-02-01T00:00:05Z".parse().unwrap());
+    let event = |event_id: &str, at: &str| json!({"event_id": event_id, "customer_id": "now", "event_name": "call", "timestamp": at, "metadata": {"n": 60}});
+    let events = json!([event("old", "2026-01-31T23:59:59Z"), event("new", "2026-02-01T00:00:00Z")]);
+    assert_eq!(world.post("/v1/usage_events", events).await["accepted"], 2);
+
+    // Nothing is swept: the turn waits.
+    world.work().await;
+
+    let mut told = shop.told().await;
+    told.sort();
+    assert_eq!(told, ["triggered 6.00", "triggered 60"]);
+    world.sweep().await;
+    assert_eq!(shop.told().await.len(), 2, "it is the same period when it is billed");
+}
+
 /// Jobs that wait.
 async fn jobs(world: &World) -> i64 {
     let db = world.app.db.reader();

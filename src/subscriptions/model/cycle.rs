@@ -164,7 +164,9 @@ impl Subscription {
         if now < self.period.end {
             return Ok(self.period);
         }
-        Ok(cut(self.grid()?.containing(now)?, self.ends_at()))
+        let whole = self.grid()?.containing(now)?;
+        // What follows a trial may begin in the midst of the calendar's period.
+        Ok(cut(Period { start: whole.start.max(self.period.end), ..whole }, self.cancel_at))
     }
 
     fn ends_at(&self) -> Option<DateTime<Utc>> {
