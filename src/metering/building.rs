@@ -37,6 +37,8 @@ impl Building {
         metric: Metric,
         anew: bool,
     ) -> Result<Option<Self>, MeteringError> {
+        // A connection may have to be waited for: not while the gate is closed, or those who have them all wait for it.
+        let snapshot = db.begin_snapshot().await?;
         Gate::Usage.close(tx, tenant).await?;
         let before = builds::find_for_update(tx, tenant, metric.id).await?;
         if before.is_some_and(|build| build.is_complete) && !anew {
@@ -45,7 +47,7 @@ impl Building {
         let number = before.map_or(1, |build| build.number + 1);
         let build = Build { metric_id: metric.id, number, is_complete: false };
         builds::save(tx, tenant, build).await?;
-        let snapshot = db.snapshot().await?;
+        Db::fix(&snapshot).await?;
         Ok(Some(Self { tenant, metric, build, snapshot, last: None }))
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{
     Engine,
     Engine::*,
-    process::{Installation, Process},
+    process::{Chance, Installation, Process},
     text,
 };
 
@@ -120,5 +120,50 @@ async fn two_processes_that_take_usage_at_once_bill_none_of_it_twice() {
     let invoices = home.all(&one, "/v1/invoices").await;
     assert!(invoices.iter().all(|invoice| invoice["reason"] == "threshold"), "{invoices:#?}");
     assert!(billed(&home, &one, sum, PATIENCE).await <= 4697);
+    home.run(&["verify"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_of_events_of_many_watched_customers_wait_for_nobody_in_a_circle() {
+    const CUSTOMERS: u64 = 12;
+
+    let Some(home) = Installation::new(Postgres).await else { return };
+    let (one, other) = (home.serve().await, home.serve().await);
+    sell(&home, &one).await;
+    for number in 0..CUSTOMERS {
+        let customer = format!("customer-{number}");
+        let post = async |path: &str, body: Value| home.send(&one, "POST", path, &body).await;
+        post("/v1/customers", json!({"external_id": customer, "name": customer})).await;
+        let subscription = json!({"customer": customer, "plan": "api", "collection": "send_invoice",
+            "progressive_billing_threshold": "3.33"});
+        post("/v1/subscriptions", subscription).await;
+        let alert = json!({"customer": customer, "metric": "calls", "kind": "amount", "threshold": "10"});
+        post("/v1/usage_alerts", alert).await;
+    }
+    wait_until_begun(&home, &one).await;
+    let mut chance = Chance::new();
+    let batches: Vec<Vec<Value>> = (0..60)
+        .map(|batch| {
+            let event = |number| {
+                json!({"event_id": format!("{batch}-{number}"), "event_name": "call",
+                    "customer_id": format!("customer-{}", chance.below(CUSTOMERS))})
+            };
+            (0..30).map(event).collect()
+        })
+        .collect();
+    let sent = batches.iter().enumerate().map(async |(number, batch)| {
+        let process = if number % 2 == 0 { &one } else { &other };
+        let answer = home.send(process, "POST", "/v1/usage_events", &json!(batch)).await;
+        assert_eq!(answer["accepted"], batch.len());
+        let voided = format!("/v1/usage_events/{number}-7/void");
+        home.send(process, "POST", &voided, &json!({})).await;
+    });
+    futures_util::future::join_all(sent).await;
+    wait_until_begun(&home, &one).await;
+
+    let log = std::fs::read_to_string(home.folder.path().join("serve.log")).unwrap();
+    for trouble in ["deadlock", "could not be taken together", "will be tried again", "could not be told"] {
+        assert!(!log.contains(trouble), "{log}");
+    }
     home.run(&["verify"]);
 }
