@@ -22,5 +22,5 @@ pub use http::routes;
 pub use import::{Imported, Importer, Line, Refused};
 pub use intake::{Grouping, Intake};
 pub use jobs::{JOBS, LISTENERS, SWEEPS};
-pub use model::{Closing, Payer, UsageEvent};
+pub use model::{Closing, Grain, Payer, UsageEvent};
 pub use watching::{UsageMoved, Watched, Watcher};
