@@ -8,7 +8,7 @@ use utoipa::openapi::{
 };
 
 use crate::{
-    auth, calculate, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering,
+    alerts, auth, calculate, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering,
     notifications, payments, subscriptions, system, webhooks,
 };
 
@@ -26,6 +26,7 @@ pub fn routes(routes: &mut Routes) {
     payments::routes(routes);
     dunning::routes(routes);
     entitlements::routes(routes);
+    alerts::routes(routes);
     notifications::routes(routes);
     webhooks::routes(routes);
     calculate::routes(routes);

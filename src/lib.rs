@@ -26,6 +26,8 @@ pub mod dunning;
 
 pub mod entitlements;
 
+pub mod alerts;
+
 pub mod notifications;
 pub mod webhooks;
 

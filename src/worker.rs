@@ -1,8 +1,8 @@
 //! Every capability's jobs, sweeps and listeners. A list, no logic.
 
 use crate::{
-    app::Work, clocks, dunning, entitlements, housekeeping, invoices, metering, notifications, payments,
-    subscriptions, webhooks,
+    alerts, app::Work, clocks, dunning, entitlements, housekeeping, invoices, metering, notifications,
+    payments, subscriptions, webhooks,
 };
 
 /// Everything that the program does in the background.
@@ -15,6 +15,7 @@ pub static WORK: Work = Work {
         payments::JOBS,
         dunning::JOBS,
         entitlements::JOBS,
+        alerts::JOBS,
         notifications::JOBS,
         webhooks::JOBS,
     ],
@@ -25,6 +26,7 @@ pub static WORK: Work = Work {
         invoices::SWEEPS,
         payments::SWEEPS,
         dunning::SWEEPS,
+        alerts::SWEEPS,
         housekeeping::SWEEPS,
     ],
     // In the order in which they hear: what was used, what is owed, what is paid, what follows, who is told.
@@ -34,6 +36,7 @@ pub static WORK: Work = Work {
         payments::LISTENERS,
         dunning::LISTENERS,
         entitlements::LISTENERS,
+        alerts::LISTENERS,
         notifications::LISTENERS,
         webhooks::LISTENERS,
     ],

@@ -138,6 +138,7 @@ create table jobs (
     failures integer not null,
     lease_token bigint not null,
     leased_until timestamptz,
+    again boolean not null default false,
     last_error text,
     created_at timestamptz not null,
     primary key (tenant_id, id),

@@ -83,6 +83,7 @@ create table subscriptions (
     quantities text not null,
     collection text not null check (collection in ('automatic', 'send_invoice')),
     net_terms_days integer not null,
+    progressive_threshold_minor bigint,
     cancel_at timestamptz,
     canceled_at timestamptz,
     cancel_reason text check (cancel_reason in ('requested', 'unpaid')),

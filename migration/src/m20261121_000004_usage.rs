@@ -29,6 +29,9 @@ const TABLES: &[&str] = &[
     "usage_closings",
     "usage_unmatched",
     "usage_unmatched_reports",
+    "usage_watches",
+    "usage_alerts",
+    "usage_alert_triggers",
 ];
 
 // Events refer to their tenant and customer without a foreign key: checking it row by row costs more than everything
@@ -141,5 +144,55 @@ create table usage_rollup_builds (
     is_complete boolean not null,
     primary key (tenant_id, id),
     foreign key (tenant_id, metric_id) references metrics (tenant_id, id)
+);
+
+create table usage_watches (
+    tenant_id uuid not null,
+    id uuid not null,
+    customer_id uuid not null,
+    metric_id uuid not null,
+    test_clock_id uuid,
+    watcher text not null,
+    primary key (tenant_id, id),
+    foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, metric_id) references metrics (tenant_id, id)
+);
+
+create index usage_watches_by_customer on usage_watches (tenant_id, customer_id, metric_id);
+
+create table usage_alerts (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    customer_id uuid not null,
+    test_clock_id uuid,
+    metric_id uuid not null,
+    name text not null,
+    kind text not null,
+    threshold numeric not null,
+    currency text,
+    is_active boolean not null,
+    is_triggered boolean not null,
+    last_trigger text,
+    review_at timestamptz,
+    metadata text not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, metric_id) references metrics (tenant_id, id)
+);
+
+create index usage_alerts_by_customer on usage_alerts (tenant_id, customer_id, metric_id);
+create index usage_alerts_to_review on usage_alerts (review_at) where review_at is not null;
+
+create table usage_alert_triggers (
+    tenant_id uuid not null,
+    id uuid not null,
+    usage_alert_id uuid not null,
+    period_start_at timestamptz not null,
+    threshold numeric not null,
+    triggered_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, usage_alert_id, period_start_at, threshold),
+    foreign key (tenant_id, usage_alert_id) references usage_alerts (tenant_id, id)
 );
 ";

@@ -57,7 +57,7 @@ create table invoices (
 
 create index invoices_by_customer on invoices (tenant_id, customer_id, id);
 create unique index invoices_by_turn on invoices (tenant_id, subscription_id, period_start_at, reason)
-    where reason <> 'adjustment';
+    where reason not in ('adjustment', 'threshold');
 create index invoices_by_status on invoices (tenant_id, status, id);
 
 create table invoice_lines (

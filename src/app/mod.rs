@@ -16,7 +16,8 @@ use crate::config::{Config, Role};
 
 pub use run::{WorkerHandle, drain_test_clock, start_workers, sweep_all, tell_all, work_until_idle};
 pub use work::{
-    Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, Work, bury, enqueue, job_runner,
+    Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, Work, bury, enqueue, enqueue_again,
+    job_runner,
 };
 
 /// Everything that handlers and jobs need. Built once, cheap to clone.

@@ -113,6 +113,22 @@ pub async fn enqueue<J: Job>(
     queue::enqueue(tx, run_at, new_job(tenant, test_clock, run_at, key, job)).await
 }
 
+/// Enqueues jobs that look at what is true when they run, in the transaction that changes it: each runs once more
+/// after it, also where one waits or runs already. They are given by name, in an order that everybody keeps, each once.
+pub async fn enqueue_again(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    jobs: impl IntoIterator<Item = (&'static str, TenantId, Option<TestClockId>, String, impl Serialize)>,
+) -> Result<(), DbErr> {
+    let job = |(name, tenant, test_clock, key, job): (_, _, Option<TestClockId>, String, _)| {
+        let payload = serde_json::to_string(&job).expect("jobs are plain data");
+        // Due at once by any clock.
+        let run_at = test_clock.map_or(now, |_| DateTime::UNIX_EPOCH);
+        NewJob { tenant, name, key: format!("{name}:{key}"), payload, run_at, test_clock }
+    };
+    queue::enqueue_again(tx, now, jobs.into_iter().map(job).collect()).await
+}
+
 /// Puts a job among the dead, in its cause's transaction: its work is due, and waits for a person, who is told
 /// why. If a job with this key is there already, it stays as it is.
 pub async fn bury<J: Job>(

@@ -33,6 +33,7 @@ resources! {
     Payments "payments" "Payments, refunds and dunning.";
     Subscriptions "subscriptions" "Subscriptions.";
     Usage "usage" "Usage events.";
+    UsageAlerts "usage_alerts" "Alerts on thresholds of usage.";
     UsageCorrections "usage_corrections" "Taking usage events back and changing them.";
     Webhooks "webhooks" "Webhook endpoints, deliveries and the event log.";
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use accrue_core::id::{CustomerId, TenantId, TestClockId};
+use accrue_core::id::{CustomerId, MetricId, TenantId, TestClockId};
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
@@ -78,6 +78,23 @@ pub async fn find(
     let Some(snapshot) = store::find(db, tenant, customer).await? else { return Ok(None) };
     let Some(grant) = snapshot.grants.get(feature) else { return Ok(None) };
     Ok(Some((snapshot.version, entitlement(db, tenant, customer, *grant).await?)))
+}
+
+/// The metered features that count a metric, with the usage so far.
+pub async fn of_metric(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customer: CustomerId,
+    metric: MetricId,
+) -> Result<Vec<Entitlement>, EntitlementError> {
+    let grants = store::find(db, tenant, customer).await?.map(|snapshot| snapshot.grants).unwrap_or_default();
+    let counts =
+        |grant: &Grant| matches!(grant, Grant::Metered { metric: counted, .. } if *counted == metric);
+    let mut found = Vec::new();
+    for grant in grants.into_values().filter(counts) {
+        found.push(entitlement(db, tenant, customer, grant).await?);
+    }
+    Ok(found)
 }
 
 /// Brings the snapshot up to date with the customer's subscriptions. If that changes it, it gets the next

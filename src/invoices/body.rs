@@ -89,7 +89,8 @@ pub struct LineBody {
     pub tax: Money,
     /// The days of a short period, of the days of a whole one.
     pub proration: Option<Fraction>,
-    /// How the amount came about, before proration.
+    /// How the amount came about, before proration. Of usage that was billed in part before, or is corrected: of all
+    /// that was used in the period, of which this line is what was missing.
     pub tiers: Vec<TierCharge>,
 }
 

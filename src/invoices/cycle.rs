@@ -13,6 +13,7 @@ use super::{
     draft::{Basis, draft},
     late,
     model::{Invoice, PartyCopy, Reason},
+    progress,
     rating::{self, Charge, ChargeError, Due},
     service::{InvoiceError, issue},
 };
@@ -23,13 +24,14 @@ use crate::{
     subscriptions::{self, Subscription, Turn},
 };
 
-/// Bills the next turn of a subscription that is due at `now`, the customer's time; `false` if none is.
+/// Bills the next turn of a subscription that is due at `now`, the customer's time; `false` if none is. `wall` is
+/// everybody's time.
 ///
 /// The subscription stays locked until the turn is done, and moves on in the same transaction: killed
 /// anywhere, nothing has happened, and run twice, the second finds nothing due (P1).
 pub(super) async fn bill_next_turn(
     tx: &DatabaseTransaction,
-    now: DateTime<Utc>,
+    (now, wall): (DateTime<Utc>, DateTime<Utc>),
     tenant: &Tenant,
     id: SubscriptionId,
 ) -> Result<bool, InvoiceError> {
@@ -39,6 +41,7 @@ pub(super) async fn bill_next_turn(
         issue(tx, now, tenant, draft, subscription.net_terms_days).await?;
     }
     subscriptions::service::turn_done(tx, now, &mut subscription, turn).await?;
+    progress::watch(tx, wall, &subscription).await?;
     Ok(true)
 }
 
@@ -53,7 +56,7 @@ async fn draft_of(
     let due = rating::due(&plan, turn);
     let mut charges = Vec::new();
     for due in &due {
-        charges.extend(self::charges(tx, subscription, *due).await?);
+        charges.extend(progress::rest(tx, subscription, *due).await?);
     }
     let (corrections, checked) = late::corrections(tx, subscription, &plan).await?;
     charges.extend(corrections);

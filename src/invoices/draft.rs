@@ -133,7 +133,11 @@ fn description(plan: &PlanVersion, charge: &Charge<'_>) -> String {
         },
         Part::TrueUp => format!("{name} (up to the minimum)"),
     };
-    if charge.adjustment > 0 { format!("{name} (usage told later)") } else { name }
+    match charge.adjustment {
+        0 => name,
+        _ if charge.is_late => format!("{name} (usage told later)"),
+        _ => format!("{name} (since the last invoice)"),
+    }
 }
 
 /// `region: eu, us; model: pro`
@@ -162,7 +166,7 @@ fn kind(charge: &Charge<'_>) -> &'static str {
         _ if charge.part == Part::TrueUp => TRUE_UP,
         PriceKind::Fixed => "fixed",
         PriceKind::Seat => "seat",
-        PriceKind::Usage if charge.adjustment > 0 => "usage_adjustment",
+        PriceKind::Usage if charge.is_late => "usage_adjustment",
         PriceKind::Usage => "usage",
     }
 }

@@ -19,6 +19,7 @@ use super::{
     body::TaxBody,
     model::{Invoice, Line},
     service::InvoiceError,
+    store,
 };
 use crate::{
     catalog::{self, Metric, Price, PriceKind, Timing},
@@ -62,9 +63,12 @@ struct LineExplanation {
     tiers: Vec<TierCharge>,
     /// Σ tiers.
     rated_amount: Exact,
+    /// What earlier lines of the same usage of the period came to: of it, this line is what was missing.
+    already_billed: Money,
     /// The days of a short period, of the days of a whole one.
     proration: Option<Fraction>,
-    /// `rated_amount` × `proration`, or what the price's maximum left of it.
+    /// `rated_amount` × `proration`, or what the price's maximum left of it; less `already_billed`, once it was rounded
+    /// for that.
     exact_amount: Number,
     rounding: RoundingExplanation,
     amount: Money,
@@ -124,13 +128,22 @@ pub(super) async fn explain(
 ) -> Result<InvoiceExplanation, InvoiceError> {
     let prices = prices_of(db, &invoice).await?;
     let currency = invoice.currency;
+    let mut lines = Vec::with_capacity(invoice.lines.len());
+    for line in invoice.lines {
+        let already_billed = if line.adjustment > 0 {
+            store::billed_before(db, invoice.tenant_id, &line).await?
+        } else {
+            Money::zero(currency)
+        };
+        lines.push(explain_line(line, already_billed, &prices));
+    }
     Ok(InvoiceExplanation {
         object: "invoice_explanation",
         livemode,
         invoice: invoice.id,
         number: invoice.number,
         currency,
-        lines: invoice.lines.into_iter().map(|line| explain_line(line, &prices)).collect(),
+        lines,
         subtotal: invoice.subtotal,
         discount_total: invoice.discount_total,
         taxes: invoice.taxes.iter().map(|tax| TaxBody::new(tax, currency)).collect(),
@@ -155,7 +168,7 @@ async fn prices_of(db: &impl ConnectionTrait, invoice: &Invoice) -> Result<Price
     Ok(prices)
 }
 
-fn explain_line(line: Line, prices: &Prices) -> LineExplanation {
+fn explain_line(line: Line, already_billed: Money, prices: &Prices) -> LineExplanation {
     let (price, metric) = match line.price_id.and_then(|id| prices.get(&id)) {
         Some((price, metric)) => (Some(price), metric.as_ref()),
         None => (None, None),
@@ -172,6 +185,7 @@ fn explain_line(line: Line, prices: &Prices) -> LineExplanation {
         quantity: Number(line.quantity),
         tiers: line.tiers,
         rated_amount: rated.max(Exact::ZERO),
+        already_billed,
         proration: line.proration,
         exact_amount: Number(line.exact_amount),
         rounding: RoundingExplanation {

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cycle::bill_next_turn,
-    late,
+    late, progress,
     service::{InvoiceError, get_tenant},
 };
 use crate::{
     app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
-    metering, subscriptions,
+    metering::{self, UsageMoved, Watcher},
+    subscriptions,
 };
 
 /// Bills every turn of a subscription that is due, in order (RULES 7).
@@ -26,10 +27,11 @@ impl Job for Cycle {
     const NAME: &'static str = "invoices.cycle";
 
     async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let times = (context.now, context.app.now());
         loop {
             let tx = context.begin().await?;
             let tenant = get_tenant(&tx, context.tenant).await?;
-            if !bill_next_turn(&tx, context.now, &tenant, self.subscription).await? {
+            if !bill_next_turn(&tx, times, &tenant, self.subscription).await? {
                 tx.rollback().await?;
                 return Ok(());
             }
@@ -55,8 +57,29 @@ impl Job for CheckUsage {
     }
 }
 
+/// Bills what was used in the running period if it came to a threshold. Metering enqueues it (decision 0023).
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+struct BillProgress(UsageMoved);
+
+impl Job for BillProgress {
+    const NAME: &'static str = Watcher::Invoices.job();
+
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let (tenant, now, db) = (context.tenant, context.now, context.app.db.reader());
+        for subscription in progress::due(db, now, tenant, self.0.customer).await? {
+            let tx = context.begin().await?;
+            let tenant = get_tenant(&tx, tenant).await?;
+            progress::bill(&tx, now, &tenant, subscription).await?;
+            context.commit(tx).await?;
+        }
+        Ok(())
+    }
+}
+
 /// Every job of invoices.
-pub const JOBS: &[JobRunner] = &[job_runner::<Cycle>(), job_runner::<CheckUsage>()];
+pub const JOBS: &[JobRunner] =
+    &[job_runner::<Cycle>(), job_runner::<CheckUsage>(), job_runner::<BillProgress>()];
 
 /// Every sweep of invoices.
 pub const SWEEPS: &[Sweep] = &[CYCLE_SWEEP, USAGE_SWEEP];

@@ -1,6 +1,8 @@
 //! Usage that came, or was corrected, after its period was billed (RULES 18): the next invoice, or one of its own
 //! if there will be none, says what was missing.
 
+use std::collections::BTreeMap;
+
 use accrue_core::id::SubscriptionId;
 use chrono::{DateTime, Utc};
 use sea_orm::DatabaseTransaction;
@@ -8,7 +10,7 @@ use sea_orm::DatabaseTransaction;
 use super::{
     cycle,
     model::Reason,
-    rating::{self, Billed, Charge, Due},
+    rating::{self, Billed, Charge, Due, Part},
     service::{InvoiceError, issue},
     store,
 };
@@ -35,19 +37,24 @@ pub(super) async fn corrections<'a>(
         for price in plan.prices.iter().filter(|price| price.metric_id == Some(closing.metric_id)) {
             let due = cycle::due_of(subscription, price, closing.period)?;
             let mut billed = store::billed(tx, subscription, price.id, closing.period).await?;
-            for right in cycle::charges(tx, subscription, due).await? {
-                let before =
-                    billed.remove(&right.part).unwrap_or_else(|| Billed::nothing(subscription.currency));
-                corrections.extend(rating::correction(&right, before, subscription.currency)?);
-            }
-            // What was billed once and is not there any more.
-            for (part, before) in billed {
-                let right = Charge::nothing(due, part);
-                corrections.extend(rating::correction(&right, before, subscription.currency)?);
+            let mut right = cycle::charges(tx, subscription, due).await?;
+            add_vanished(&mut right, &billed, due);
+            for right in right {
+                let before = billed.remove(&right.part);
+                let before = before.unwrap_or_else(|| Billed::nothing(subscription.currency));
+                let correction = rating::correction(&right, before, subscription.currency)?;
+                corrections.extend(correction.map(|correction| Charge { is_late: true, ..correction }));
             }
         }
     }
     Ok((corrections, closings))
+}
+
+/// Adds what was billed once and is not there any more.
+pub(super) fn add_vanished<'a>(right: &mut Vec<Charge<'a>>, billed: &BTreeMap<Part, Billed>, due: Due<'a>) {
+    let is_there = |part: &Part| right.iter().any(|right| right.part == *part);
+    let vanished: Vec<_> = billed.keys().filter(|part| !is_there(part)).cloned().collect();
+    right.extend(vanished.into_iter().map(|part| Charge::nothing(due, part)));
 }
 
 /// Compares what was billed with what was used. A subscription that goes on has it on its next invoice; one that

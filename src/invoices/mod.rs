@@ -13,6 +13,7 @@ mod jobs;
 mod late;
 mod model;
 mod postings;
+mod progress;
 mod rating;
 #[cfg(test)]
 mod samples;

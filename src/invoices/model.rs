@@ -77,7 +77,8 @@ pub struct Line {
     pub proration: Option<accrue_core::proration::Fraction>,
     /// How the amount came about, tier by tier.
     pub tiers: Vec<TierCharge>,
-    /// The how-manieth correction of what was billed for the period; 0 for the bill itself.
+    /// How many lines of the same kind there were before for the period: 0 for the bill itself, more for what continues
+    /// or corrects it.
     pub adjustment: i32,
     /// What of the price's usage it is.
     pub bucket: Bucket,
@@ -151,6 +152,8 @@ pub enum Reason {
     Cycle,
     /// A subscription ended.
     Cancel,
+    /// Usage of the running period came to the subscription's threshold.
+    Threshold,
     /// Usage of a period came, or was corrected, after it was billed, and no turn will come any more.
     Adjustment,
 }

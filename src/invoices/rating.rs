@@ -55,8 +55,10 @@ pub(super) struct Charge<'a> {
     pub exact_amount: Decimal,
     /// Of the whole nominal period: what proration is taken of.
     pub tiers: Vec<TierCharge>,
-    /// The how-manieth correction of what was billed for the period; 0 for the bill itself.
+    /// The how-manieth line after the first bill of the period; 0 for the bill itself.
     pub adjustment: i32,
+    /// Whether it corrects the bill of a period that was billed to its end.
+    pub is_late: bool,
 }
 
 /// What was billed of a part of a price for a period, corrections included.
@@ -130,7 +132,18 @@ pub(super) fn charge(due: Due<'_>, quantity: Decimal, zone: Tz) -> Result<Charge
     };
     let tiers = rated.tiers;
     let part = Part::Bucket(Bucket::default());
-    Ok(Charge { price, part, period, quantity, unit_price, proration, exact_amount, tiers, adjustment: 0 })
+    Ok(Charge {
+        price,
+        part,
+        period,
+        quantity,
+        unit_price,
+        proration,
+        exact_amount,
+        tiers,
+        adjustment: 0,
+        is_late: false,
+    })
 }
 
 /// Prices usage for its period, bucket by bucket, and what is missing to the minimum. A trial has none (RULES 27).
@@ -175,6 +188,7 @@ pub(super) fn usage_charges<'a>(
             exact_amount: rated.exact_amount.to_decimal()?,
             tiers: rated.tiers,
             adjustment: 0,
+            is_late: false,
         });
     }
     charges.extend(terms.minimum.map(|_| true_up(due, rated.true_up)));
@@ -212,7 +226,7 @@ fn priced(measured: &Measured) -> Exact {
 }
 
 /// What has to be added to what was billed for a period, now that more, or less, turns out to have been used; `None`
-/// if the bill was right (RULES 18, 28).
+/// if the bill was right (RULES 18, 28). It keeps the tiers of all that was used, of which it is a part.
 pub(super) fn correction<'a>(
     right: &Charge<'a>,
     billed: Billed,
@@ -224,9 +238,7 @@ pub(super) fn correction<'a>(
         return Ok(None);
     }
     let (adjustment, exact_amount) = (billed.adjustments + 1, missing.to_decimal());
-    let Charge { price, period, proration, .. } = *right;
-    let (part, unit_price, tiers) = (right.part.clone(), None, Vec::new());
-    Ok(Some(Charge { price, part, period, quantity, unit_price, proration, exact_amount, tiers, adjustment }))
+    Ok(Some(Charge { quantity, exact_amount, unit_price: None, adjustment, ..right.clone() }))
 }
 
 /// Takes so much off the corrections in the customer's favour that the sum is not negative (RULES 34), and says
@@ -263,6 +275,7 @@ impl<'a> Charge<'a> {
             exact_amount: Decimal::ZERO,
             tiers: Vec::new(),
             adjustment: 0,
+            is_late: false,
         }
     }
 

@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 
 use accrue_core::{
-    calendar::{Alignment, CalendarError, Grid, Interval, Unit},
-    id::{CustomerId, InvoiceId, TenantId},
+    calendar::{Alignment, CalendarError, Grid, Interval, Period, Unit},
+    id::{CustomerId, InvoiceId, MetricId, TenantId},
     invoice as arithmetic,
     money::{Money, MoneyError},
 };
@@ -21,7 +21,7 @@ use super::{
     model::{Invoice, InvoiceStatus, MoveError},
     postings,
     rating::ChargeError,
-    store,
+    store, usage,
 };
 use crate::{
     auth::{self, Tenant},
@@ -29,7 +29,7 @@ use crate::{
     customers::service::CustomerError,
     ledger::{self, service::LedgerError},
     metering::service::MeteringError,
-    subscriptions::{Collection, service::SubscriptionError},
+    subscriptions::{Collection, Subscription, service::SubscriptionError},
 };
 
 pub(super) use super::store::Which;
@@ -120,6 +120,16 @@ pub async fn open_of_customer(
 ) -> Result<Vec<Invoice>, DbErr> {
     let which = Which { customer: Some(customer), status: Some(InvoiceStatus::Open), ..Which::default() };
     store::all(db, tenant, which).await
+}
+
+/// What a metric has come to in a period of a subscription, by the code that will bill it.
+pub async fn usage_amount(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    metric: MetricId,
+    period: Period,
+) -> Result<Money, InvoiceError> {
+    usage::amount(db, subscription, metric, period).await
 }
 
 /// A page of invoices.

@@ -19,7 +19,7 @@ use sea_orm::{
 };
 
 use super::{
-    model::{Bucket, Invoice, InvoiceStatus},
+    model::{Bucket, Invoice, InvoiceStatus, Line},
     rating::{Billed, Part, TRUE_UP},
 };
 use crate::subscriptions::Subscription;
@@ -49,9 +49,10 @@ impl Which {
     }
 }
 
-/// What was billed of a usage price for a period, on whatever invoices, part by part.
+/// What was billed of a usage price for a period, on whatever invoices, part by part. A period is known by its start:
+/// what was billed before it was cut short belongs to it too.
 pub(super) async fn billed(
-    tx: &DatabaseTransaction,
+    db: &impl ConnectionTrait,
     subscription: &Subscription,
     price: PriceId,
     period: Period,
@@ -60,8 +61,7 @@ pub(super) async fn billed(
         .filter(lines::Column::SubscriptionId.eq(subscription.id))
         .filter(lines::Column::PriceId.eq(price))
         .filter(lines::Column::PeriodStartAt.eq(period.start))
-        .filter(lines::Column::PeriodEndAt.eq(period.end))
-        .all(tx)
+        .all(db)
         .await?;
     let mut billed: BTreeMap<Part, Vec<lines::Model>> = BTreeMap::new();
     for line in lines {
@@ -74,6 +74,28 @@ pub(super) async fn billed(
         adjustments: lines.iter().map(|line| line.adjustment).max().unwrap_or_default(),
     };
     Ok(billed.into_iter().map(|(part, lines)| (part, sums(lines))).collect())
+}
+
+/// What lines came to that bill the same usage of the same period as this one, and came before it.
+pub(super) async fn billed_before(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    line: &Line,
+) -> Result<Money, DbErr> {
+    let (of_true_up, of_usage) = (lines::Column::Kind.eq(TRUE_UP), lines::Column::Kind.ne(TRUE_UP));
+    let amounts: Vec<i64> = lines::of(tenant)
+        .select_only()
+        .column(lines::Column::AmountMinor)
+        .filter(lines::Column::SubscriptionId.eq(line.subscription_id))
+        .filter(lines::Column::PriceId.eq(line.price_id))
+        .filter(lines::Column::PeriodStartAt.eq(line.period.start))
+        .filter(lines::Column::BucketId.eq(line.bucket.id()))
+        .filter(if line.kind == TRUE_UP { of_true_up } else { of_usage })
+        .filter(lines::Column::Adjustment.lt(line.adjustment))
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(Money::from_minor(amounts.iter().sum(), line.amount.currency()))
 }
 
 /// Where an invoice says what came of usage.

@@ -6,7 +6,7 @@ use accrue_core::{
     calendar::Period,
     decimal::Number,
     exact::{Exact, Toward},
-    id::{PriceId, SubscriptionId},
+    id::{MetricId, PriceId, SubscriptionId},
     money::{Currency, Money},
     price::{Measured, TierCharge},
     proration::Fraction,
@@ -22,6 +22,7 @@ use super::{
     model::Bucket,
     rating::{self, Charge, ChargeError, Due, Part, TRUE_UP},
     service::InvoiceError,
+    store,
 };
 use crate::{
     catalog::{self, Metric, PriceKind},
@@ -45,6 +46,8 @@ pub(super) struct SubscriptionUsage {
     usage: Vec<PriceUsage>,
     /// Σ usage, before tax.
     amount: Money,
+    /// What of it is on invoices already, of a subscription with a `progressive_billing_threshold`.
+    invoiced_amount: Money,
     projected_amount: Money,
 }
 
@@ -85,9 +88,13 @@ pub(super) async fn so_far(
 ) -> Result<SubscriptionUsage, InvoiceError> {
     let (tenant, currency) = (subscription.tenant_id, subscription.currency);
     let plan = catalog::service::get_plan_version(db, tenant, subscription.plan_version_id).await?;
-    let mut prices = Vec::new();
+    let (mut prices, mut invoiced) = (Vec::new(), Vec::new());
     for price in plan.prices.iter().filter(|price| price.kind == PriceKind::Usage) {
         let Some(metric) = price.metric_id else { continue };
+        if subscription.progressive_billing_threshold.is_some() {
+            let billed = store::billed(db, subscription, price.id, subscription.period).await?;
+            invoiced.extend(billed.into_values().map(|billed| billed.amount));
+        }
         let metric = catalog::service::get_metric(db, tenant, metric).await?;
         let due = cycle::due_of(subscription, price, subscription.period)?;
         let usage = cycle::usage(db, subscription, due, &metric).await?;
@@ -105,9 +112,30 @@ pub(super) async fn so_far(
         as_of: now,
         currency,
         amount: Money::sum(currency, prices.iter().map(|price| price.amount))?,
+        invoiced_amount: Money::sum(currency, invoiced)?,
         projected_amount: Money::sum(currency, prices.iter().map(|price| price.projected_amount))?,
         usage: prices,
     })
+}
+
+/// What a metric has come to in a period of a subscription, by all prices on it: each line rounded as the invoice
+/// would, without what is missing to a minimum, which nobody used.
+pub(super) async fn amount(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    metric: MetricId,
+    period: Period,
+) -> Result<Money, InvoiceError> {
+    let (tenant, currency) = (subscription.tenant_id, subscription.currency);
+    let plan = catalog::service::get_plan_version(db, tenant, subscription.plan_version_id).await?;
+    let mut amounts = Vec::new();
+    for price in plan.prices.iter().filter(|price| price.metric_id == Some(metric)) {
+        let due = cycle::due_of(subscription, price, period)?;
+        let charges = cycle::charges(db, subscription, due).await?;
+        let used = charges.into_iter().filter(|charge| charge.part != Part::TrueUp);
+        amounts.extend(used.map(|charge| Money::round(charge.exact_amount, currency)));
+    }
+    Ok(Money::sum(currency, amounts.into_iter().collect::<Result<Vec<_>, _>>()?)?)
 }
 
 fn price_usage(
@@ -189,7 +217,7 @@ fn project<'a>(
 mod tests {
     use std::collections::BTreeSet;
 
-    use accrue_core::id::{MetricId, TenantId};
+    use accrue_core::id::TenantId;
     use uuid::Uuid;
 
     use super::*;

@@ -40,6 +40,8 @@ impl Building {
         grain: Grain,
         anew: bool,
     ) -> Result<Option<Self>, MeteringError> {
+        // A connection may have to be waited for: not while the gate is closed, or those who have them all wait for it.
+        let snapshot = db.begin_snapshot().await?;
         Gate::Usage.close(tx, tenant).await?;
         let before = builds::find_for_update(tx, tenant, &grain).await?;
         if before.as_ref().is_some_and(|build| build.is_complete) && !anew {
@@ -47,7 +49,7 @@ impl Building {
         }
         let build = before.map_or_else(|| Build::first(grain), Build::again);
         builds::save(tx, tenant, &build).await?;
-        let snapshot = db.snapshot().await?;
+        Db::fix(&snapshot).await?;
         Ok(Some(Self { tenant, metric, build, snapshot, last: None }))
     }
 

@@ -21,6 +21,7 @@ use super::{
     },
     service::{self, MeteringError},
     store::{builds, closings, events, rollups, versions},
+    watching,
 };
 use crate::{
     auth::Tenant,
@@ -80,6 +81,7 @@ pub(super) async fn correct(
         recount(tx, wall, &metrics, &before, &after).await?;
         look_again(tx, &metrics, &before, &after, now).await?;
         tell(tx, tenant, test_clock, (&before, &after, change), now).await?;
+        watching::moved(tx, wall, &[(tenant.id, &metrics)], [&after].into_iter()).await?;
     }
     Ok(get_with_history(tx, before).await?)
 }

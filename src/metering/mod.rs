@@ -15,6 +15,7 @@ mod reading;
 pub mod service;
 mod store;
 mod unmatched;
+mod watching;
 
 pub use building::Building;
 pub use http::routes;
@@ -22,3 +23,4 @@ pub use import::{Imported, Importer, Line, Refused};
 pub use intake::{Grouping, Intake};
 pub use jobs::{JOBS, LISTENERS, SWEEPS};
 pub use model::{Closing, Grain, Payer, UsageEvent};
+pub use watching::{UsageMoved, Watched, Watcher};

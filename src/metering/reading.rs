@@ -121,7 +121,8 @@ pub(super) async fn usage(
     Ok(Usage { customer: customer.id, metric, period, quantity, windows })
 }
 
-fn month_of(customer: &Customer, tenant_zone: &str, now: DateTime<Utc>) -> Result<Period, CalendarError> {
+/// The calendar month that it is for a customer.
+pub fn month_of(customer: &Customer, tenant_zone: &str, now: DateTime<Utc>) -> Result<Period, CalendarError> {
     let month = Interval::every(Unit::Month);
     Grid::try_new(now, month, Alignment::Calendar, customer.zone(tenant_zone))?.containing(now)
 }

@@ -28,6 +28,7 @@ use super::{
         first_of_each,
     },
     store::{self, builds, closings, events, rollups},
+    watching,
 };
 use crate::{
     app,
@@ -36,7 +37,10 @@ use crate::{
     customers::{self, service::CustomerError},
 };
 
-pub use super::reading::{quantity, usage_by_bucket};
+pub use super::{
+    reading::{month_of, quantity, usage_by_bucket},
+    watching::{look_again, unwatch, watch, watched_of},
+};
 
 /// Subscriptions whose closed periods are looked for at a time.
 const CHECKS_AT_ONCE: u64 = 500;
@@ -142,7 +146,7 @@ pub(super) async fn ingest(
 
 /// A tenant's metrics, and how far the hours of each are built up.
 pub(super) struct Tracked {
-    metrics: Vec<Metric>,
+    pub metrics: Vec<Metric>,
     /// Of each grain of each metric.
     builds: HashMap<MetricId, Vec<Build>>,
 }
@@ -277,6 +281,8 @@ async fn store(
         tracked.note_late(tx, *tenant, of_tenant).await?;
     }
     store::unmatched::add(tx, clock.now(), &unmatched).await?;
+    let metrics: Vec<_> = tracked.iter().map(|(tenant, of)| (*tenant, of.metrics.as_slice())).collect();
+    watching::moved(tx, clock.now(), &metrics, new.iter().map(|new| &new.event)).await?;
     Ok((known, unmatched))
 }
 

@@ -6,7 +6,7 @@ use accrue_core::{
     calendar::{Alignment, Interval, Period},
     decimal::Number,
     id::{CustomerId, PlanId, SubscriptionId, TestClockId},
-    money::Currency,
+    money::{Currency, Money},
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
@@ -46,6 +46,9 @@ pub struct SubscriptionBody {
     pub collection: Collection,
     /// Days to pay an invoice that is sent.
     pub net_terms_days: u16,
+    /// As soon as usage of the running period that is on no invoice comes to this, there is an invoice of it.
+    #[schema(example = json!(null))]
+    pub progressive_billing_threshold: Option<Money>,
     /// It will end here.
     pub cancel_at: Option<DateTime<Utc>>,
     /// When somebody asked for the end.
@@ -89,6 +92,7 @@ impl SubscriptionBody {
             quantities,
             collection,
             net_terms_days,
+            progressive_billing_threshold,
             cancel_at,
             canceled_at,
             cancel_reason,
@@ -126,6 +130,7 @@ impl SubscriptionBody {
             quantities,
             collection,
             net_terms_days,
+            progressive_billing_threshold,
             cancel_at,
             canceled_at,
             cancel_reason,

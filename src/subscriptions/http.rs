@@ -66,6 +66,11 @@ struct CreateSubscription {
     /// Days to pay an invoice that is sent, at most 365; the account's unless given.
     #[schema(maximum = 365)]
     net_terms_days: Option<u16>,
+    /// As soon as usage of the running period that is on no invoice comes to this amount, in the plan's currency, there
+    /// is an invoice of it (`threshold`); the end of the period bills the rest, and all of it is what one bill would be.
+    /// Unless given, usage is billed at the end of the period alone.
+    #[schema(example = json!(null))]
+    progressive_billing_threshold: Option<Number>,
     #[serde(default)]
     #[schema(example = json!({"campaign": "spring"}))]
     metadata: Metadata,
@@ -100,6 +105,7 @@ impl CreateSubscription {
             alignment: self.alignment,
             collection: self.collection,
             net_terms_days: self.net_terms_days,
+            progressive_billing_threshold: self.progressive_billing_threshold,
             metadata: self.metadata,
         };
         Ok((self.customer, self.plan, wanted))

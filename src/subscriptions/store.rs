@@ -6,6 +6,7 @@ use accrue_core::{
     calendar::{Alignment, Interval, Period},
     decimal::Number,
     id::{CustomerId, PlanId, PlanVersionId, SubscriptionId, TenantId, TestClockId},
+    money::Money,
 };
 use accrue_platform::{
     check::Metadata,
@@ -50,6 +51,7 @@ pub struct Model {
     pub quantities: Json<BTreeMap<String, Number>>,
     pub collection: Collection,
     pub net_terms_days: i32,
+    pub progressive_threshold_minor: Option<i64>,
     pub cancel_at: Option<DateTime<Utc>>,
     pub canceled_at: Option<DateTime<Utc>>,
     pub cancel_reason: Option<CancelReason>,
@@ -113,6 +115,7 @@ pub(super) async fn insert(
         quantities: Set(Json(new.quantities)),
         collection: Set(new.collection),
         net_terms_days: Set(i32::from(new.net_terms_days)),
+        progressive_threshold_minor: Set(new.progressive_billing_threshold.map(Money::minor)),
         cancel_at: Set(new.cancel_at),
         canceled_at: Set(new.canceled_at),
         cancel_reason: Set(new.cancel_reason),
@@ -347,14 +350,18 @@ impl TryFrom<Model> for Subscription {
 
     fn try_from(row: Model) -> Result<Self, DbErr> {
         let unreadable = |what: &str| DbErr::Type(format!("the stored {what} of {}", row.id));
+        let currency = row.currency.parse().map_err(|_| unreadable("currency"))?;
         Ok(Self {
             tenant_id: row.tenant_id,
             id: row.id,
             customer_id: row.customer_id,
             test_clock_id: row.test_clock_id,
-            currency: row.currency.parse().map_err(|_| unreadable("currency"))?,
+            currency,
             timezone: row.timezone.parse().map_err(|_| unreadable("timezone"))?,
             net_terms_days: row.net_terms_days.try_into().map_err(|_| unreadable("net_terms_days"))?,
+            progressive_billing_threshold: row
+                .progressive_threshold_minor
+                .map(|minor| Money::from_minor(minor, currency)),
             external_id: row.external_id,
             plan_id: row.plan_id,
             plan_version_id: row.plan_version_id,

@@ -32,6 +32,8 @@ const TYPES: &[&str] = &[
     "dunning.exhausted",
     "entitlements.updated",
     "usage.unmatched",
+    "usage_alert.triggered",
+    "usage_alert.recovered",
     "usage_event.voided",
     "usage_event.amended",
     "webhook_endpoint.disabled",

@@ -28,6 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("payments", &["customers", "invoices", "ledger"]),
     ("dunning", &["customers", "invoices", "payments", "subscriptions"]),
     ("entitlements", &["catalog", "customers", "subscriptions", "metering"]),
+    ("alerts", &["catalog", "customers", "subscriptions", "metering", "invoices", "entitlements"]),
     ("notifications", &["customers", "invoices"]),
     ("webhooks", &["customers"]),
 ];

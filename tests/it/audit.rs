@@ -130,6 +130,10 @@ async fn usage(walk: &mut Walk) {
     walk.world.post("/v1/usage_events", event).await;
     walk.does("POST /v1/usage_events/{event_id}/amend", &["e"], json!({"metadata": {"n": 1}})).await;
     walk.does("POST /v1/usage_events/{event_id}/void", &["e"], json!({})).await;
+    let alert = json!({"customer": "acme", "metric": "calls", "kind": "quantity", "threshold": "1"});
+    let alert = text(&walk.does("POST /v1/usage_alerts", &[], alert).await["id"]);
+    walk.does("PATCH /v1/usage_alerts/{id}", &[&alert], json!({"threshold": "2"})).await;
+    walk.does("DELETE /v1/usage_alerts/{id}", &[&alert], Value::Null).await;
 }
 
 async fn webhooks(walk: &mut Walk, receiver: &Receiver) {

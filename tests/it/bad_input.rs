@@ -133,6 +133,8 @@ fn everywhere(value: &str) -> String {
         "scopes",
         "expires_at",
         "quantity",
+        "threshold",
+        "active",
     ];
     let pairs: Vec<String> = FIELDS.iter().map(|field| format!("\"{field}\":{value}")).collect();
     format!("{{{}}}", pairs.join(","))
@@ -201,6 +203,10 @@ fn valid() -> Vec<(String, Value)> {
         (
             "/v1/usage_events",
             json!({"event_id": "e", "customer_id": "acme", "event_name": "call", "timestamp": "2026-01-01T00:00:00Z", "metadata": {"n": 1}}),
+        ),
+        (
+            "/v1/usage_alerts",
+            json!({"customer": "acme", "metric": "m", "kind": "quantity", "threshold": "10", "name": "A", "metadata": {"a": "b"}}),
         ),
         ("/v1/webhook_endpoints", json!({"url": "http://127.0.0.1:1/x", "events": ["*"]})),
         ("/v1/payment_methods", json!({"customer": "acme", "token": "tok_visa", "default": true})),

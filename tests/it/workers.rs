@@ -9,9 +9,10 @@ use accrue::{
     app::{start_workers, tell_all, work_until_idle},
     auth::{self, Mode},
 };
+use accrue_core::id::TenantId;
 use accrue_platform::{
     lease::Lease,
-    queue::{self, Claim, Due},
+    queue::{self, Claim, Due, NewJob},
 };
 use chrono::TimeDelta;
 use rstest::rstest;
@@ -238,4 +239,67 @@ async fn a_job_that_should_have_run_or_whose_worker_is_dead_is_found(#[values(Sq
     world.sql("update jobs set state = 'running', leased_until = run_at").await;
     assert!(queue::stuck(db, tenant, now).await.unwrap().is_empty());
     assert_eq!(queue::stuck(db, tenant, later).await.unwrap().len(), 1);
+}
+
+/// What looks at the present state, and has to look again after it changed.
+fn look(world: &World, tenant: TenantId) -> NewJob {
+    let (key, payload) = ("look:acme".to_owned(), "{}".to_owned());
+    NewJob { tenant, name: "nobody.knows", key, payload, run_at: world.app.now(), test_clock: None }
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_enqueued_again_while_it_runs_runs_once_more(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    let tenant = auth::service::first_tenant(world.app.db.reader(), Mode::Test).await.unwrap().unwrap().id;
+    let (db, now) = (&world.app.db, world.app.now());
+    let enqueue = async || {
+        let tx = db.begin().await.unwrap();
+        queue::enqueue_again(&tx, now, vec![look(&world, tenant)]).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let claim = async || {
+        let claim = Claim { due: Due::ByWallClock, except: &[], limit: 10, lease: LEASE };
+        queue::claim(db, now, claim).await.unwrap()
+    };
+    enqueue().await;
+    enqueue().await;
+    let first = claim().await;
+    assert_eq!(first.len(), 1, "it waited, so twice is once");
+
+    enqueue().await;
+    enqueue().await;
+    assert!(claim().await.is_empty(), "one at a time");
+    queue::finish(db, &first[0]).await.unwrap();
+
+    let second = claim().await;
+    assert_eq!(second.len(), 1, "it has not seen what happened while it ran");
+    queue::finish(db, &second[0]).await.unwrap();
+    assert!(claim().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_does_not_run_before_what_enqueued_it_again_is_committed() {
+    let Some(world) = World::new(Postgres).await else { return };
+    let tenant = auth::service::first_tenant(world.app.db.reader(), Mode::Test).await.unwrap().unwrap().id;
+    let (db, now) = (&world.app.db, world.app.now());
+    let claim = Claim { due: Due::ByWallClock, except: &[], limit: 10, lease: LEASE };
+    let tx = db.begin().await.unwrap();
+    queue::enqueue_again(&tx, now, vec![look(&world, tenant)]).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let changing = db.begin().await.unwrap();
+    queue::enqueue_again(&changing, now, vec![look(&world, tenant)]).await.unwrap();
+    assert!(queue::claim(db, now, claim).await.unwrap().is_empty(), "it would not see the change");
+    changing.commit().await.unwrap();
+    let claimed = queue::claim(db, now, claim).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+
+    // It ends while another change is under way: the end waits for that.
+    let changing = db.begin().await.unwrap();
+    queue::enqueue_again(&changing, now, vec![look(&world, tenant)]).await.unwrap();
+    let end = queue::finish(db, &claimed[0]);
+    let (ended, ()) = tokio::join!(end, async { changing.commit().await.unwrap() });
+    ended.unwrap();
+    assert_eq!(queue::claim(db, now, claim).await.unwrap().len(), 1, "it runs once more");
 }

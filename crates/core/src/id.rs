@@ -128,6 +128,10 @@ typed_id!(SubscriptionId, "sub");
 typed_id!(UsageEventId, "uev");
 typed_id!(/// A name of events that nothing counts, and how many there were.
     UnmatchedUsageId, "uum");
+typed_id!(/// A threshold of a customer's usage.
+    UsageAlertId, "ual");
+typed_id!(/// That an alert triggered in a period.
+    UsageAlertTriggerId, "uat");
 typed_id!(InvoiceId, "inv");
 typed_id!(InvoiceLineId, "lin");
 typed_id!(DocumentId, "doc");

@@ -52,6 +52,7 @@ cell!(Option<DateTime<Utc>>, ChronoDateTimeUtc, "timestamptz", true);
 cell!(Decimal, Decimal, "numeric", false);
 cell!(Option<Decimal>, Decimal, "numeric", true);
 cell!(i64, BigInt, "bigint", false);
+cell!(bool, Bool, "boolean", false);
 
 impl Column {
     pub fn new<C: Cell>(name: &'static str, values: impl IntoIterator<Item = C>) -> Self {

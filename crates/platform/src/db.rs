@@ -205,16 +205,18 @@ impl Db {
             .await
     }
 
-    /// Begins to read the database as it is now, whatever is committed meanwhile.
-    pub async fn snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
+    /// Begins to read the database as it is when [`Db::fix`] is called, whatever is committed from then on.
+    pub async fn begin_snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
         let options = TransactionOptions {
             isolation_level: (!self.is_sqlite()).then_some(IsolationLevel::RepeatableRead),
             ..Default::default()
         };
-        let snapshot = self.reader.begin_with_options(options).await?;
-        // Both databases take the snapshot at the first read, not at the beginning.
-        snapshot.execute_unprepared("select 1 from tenants limit 1").await?;
-        Ok(snapshot)
+        self.reader.begin_with_options(options).await
+    }
+
+    /// What a snapshot holds is as it is now. Both databases take it at the first read, not at the beginning.
+    pub async fn fix(snapshot: &DatabaseTransaction) -> Result<(), DbErr> {
+        snapshot.execute_unprepared("select 1 from tenants limit 1").await.map(drop)
     }
 
     /// Begins a writing transaction of which all processes together have one at a time: for a decision about

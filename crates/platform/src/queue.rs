@@ -11,7 +11,10 @@ use accrue_core::id::{JobId, TenantId, TestClockId};
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, QueryResult, Statement, Value};
 
-use crate::db::Db;
+use crate::{
+    bulk::{self, Column},
+    db::Db,
+};
 
 mod row;
 
@@ -100,6 +103,34 @@ pub async fn enqueue(tx: &DatabaseTransaction, now: DateTime<Utc>, job: NewJob) 
     tx.execute_raw(statement(tx, ENQUEUE, values)).await.map(drop)
 }
 
+/// Stores jobs that look at what is true when they run: one that waits, or runs already, runs once more after these
+/// transactions' commits, however many there were. So what `tx` changes is seen by a run.
+///
+/// The rows are locked until `tx` ends, in the order of the list, which has to be the same for everybody: each key has
+/// to come once. Nothing that somebody who holds jobs could wait for may be locked after them.
+pub async fn enqueue_again(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    jobs: Vec<NewJob>,
+) -> Result<(), DbErr> {
+    let columns = vec![
+        Column::new("tenant_id", jobs.iter().map(|job| job.tenant.0)),
+        Column::new("id", jobs.iter().map(|_| JobId::new(now).0)),
+        Column::new("name", jobs.iter().map(|job| job.name.to_owned())),
+        Column::new("unique_key", jobs.iter().map(|job| job.key.clone())),
+        Column::new("payload", jobs.iter().map(|job| job.payload.clone())),
+        Column::new("state", jobs.iter().map(|_| "queued".to_owned())),
+        Column::new("test_clock_id", jobs.iter().map(|job| job.test_clock.map(|clock| clock.0))),
+        Column::new("run_at", jobs.iter().map(|job| job.run_at)),
+        Column::new("runs", jobs.iter().map(|_| 0)),
+        Column::new("failures", jobs.iter().map(|_| 0)),
+        Column::new("lease_token", jobs.iter().map(|_| 0)),
+        Column::new("again", jobs.iter().map(|_| true)),
+        Column::new("created_at", jobs.iter().map(|_| now)),
+    ];
+    bulk::upsert(tx, "jobs", columns, "tenant_id, unique_key", &["again"]).await.map(drop)
+}
+
 /// Takes due jobs, the longest due first. `wall` is the time of leases and of retries.
 pub async fn claim(db: &Db, wall: DateTime<Utc>, claim: Claim<'_>) -> Result<Vec<ClaimedJob>, DbErr> {
     let tx = db.begin().await?;
@@ -132,7 +163,7 @@ pub async fn claim(db: &Db, wall: DateTime<Utc>, claim: Claim<'_>) -> Result<Vec
         write!(others, " and name <> {}", bind((*name).into())).expect("a string takes it");
     }
     let sql = format!(
-        "update jobs set state = 'running', runs = runs + 1, lease_token = lease_token + 1, leased_until = $1
+        "update jobs set state = 'running', runs = runs + 1, lease_token = lease_token + 1, leased_until = $1, again = false
         where (tenant_id, id) in (
             select tenant_id, id from jobs
             where (state = 'queued' or (state = 'running' and leased_until <= $2)) and {which}{others}
@@ -169,13 +200,20 @@ pub async fn hold(tx: &DatabaseTransaction, job: &ClaimedJob, until: DateTime<Ut
     Ok(tx.execute_raw(statement(tx, HOLD, values)).await?.rows_affected() == 1)
 }
 
-const FINISH: &str = "delete from jobs where tenant_id = $1 and id = $2 and lease_token = $3";
+const FINISH: &str =
+    "delete from jobs where tenant_id = $1 and id = $2 and lease_token = $3 and again = false";
 
-/// Removes a job that is done.
+const QUEUE_AGAIN: &str = "
+update jobs set state = 'queued', failures = 0, retry_at = null, leased_until = null
+where tenant_id = $1 and id = $2 and lease_token = $3 and again = true";
+
+/// Removes a job that is done, unless it was enqueued again since it was claimed: then it waits for its next run.
 pub async fn finish(db: &Db, job: &ClaimedJob) -> Result<(), DbErr> {
     let tx = db.begin().await?;
-    let values = [job.tenant.into(), job.id.into(), job.token.into()];
-    tx.execute_raw(statement(&tx, FINISH, values)).await?;
+    let values: [Value; 3] = [job.tenant.into(), job.id.into(), job.token.into()];
+    if tx.execute_raw(statement(&tx, FINISH, values.clone())).await?.rows_affected() == 0 {
+        tx.execute_raw(statement(&tx, QUEUE_AGAIN, values)).await?;
+    }
     tx.commit().await
 }
 

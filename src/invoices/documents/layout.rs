@@ -105,7 +105,11 @@ impl Paper {
     /// Tiers, where there is more to say than quantity times unit price; then the proration.
     fn details(self, line: &Line) -> Vec<Detail> {
         let mut details = Vec::new();
-        if unit_price(line).is_none() && line.tiers.iter().any(|tier| !tier.unit_price.is_zero()) {
+        // What continues or corrects a bill is only a part of what its tiers come to.
+        if line.adjustment == 0
+            && unit_price(line).is_none()
+            && line.tiers.iter().any(|tier| !tier.unit_price.is_zero())
+        {
             let mut above = None;
             for tier in &line.tiers {
                 details.extend(self.tier(tier, above));

@@ -100,6 +100,7 @@ fn subscription(currency: Currency, seats: &str) -> Subscription {
         quantities: [("seats".to_owned(), Number(seats.parse().unwrap()))].into(),
         collection: Collection::Automatic,
         net_terms_days: 30,
+        progressive_billing_threshold: None,
         cancel_at: None,
         canceled_at: None,
         cancel_reason: None,

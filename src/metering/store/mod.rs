@@ -6,3 +6,4 @@ pub(super) mod events;
 pub(super) mod rollups;
 pub(super) mod unmatched;
 pub(super) mod versions;
+pub(super) mod watches;

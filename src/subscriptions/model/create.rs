@@ -7,6 +7,7 @@ use accrue_core::{
     decimal::Number,
     id::SubscriptionId,
     invalid::Invalid,
+    money::Money,
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Months, SubsecRound, TimeDelta, Utc};
@@ -48,6 +49,8 @@ pub struct Wanted {
     pub collection: Collection,
     /// The tenant's unless given.
     pub net_terms_days: Option<u16>,
+    /// In the plan's currency.
+    pub progressive_billing_threshold: Option<Number>,
     pub metadata: Metadata,
 }
 
@@ -66,6 +69,9 @@ impl Subscription {
         had_trial: bool,
     ) -> Result<Self, Vec<Invalid>> {
         let (quantities, mut mistakes) = quantities(plan, &wanted.quantities);
+        let threshold =
+            wanted.progressive_billing_threshold.map(|amount| threshold(plan, amount)).transpose();
+        let threshold = threshold.map_err(|mistake| mistakes.push(mistake)).unwrap_or_default();
         let timezone = wanted.timezone.unwrap_or_else(|| customer.zone(&tenant.timezone));
         let term = Term::try_new(now, &wanted, plan.trial_days, had_trial, timezone)
             .and_then(|term| Ok((term, term.first_period(plan.interval, wanted.alignment, timezone)?)))
@@ -96,6 +102,7 @@ impl Subscription {
             quantities,
             collection: wanted.collection,
             net_terms_days: wanted.net_terms_days.unwrap_or(tenant.settings.net_terms_days),
+            progressive_billing_threshold: threshold,
             cancel_at: term.end,
             canceled_at: None,
             cancel_reason: None,
@@ -224,6 +231,22 @@ fn quantities(
         .map(|(code, kind, detail)| Invalid::new(pointer(code), kind, detail))
         .collect();
     (quantities, mistakes)
+}
+
+/// An amount of usage that is worth an invoice.
+fn threshold(plan: &PlanVersion, amount: Number) -> Result<Money, Invalid> {
+    const POINTER: &str = "/progressive_billing_threshold";
+
+    if !plan.prices.iter().any(|price| price.kind == PriceKind::Usage) {
+        let detail = format!("the plan {} has no usage price, of which there could be an invoice", plan.code);
+        return Err(Invalid::new(POINTER, "no_usage", detail));
+    }
+    if amount.0 <= Decimal::ZERO || amount.0 > AMOUNT_MAX.into() {
+        let detail = format!("is more than 0, and at most {AMOUNT_MAX}");
+        return Err(Invalid::new(POINTER, "out_of_range", detail));
+    }
+    Money::exact(amount.0, plan.currency)
+        .map_err(|error| Invalid::new(POINTER, "malformed", error.to_string()))
 }
 
 fn pointer(code: &str) -> String {

@@ -117,6 +117,11 @@ impl Subscription {
         self.status == Status::Canceled && self.next_due_at.is_none()
     }
 
+    /// Is its period billed from its start, and not yet to its end, at `now`?
+    pub fn is_open(&self, now: DateTime<Utc>) -> bool {
+        self.next_due_at == Some(self.period.end) && self.period.start <= now && now < self.period.end
+    }
+
     /// Is it worth telling at `now` that the trial ends soon? Not if it is over, or if nothing follows it.
     pub fn goes_on_after_trial(&self, now: DateTime<Utc>) -> bool {
         self.status != Status::Canceled
@@ -151,6 +156,17 @@ impl Subscription {
     /// The end of the period, or trial, that holds `now`, also where turns before it are not billed yet.
     fn running_until(&self, now: DateTime<Utc>) -> Result<DateTime<Utc>, CalendarError> {
         if now < self.period.end { Ok(self.period.end) } else { Ok(self.grid()?.containing(now)?.end) }
+    }
+
+    /// The period, or trial, that holds `now`, which does not lie before the start: also where turns before it are not
+    /// billed yet.
+    pub fn period_at(&self, now: DateTime<Utc>) -> Result<Period, CalendarError> {
+        if now < self.period.end {
+            return Ok(self.period);
+        }
+        let whole = self.grid()?.containing(now)?;
+        // What follows a trial may begin in the midst of the calendar's period.
+        Ok(cut(Period { start: whole.start.max(self.period.end), ..whole }, self.cancel_at))
     }
 
     fn ends_at(&self) -> Option<DateTime<Utc>> {

@@ -12,7 +12,7 @@ use accrue_core::{
     calendar::{Alignment, Interval, Period},
     decimal::Number,
     id::{CustomerId, PlanId, PlanVersionId, SubscriptionId, TenantId, TestClockId},
-    money::Currency,
+    money::{Currency, Money},
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
@@ -52,6 +52,8 @@ pub struct Subscription {
     pub quantities: BTreeMap<String, Number>,
     pub collection: Collection,
     pub net_terms_days: u16,
+    /// As soon as usage of the running period that is on no invoice comes to this, it is billed.
+    pub progressive_billing_threshold: Option<Money>,
     /// It ends here; the running period is then cut short.
     pub cancel_at: Option<DateTime<Utc>>,
     /// When somebody asked for the end.

@@ -109,6 +109,7 @@ fn wanted() -> Wanted {
         alignment: Alignment::Anniversary,
         collection: Collection::Automatic,
         net_terms_days: None,
+        progressive_billing_threshold: None,
         metadata: Metadata::new(),
     }
 }
@@ -126,6 +127,12 @@ fn subscribed(now: &str, trial_days: u16, wanted: Wanted) -> Subscription {
 fn turns_until(subscription: &mut Subscription, now: DateTime<Utc>) -> Vec<Turn> {
     let mut turns = Vec::new();
     while let Some(turn) = subscription.due(now).unwrap() {
+        if let Some(opens) = turn.opens {
+            // It is known before it is billed.
+            for at in [opens.start, opens.end - TimeDelta::microseconds(1)] {
+                assert_eq!(subscription.period_at(at), Ok(opens));
+            }
+        }
         subscription.apply(turn);
         turns.push(turn);
     }

@@ -1,0 +1,105 @@
+//! Alerts in the background: looking at them when usage moves, when a period ends, and when what they are compared
+//! with changes.
+
+use accrue_core::id::{CustomerId, TenantId, TestClockId};
+use accrue_platform::{db::Db, outbox::Event, schedule::Schedule};
+use chrono::{DateTime, Utc};
+use sea_orm::{DatabaseTransaction, DbErr};
+use serde::{Deserialize, Serialize};
+use tracing::instrument;
+
+use super::{checking, service::AlertError, store};
+use crate::{
+    app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
+    metering::{self, UsageMoved, Watcher},
+};
+
+/// What alerts do in the background.
+pub const JOBS: &[JobRunner] = &[job_runner::<Check>(), job_runner::<Review>()];
+
+/// Every sweep of alerts.
+pub const SWEEPS: &[Sweep] = &[REVIEW_SWEEP];
+
+/// What alerts hear of.
+pub const LISTENERS: &[Listener] = &[LISTENER];
+
+/// Compares usage with thresholds. Metering enqueues it (`metering/watching.rs`).
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Check(UsageMoved);
+
+impl Job for Check {
+    const NAME: &'static str = Watcher::Alerts.job();
+
+    #[instrument(name = "job.alerts.usage_moved", skip_all, fields(customer.id = %self.0.customer, metric.id = %self.0.metric))]
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        checking::check(context, self.0.customer, self.0.metric).await
+    }
+}
+
+/// Has all alerts of a customer looked at again.
+#[derive(Debug, Serialize, Deserialize)]
+struct Review {
+    customer: CustomerId,
+}
+
+impl Job for Review {
+    const NAME: &'static str = "alerts.review";
+
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let tx = context.begin().await?;
+        let watched =
+            metering::service::watched_of(&tx, context.tenant, self.customer, Watcher::Alerts).await?;
+        metering::service::look_again(&tx, context.app.now(), watched).await?;
+        context.commit(tx).await
+    }
+}
+
+/// A subscription moves periods and prices, entitlements move limits.
+const LISTENER: Listener = Listener { name: "alerts", hear: |tx, event| Box::pin(hear(tx, event)) };
+
+async fn hear(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
+    let is_about = event.kind.starts_with("subscription.") || event.kind == "entitlements.updated";
+    let Some(customer) = event.customer_id.filter(|_| is_about) else { return Ok(()) };
+    if metering::service::watched_of(tx, event.tenant_id, customer, Watcher::Alerts).await?.is_empty() {
+        return Ok(());
+    }
+    let job = Review { customer };
+    enqueue(tx, event.tenant_id, event.test_clock_id, event.created_at, event.id, &job).await
+}
+
+/// Finds the alerts whose period has ended.
+const REVIEW_SWEEP: Sweep = Sweep {
+    schedule: Schedule { name: "alerts.review", cron: "5 * * * * *" },
+    run: |db, scope, now| Box::pin(sweep(db, scope, now)),
+    next_due: Some(|db, tenant, clock| Box::pin(next_review(db, tenant, clock))),
+};
+
+async fn sweep(db: &Db, scope: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> {
+    let (mut found, mut after) = (0, None);
+    loop {
+        let page = store::due(db.reader(), scope, now, after).await?;
+        let Some(&(last, _)) = page.last() else { return Ok(found) };
+        found += page.len() as u64;
+        let tx = db.begin().await?;
+        metering::service::look_again(&tx, now, page.into_iter().map(|(_, watched)| watched)).await?;
+        tx.commit().await?;
+        after = Some(last);
+    }
+}
+
+async fn next_review(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Option<DateTime<Utc>>, DbErr> {
+    store::next_review(db.reader(), tenant, clock).await
+}
+
+impl From<AlertError> for JobError {
+    fn from(error: AlertError) -> Self {
+        match error {
+            // As billing would: what cannot be counted today cannot be counted tomorrow.
+            AlertError::Invoice(error) => error.into(),
+            AlertError::Metering(error) => error.into(),
+            AlertError::Calendar(_) => Self::GiveUp(error.into()),
+            _ => Self::Retry(error.into()),
+        }
+    }
+}

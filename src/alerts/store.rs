@@ -1,0 +1,290 @@
+//! Alerts in the database.
+
+use accrue_core::id::{CustomerId, MetricId, TenantId, TestClockId, UsageAlertId, UsageAlertTriggerId};
+use accrue_platform::{
+    bulk::{self, Column as Cells},
+    check::Metadata,
+    column::{Dec, Json},
+    page::{PageError, PageQuery},
+};
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveValue::Set, Condition, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    entity::prelude::*,
+};
+
+use super::model::{Alert, Kind, Status, Trigger};
+use crate::{
+    app::Scope,
+    metering::{Watched, Watcher},
+};
+
+/// Alerts whose period has ended that are read at a time.
+const DUE_AT_A_TIME: u64 = 500;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "usage_alerts")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub tenant_id: TenantId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: UsageAlertId,
+    pub customer_id: CustomerId,
+    pub test_clock_id: Option<TestClockId>,
+    pub metric_id: MetricId,
+    pub name: String,
+    pub kind: Kind,
+    pub threshold: Dec,
+    pub currency: Option<String>,
+    pub is_active: bool,
+    pub is_triggered: bool,
+    pub last_trigger: Option<Json<Trigger>>,
+    pub review_at: Option<DateTime<Utc>>,
+    pub metadata: Json<Metadata>,
+    pub created_at: DateTime<Utc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+mod triggers {
+    use super::{DateTime, Dec, TenantId, UsageAlertId, UsageAlertTriggerId, Utc};
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "usage_alert_triggers")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub tenant_id: TenantId,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: UsageAlertTriggerId,
+        pub usage_alert_id: UsageAlertId,
+        pub period_start_at: DateTime<Utc>,
+        pub threshold: Dec,
+        pub triggered_at: DateTime<Utc>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Every query of one tenant starts here, so that none can forget it.
+fn of(tenant: TenantId) -> Select<Entity> {
+    Entity::find().filter(Column::TenantId.eq(tenant))
+}
+
+/// Which alerts to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Which {
+    pub customer: Option<CustomerId>,
+    pub metric: Option<MetricId>,
+    pub status: Option<Status>,
+}
+
+pub(super) async fn insert(tx: &DatabaseTransaction, alert: &Alert) -> Result<(), DbErr> {
+    let row = ActiveModel {
+        tenant_id: Set(alert.tenant_id),
+        id: Set(alert.id),
+        customer_id: Set(alert.customer_id),
+        test_clock_id: Set(alert.test_clock_id),
+        metric_id: Set(alert.metric_id),
+        kind: Set(alert.kind),
+        currency: Set(alert.currency.map(|currency| currency.code().to_owned())),
+        created_at: Set(alert.created_at),
+        ..changeable(alert)
+    };
+    Entity::insert(row).exec_without_returning(tx).await.map(drop)
+}
+
+pub(super) async fn save(tx: &DatabaseTransaction, alert: &Alert) -> Result<(), DbErr> {
+    Entity::update_many()
+        .set(changeable(alert))
+        .filter(Column::TenantId.eq(alert.tenant_id))
+        .filter(Column::Id.eq(alert.id))
+        .exec(tx)
+        .await
+        .map(drop)
+}
+
+fn changeable(alert: &Alert) -> ActiveModel {
+    ActiveModel {
+        name: Set(alert.name.clone()),
+        threshold: Set(Dec(alert.threshold)),
+        is_active: Set(alert.is_active),
+        is_triggered: Set(alert.is_triggered),
+        last_trigger: Set(alert.last_trigger.clone().map(Json)),
+        review_at: Set(alert.review_at),
+        metadata: Set(Json(alert.metadata.clone())),
+        ..Default::default()
+    }
+}
+
+/// Forgets an alert, and when it triggered.
+pub(super) async fn delete(tx: &DatabaseTransaction, alert: &Alert) -> Result<(), DbErr> {
+    triggers::Entity::delete_many()
+        .filter(triggers::Column::TenantId.eq(alert.tenant_id))
+        .filter(triggers::Column::UsageAlertId.eq(alert.id))
+        .exec(tx)
+        .await?;
+    let of_tenant = Entity::delete_many().filter(Column::TenantId.eq(alert.tenant_id));
+    of_tenant.filter(Column::Id.eq(alert.id)).exec(tx).await.map(drop)
+}
+
+/// Notes that an alert triggers in a period; `false` if it did before, by the same threshold.
+pub(super) async fn insert_trigger(
+    tx: &DatabaseTransaction,
+    alert: &Alert,
+    trigger: &Trigger,
+) -> Result<bool, DbErr> {
+    let columns = vec![
+        Cells::new("tenant_id", [alert.tenant_id.0]),
+        Cells::new("id", [UsageAlertTriggerId::new(trigger.at).0]),
+        Cells::new("usage_alert_id", [alert.id.0]),
+        Cells::new("period_start_at", [trigger.start]),
+        Cells::new("threshold", [trigger.threshold.0.normalize()]),
+        Cells::new("triggered_at", [trigger.at]),
+    ];
+    let key = "tenant_id, usage_alert_id, period_start_at, threshold";
+    Ok(bulk::insert(tx, "usage_alert_triggers", columns, key).await? == 1)
+}
+
+pub(super) async fn find(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: UsageAlertId,
+) -> Result<Option<Alert>, DbErr> {
+    of(tenant).filter(Column::Id.eq(id)).one(db).await?.map(TryInto::try_into).transpose()
+}
+
+pub(super) async fn find_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: UsageAlertId,
+) -> Result<Option<Alert>, DbErr> {
+    of(tenant).filter(Column::Id.eq(id)).lock_exclusive().one(tx).await?.map(TryInto::try_into).transpose()
+}
+
+pub(super) async fn list(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    which: Which,
+    page: &PageQuery,
+) -> Result<Vec<Alert>, PageError> {
+    let status = which.status.map(|status| match status {
+        Status::Inactive => Condition::all().add(Column::IsActive.eq(false)),
+        Status::Ok | Status::Triggered => Condition::all()
+            .add(Column::IsActive.eq(true))
+            .add(Column::IsTriggered.eq(status == Status::Triggered)),
+    });
+    let wanted = Condition::all()
+        .add_option(which.customer.map(|customer| Column::CustomerId.eq(customer)))
+        .add_option(which.metric.map(|metric| Column::MetricId.eq(metric)))
+        .add_option(status);
+    let rows = page.fetch::<Entity, UsageAlertId>(of(tenant).filter(wanted), Column::Id, db).await?;
+    Ok(alerts(rows)?)
+}
+
+/// A customer's alerts on a metric that are to be looked at, the oldest first.
+pub(super) async fn active_on(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customer: CustomerId,
+    metric: MetricId,
+) -> Result<Vec<Alert>, DbErr> {
+    alerts(on(tenant, customer, metric).filter(Column::IsActive.eq(true)).all(db).await?)
+}
+
+/// How many alerts a customer has on a metric.
+pub(super) async fn count_on(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customer: CustomerId,
+    metric: MetricId,
+) -> Result<u64, DbErr> {
+    on(tenant, customer, metric).count(db).await
+}
+
+fn on(tenant: TenantId, customer: CustomerId, metric: MetricId) -> Select<Entity> {
+    of(tenant)
+        .filter(Column::CustomerId.eq(customer))
+        .filter(Column::MetricId.eq(metric))
+        .order_by_asc(Column::Id)
+}
+
+/// Alerts whose period has ended, after the last of the page before.
+pub(super) async fn due(
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    now: DateTime<Utc>,
+    after: Option<UsageAlertId>,
+) -> Result<Vec<(UsageAlertId, Watched)>, DbErr> {
+    let select = in_scope(scope)
+        .filter(Column::ReviewAt.lte(now))
+        .filter(Condition::all().add_option(after.map(|last| Column::Id.gt(last))))
+        .order_by_asc(Column::Id)
+        .limit(DUE_AT_A_TIME);
+    let watched = |row: Model| {
+        let Model { tenant_id: tenant, id, customer_id: customer, metric_id: metric, .. } = row;
+        let watcher = Watcher::Alerts;
+        (id, Watched { tenant, customer, metric, test_clock: row.test_clock_id, watcher })
+    };
+    Ok(select.all(db).await?.into_iter().map(watched).collect())
+}
+
+/// When the next period ends of the alerts of a test clock's customers.
+pub(super) async fn next_review(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    clock: TestClockId,
+) -> Result<Option<DateTime<Utc>>, DbErr> {
+    in_scope(Scope::TestClock(tenant, clock))
+        .select_only()
+        .column(Column::ReviewAt)
+        .filter(Column::ReviewAt.is_not_null())
+        .order_by_asc(Column::ReviewAt)
+        .limit(1)
+        .into_tuple()
+        .one(db)
+        .await
+}
+
+/// What lives by the wall clock is looked for of all tenants at once: the one query that is not of one tenant.
+fn in_scope(scope: Scope) -> Select<Entity> {
+    match scope {
+        Scope::WallClock => Entity::find().filter(Column::TestClockId.is_null()),
+        Scope::TestClock(tenant, clock) => of(tenant).filter(Column::TestClockId.eq(clock)),
+    }
+}
+
+fn alerts(rows: Vec<Model>) -> Result<Vec<Alert>, DbErr> {
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+impl TryFrom<Model> for Alert {
+    type Error = DbErr;
+
+    fn try_from(row: Model) -> Result<Self, DbErr> {
+        let unreadable = || DbErr::Type(format!("the stored currency of {}", row.id));
+        Ok(Self {
+            tenant_id: row.tenant_id,
+            id: row.id,
+            customer_id: row.customer_id,
+            test_clock_id: row.test_clock_id,
+            metric_id: row.metric_id,
+            name: row.name,
+            kind: row.kind,
+            threshold: row.threshold.0.normalize(),
+            currency: row.currency.map(|code| code.parse().map_err(|_| unreadable())).transpose()?,
+            is_active: row.is_active,
+            is_triggered: row.is_triggered,
+            last_trigger: row.last_trigger.map(|trigger| trigger.0),
+            review_at: row.review_at,
+            metadata: row.metadata.0,
+            created_at: row.created_at,
+        })
+    }
+}

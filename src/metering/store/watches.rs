@@ -1,0 +1,128 @@
+//! Who watches whose usage of what, in the database.
+
+use std::collections::HashSet;
+
+use accrue_core::id::{CustomerId, MetricId, TenantId, TestClockId};
+use accrue_platform::bulk;
+use sea_orm::{
+    ActiveValue::Set,
+    ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, QuerySelect, Statement, Value,
+    entity::prelude::*,
+    sea_query::{ArrayType, OnConflict},
+};
+
+use crate::metering::watching::{Watched, Watcher};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "usage_watches")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub tenant_id: TenantId,
+    /// Whoever watches.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub customer_id: CustomerId,
+    pub metric_id: MetricId,
+    pub test_clock_id: Option<TestClockId>,
+    pub watcher: Watcher,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Every query starts here, so that none can forget its tenant.
+fn of(tenant: TenantId) -> Select<Entity> {
+    Entity::find().filter(Column::TenantId.eq(tenant))
+}
+
+pub(in crate::metering) async fn insert(
+    tx: &DatabaseTransaction,
+    by: Uuid,
+    watched: Watched,
+) -> Result<(), DbErr> {
+    let Watched { tenant, customer, metric, test_clock, watcher } = watched;
+    let row = ActiveModel {
+        tenant_id: Set(tenant),
+        id: Set(by),
+        customer_id: Set(customer),
+        metric_id: Set(metric),
+        test_clock_id: Set(test_clock),
+        watcher: Set(watcher),
+    };
+    let known = OnConflict::columns([Column::TenantId, Column::Id]).do_nothing().to_owned();
+    Entity::insert(row).on_conflict(known).exec_without_returning(tx).await.map(drop)
+}
+
+/// Those of whoever watches already.
+pub(in crate::metering) async fn known(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    by: Vec<Uuid>,
+) -> Result<HashSet<Uuid>, DbErr> {
+    let ids = of(tenant).select_only().column(Column::Id).filter(bulk::one_of(tx, Column::Id, by));
+    Ok(ids.into_tuple().all(tx).await?.into_iter().collect())
+}
+
+pub(in crate::metering) async fn delete(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    by: Uuid,
+) -> Result<(), DbErr> {
+    let of_tenant = Entity::delete_many().filter(Column::TenantId.eq(tenant));
+    of_tenant.filter(Column::Id.eq(by)).exec(tx).await.map(drop)
+}
+
+/// Those of the tenants in which somebody watches: one query, and one look at an index for each of them, however many
+/// watch.
+pub(in crate::metering) async fn tenants(
+    tx: &DatabaseTransaction,
+    tenants: impl Iterator<Item = TenantId>,
+) -> Result<HashSet<TenantId>, DbErr> {
+    let backend = tx.get_database_backend();
+    let tenants: Vec<Value> = tenants.map(Into::into).collect();
+    let (asked, values) = if backend == DatabaseBackend::Postgres {
+        (
+            "unnest($1::uuid[]) as t (column1)".to_owned(),
+            vec![Value::Array(ArrayType::Uuid, Some(Box::new(tenants)))],
+        )
+    } else {
+        (format!("(values {}) as t", vec!["(?)"; tenants.len()].join(", ")), tenants)
+    };
+    let sql = format!(
+        "select t.column1 from {asked}
+        where exists (select 1 from usage_watches as w where w.tenant_id = t.column1)"
+    );
+    let rows = tx.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+/// What somebody wants to know of these customers.
+pub(in crate::metering) async fn of_customers(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customers: Vec<CustomerId>,
+) -> Result<Vec<Watched>, DbErr> {
+    let mut found = Vec::new();
+    for some in customers.chunks(bulk::LIST_MAX) {
+        let ids = some.iter().map(|customer| customer.0).collect();
+        let rows = of(tenant)
+            .select_only()
+            .columns([Column::CustomerId, Column::MetricId, Column::TestClockId, Column::Watcher])
+            .distinct()
+            .filter(bulk::one_of::<Uuid>(db, Column::CustomerId, ids))
+            .into_tuple::<(CustomerId, MetricId, Option<TestClockId>, Watcher)>()
+            .all(db)
+            .await?;
+        let watched = |(customer, metric, test_clock, watcher)| Watched {
+            tenant,
+            customer,
+            metric,
+            test_clock,
+            watcher,
+        };
+        found.extend(rows.into_iter().map(watched));
+    }
+    Ok(found)
+}
