@@ -10,7 +10,10 @@ use accrue_platform::{
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, Statement};
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    metering::{self, Month},
+};
 
 /// How far the database's clock may be from ours.
 const SKEW_MAX_SECONDS: i64 = 5;
@@ -42,6 +45,7 @@ impl Doctor {
             Ok(Some(db)) => {
                 checks.push(Check { name: "database", outcome: Ok("reached".to_owned()) });
                 checks.push(Check { name: "schema", outcome: schema(&db).await });
+                checks.push(Check { name: "partitions", outcome: partitions(&db).await });
                 checks.push(Check { name: "clock", outcome: clock(&db).await });
             }
             Err(error) => checks.push(Check { name: "database", outcome: Err(error.to_string()) }),
@@ -60,6 +64,22 @@ async fn schema(db: &Db) -> Result<String, String> {
         return Ok("up to date".to_owned());
     }
     Err(format!("{} migrations are missing: run `accrue migrate up`", pending.len()))
+}
+
+async fn partitions(db: &Db) -> Result<String, String> {
+    if db.is_sqlite() {
+        return Ok("SQLite has none".to_owned());
+    }
+    let missing = metering::partitions::missing(db, SystemClock.now()).await;
+    let missing: Vec<_> = missing.map_err(|error| error.to_string())?.iter().map(Month::to_string).collect();
+    if missing.is_empty() {
+        return Ok("usage of this month and the next has its own".to_owned());
+    }
+    Err(format!(
+        "usage of {} has none and goes into the default one: run a process with the role all or worker, \
+         whose log says what keeps it from making them",
+        missing.join(" and ")
+    ))
 }
 
 async fn clock(db: &Db) -> Result<String, String> {

@@ -8,7 +8,7 @@ use sea_orm::{DatabaseTransaction, DbErr};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{awaiting, building::Building, model::Build, service::MeteringError, unmatched};
+use super::{awaiting, building::Building, model::Build, partitions, service::MeteringError, unmatched};
 use crate::{
     app::{Job, JobContext, JobError, JobRunner, Listener, Sweep, enqueue, job_runner},
     auth, catalog,
@@ -19,7 +19,7 @@ pub const JOBS: &[JobRunner] =
     &[job_runner::<BuildHours>(), job_runner::<GiveEvents>(), job_runner::<ReportUnmatched>()];
 
 /// The sweeps of metering.
-pub const SWEEPS: &[Sweep] = &[AWAITED_SWEEP, UNMATCHED_SWEEP, FORGET_SWEEP];
+pub const SWEEPS: &[Sweep] = &[PARTITIONS_SWEEP, AWAITED_SWEEP, UNMATCHED_SWEEP, FORGET_SWEEP];
 
 /// What metering hears of.
 pub const LISTENERS: &[Listener] = &[CUSTOMER_LISTENER];
@@ -117,6 +117,13 @@ async fn hear(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
     let job = GiveEvents { customer };
     enqueue(tx, event.tenant_id, event.test_clock_id, event.created_at, event.id, &job).await
 }
+
+/// Makes the partitions of the months to come.
+const PARTITIONS_SWEEP: Sweep = Sweep {
+    schedule: Schedule { name: "metering.partitions", cron: "0 23 * * * *" },
+    run: |db, _, now| Box::pin(partitions::make_ahead(db, now)),
+    next_due: None,
+};
 
 /// Finds the customers that are there and that events still wait for: an event that was on its way while its
 /// customer appeared.

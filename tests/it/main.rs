@@ -27,6 +27,7 @@ mod operations;
 mod oracle;
 mod outages;
 mod panics;
+mod partitions;
 mod payments;
 mod platform;
 mod rating;

@@ -3,6 +3,7 @@
 mod candidate;
 mod closing;
 mod correction;
+mod month;
 mod rollup;
 mod unmatched;
 mod window;
@@ -19,6 +20,7 @@ pub use self::closing::Closing;
 pub(super) use self::closing::Strict;
 pub use self::correction::CorrectionError;
 pub(super) use self::correction::{Change, Correction, Version};
+pub use self::month::Month;
 pub(super) use self::{candidate::*, rollup::*, unmatched::*, window::*};
 use crate::catalog::Metric;
 

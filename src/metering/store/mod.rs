@@ -3,6 +3,7 @@
 pub(super) mod builds;
 pub(super) mod closings;
 pub(super) mod events;
+pub(super) mod partitions;
 pub(super) mod rollups;
 pub(super) mod unmatched;
 pub(super) mod versions;

@@ -1,0 +1,52 @@
+//! PostgreSQL's partitions of usage events: one for each month of receipt, and a default one for all other months.
+
+use accrue_platform::db::Db;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
+
+use crate::metering::model::Month;
+
+const NAMES: &str = "
+select child.relname from pg_inherits join pg_class as child on child.oid = inhrelid
+where inhparent = to_regclass('usage_events')";
+
+/// The default partition is locked first: what comes for the month meanwhile waits, and goes into its partition. Whoever
+/// reads long is not waited for long, because others wait behind us. Rows are moved however many they are.
+const MAKE: &str = "
+set local lock_timeout = '1s';
+set local statement_timeout = 0;
+lock table usage_events_default in access exclusive mode;
+create table {name} (like usage_events including all);
+with moved as (delete from usage_events_default where id >= '{from}' and id < '{to}' returning *)
+insert into {name} select * from moved;
+alter table usage_events attach partition {name} for values from ('{from}') to ('{to}')";
+
+/// Of these months, those without a partition. Of none on SQLite, which has no partitions.
+pub(in crate::metering) async fn missing(db: &Db, months: Vec<Month>) -> Result<Vec<Month>, DbErr> {
+    if db.is_sqlite() {
+        return Ok(Vec::new());
+    }
+    missing_of(db.reader(), months).await
+}
+
+async fn missing_of(db: &impl ConnectionTrait, mut months: Vec<Month>) -> Result<Vec<Month>, DbErr> {
+    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), NAMES)).await?;
+    let there = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<String>, _>>()?;
+    months.retain(|month| !there.contains(&name(*month)));
+    Ok(months)
+}
+
+/// Makes the partition of a month, unless it is there. `tx` has to be the only one that does.
+pub(in crate::metering) async fn make(tx: &DatabaseTransaction, month: Month) -> Result<(), DbErr> {
+    if missing_of(tx, vec![month]).await?.is_empty() {
+        return Ok(());
+    }
+    let (from, to) = month.ids();
+    let sql = MAKE.replace("{name}", &name(month));
+    let sql = sql.replace("{from}", &from.to_string()).replace("{to}", &to.to_string());
+    tx.execute_unprepared(&sql).await.map(drop)
+}
+
+/// `usage_events_2026_01`
+fn name(month: Month) -> String {
+    format!("usage_events_{}", month.to_string().replace('-', "_"))
+}
