@@ -30,6 +30,7 @@ const TABLES: &[&str] = &[
     "usage_closings",
     "usage_unmatched",
     "usage_unmatched_reports",
+    "usage_archives",
 ];
 
 // Events refer to their tenant and customer without a foreign key: checking it row by row costs more than everything
@@ -139,7 +140,24 @@ create table usage_rollup_builds (
     id uuid not null,
     build bigint not null,
     is_complete boolean not null,
+    counts_from timestamptz,
     primary key (tenant_id, id),
     foreign key (tenant_id, id) references metrics (tenant_id, id)
+);
+
+create table usage_archives (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    month text not null,
+    event_names text not null,
+    events_before timestamptz not null,
+    final_before timestamptz not null,
+    file text not null,
+    events bigint not null,
+    bytes bigint not null,
+    sha256 text not null,
+    archived_at timestamptz not null,
+    removed_at timestamptz,
+    primary key (tenant_id, id)
 );
 ";

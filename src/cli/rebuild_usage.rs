@@ -10,12 +10,13 @@ use serde::Serialize;
 use crate::{
     auth::{self, Tenant},
     catalog::{self, Metric},
-    metering::Building,
+    metering::{Building, service::MeteringError},
 };
 
 /// Build up usage by the hour anew, from the events.
 ///
-/// Until a metric is done, its usage is read from the events; nothing else is different. On SQLite the service has
+/// Until a metric is done, its usage is read from the events; nothing else is different. A metric of which events are
+/// archived stays as it is. On SQLite the service has
 /// to be stopped, as for every command that writes.
 #[derive(clap::Args)]
 pub(super) struct RebuildUsage {
@@ -24,7 +25,7 @@ pub(super) struct RebuildUsage {
     /// Only this metric, by its code or identifier; all of them unless given.
     #[arg(long)]
     metric: Option<String>,
-    /// One object for scripts: {"metrics":[{"tenant","livemode","metric","events"}]}.
+    /// One object for scripts: {"metrics":[{"tenant","livemode","metric","events","kept"}]}.
     #[arg(long)]
     json: bool,
 }
@@ -36,6 +37,8 @@ struct Rebuilt {
     livemode: bool,
     metric: String,
     events: u64,
+    /// Why it was not; null if it was.
+    kept: Option<String>,
 }
 
 impl RebuildUsage {
@@ -57,9 +60,12 @@ impl RebuildUsage {
         if self.json {
             println!("{}", serde_json::json!({ "metrics": rebuilt }));
         } else {
-            for Rebuilt { livemode, metric, events, .. } in &rebuilt {
+            for Rebuilt { livemode, metric, events, kept, .. } in &rebuilt {
                 let mode = if *livemode { "live" } else { "test" };
-                println!("{mode}  {metric}: {events} events");
+                match kept {
+                    Some(why) => println!("{mode}  {metric}: stays as it is: {why}"),
+                    None => println!("{mode}  {metric}: {events} events"),
+                }
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -68,8 +74,18 @@ impl RebuildUsage {
 
 async fn rebuild(db: &Db, tenant: &Tenant, metric: Metric) -> anyhow::Result<Rebuilt> {
     let code = metric.code.clone();
+    let rebuilt = |events, kept| Rebuilt {
+        tenant: tenant.id.to_string(),
+        livemode: tenant.livemode,
+        metric: code.clone(),
+        events,
+        kept,
+    };
     let tx = db.begin().await?;
-    let building = Building::begin(db, &tx, tenant.id, metric, true).await?;
+    let building = match Building::begin(db, &tx, tenant.id, metric, true).await {
+        Err(error @ MeteringError::Archived(_)) => return Ok(rebuilt(0, Some(error.to_string()))),
+        building => building?,
+    };
     tx.commit().await?;
     let mut building = building.context("a metric that is rebuilt anew is always begun")?;
     let bar = progress(&code, building.count().await?);
@@ -88,7 +104,7 @@ async fn rebuild(db: &Db, tenant: &Tenant, metric: Metric) -> anyhow::Result<Reb
     building.end(&tx).await?;
     tx.commit().await?;
     bar.finish_and_clear();
-    Ok(Rebuilt { tenant: tenant.id.to_string(), livemode: tenant.livemode, metric: code, events })
+    Ok(rebuilt(events, None))
 }
 
 /// Seen on a terminal only.

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
-    metering, subscriptions,
+    metering::{self, service::MeteringError},
+    subscriptions,
 };
 
 /// Bills every turn of a subscription that is due, in order (RULES 7).
@@ -149,6 +150,7 @@ impl From<InvoiceError> for JobError {
         use InvoiceError::*;
 
         match error {
+            Metering(MeteringError::Archived(_)) => Self::GiveUp(error.into()),
             NotFound(_) | NoSuchTenant(_) | Move(_) | Charge(_) | Arithmetic(_) | Money(_) | Calendar(_) => {
                 Self::GiveUp(error.into())
             }

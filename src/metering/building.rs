@@ -7,7 +7,7 @@ use sea_orm::DatabaseTransaction;
 use super::{
     model::{Additions, Build},
     service::{self, MeteringError},
-    store::{builds, events, rollups},
+    store::{archives, builds, events, rollups},
 };
 use crate::catalog::Metric;
 
@@ -29,7 +29,8 @@ impl Building {
     /// Begins. It is on its way when `tx` is committed, which has to happen at once: the gate is closed until then,
     /// so that no events are being taken of which neither the snapshot nor their writer would know.
     ///
-    /// `None` if the hours are complete and are not wanted `anew`.
+    /// `None` if the hours are complete and are not wanted `anew`. An error if they are complete and some of their events
+    /// are archived: they could not be made again.
     pub async fn begin(
         db: &Db,
         tx: &DatabaseTransaction,
@@ -42,8 +43,12 @@ impl Building {
         if before.is_some_and(|build| build.is_complete) && !anew {
             return Ok(None);
         }
+        let archived = archives::events_before(tx, tenant, &metric.event_name, None).await?;
+        if let Some(until) = archived.filter(|_| before.is_some_and(|build| build.is_complete)) {
+            return Err(MeteringError::Archived(until));
+        }
         let number = before.map_or(1, |build| build.number + 1);
-        let build = Build { metric_id: metric.id, number, is_complete: false };
+        let build = Build { metric_id: metric.id, number, is_complete: false, counts_from: archived };
         builds::save(tx, tenant, build).await?;
         let snapshot = db.snapshot().await?;
         Ok(Some(Self { tenant, metric, build, snapshot, last: None }))

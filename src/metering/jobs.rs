@@ -195,6 +195,8 @@ impl From<MeteringError> for JobError {
         match error {
             // They will not become smaller.
             MeteringError::Overflow => Self::GiveUp(error.into()),
+            // They will not come back.
+            MeteringError::Archived(_) => Self::GiveUp(error.into()),
             _ => Self::Retry(error.into()),
         }
     }

@@ -1,6 +1,7 @@
 //! Metering is what was used: it takes events in, once each, and answers how much of a metric a customer
 //! used in a period. It knows no prices and no subscriptions.
 
+pub mod archive;
 mod awaiting;
 mod body;
 mod building;
@@ -22,4 +23,4 @@ pub use http::routes;
 pub use import::{Imported, Importer, Line, Refused};
 pub use intake::{Grouping, Intake};
 pub use jobs::{JOBS, LISTENERS, SWEEPS};
-pub use model::{Closing, Month, Payer, UsageEvent};
+pub use model::{Archive, Closing, Contents, Hold, Month, NoMonth, Payer, UsageEvent};

@@ -17,7 +17,7 @@ use super::{
     model::{Build, Granularity, Stretch, Usage, WINDOWS_MAX, WindowUsage, end_of_hour},
     service::MeteringError,
     store::{
-        builds,
+        archives, builds,
         events::{self, Used},
         rollups,
     },
@@ -168,9 +168,11 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
     /// The usage that a scope covers.
     async fn fold(&self, scope: Scope) -> Result<Fold, MeteringError> {
         let mut fold = Fold::try_new(scope, Decimal::ZERO)?;
-        let by_hour = self.build.filter(|_| scope.aggregation.is_mergeable(scope.prorated));
+        let from = (!scope.recurring).then_some(scope.period.start);
+        let by_hour = self
+            .build
+            .filter(|build| scope.aggregation.is_mergeable(scope.prorated) && build.reaches_back_to(from));
         let Some(build) = by_hour else {
-            let from = (!scope.recurring).then_some(scope.period.start);
             self.each_event(from, scope.period.end, |used| self.push(&mut fold, used)).await?;
             return Ok(fold);
         };
@@ -195,7 +197,9 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         for window in windows {
             folds.push(Fold::try_new(of_period(self.metric, *window), Decimal::ZERO)?);
         }
-        if let Some(build) = self.build.filter(|_| self.metric.rules.aggregation.is_mergeable(false)) {
+        let from = (!is_recurring).then_some(first.start);
+        let is_mergeable = self.metric.rules.aggregation.is_mergeable(false);
+        if let Some(build) = self.build.filter(|build| is_mergeable && build.reaches_back_to(from)) {
             let whole = Stretch::of(Period { start: first.start, end: last.end }, is_recurring);
             let hours = match whole.read() {
                 Some((from, to)) => {
@@ -213,7 +217,6 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
                 }
             }
         } else {
-            let from = (!is_recurring).then_some(first.start);
             let all = |used: &Used| folds.iter_mut().for_each(|fold| self.push(fold, used));
             self.each_event(from, last.end, all).await?;
         }
@@ -263,7 +266,8 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         }
     }
 
-    /// Takes the events of a stretch of time in their order: from an instant, if there is one, to before another.
+    /// Takes the events of a stretch of time in their order: from an instant, if there is one, to before another. An
+    /// error if some of them are archived.
     async fn each_event(
         &self,
         from: Option<DateTime<Utc>>,
@@ -278,9 +282,14 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
                 events::next_used(self.db, tenant, customer, name, (from, to), last.as_ref(), limit).await?;
             used.iter().for_each(&mut take);
             if used.len() < READ_AT_ONCE {
-                return Ok(());
+                break;
             }
             last = used.into_iter().next_back();
+        }
+        // Asked last: what was taken out while the events were being read is noticed too.
+        match archives::events_before(self.db, self.tenant, &self.metric.event_name, from).await? {
+            Some(until) => Err(MeteringError::Archived(until)),
+            None => Ok(()),
         }
     }
 }

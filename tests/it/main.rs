@@ -5,6 +5,7 @@ mod support;
 
 mod account;
 mod architecture;
+mod archives;
 mod audit;
 mod awaited_customers;
 mod bad_input;

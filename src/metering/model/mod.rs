@@ -1,5 +1,6 @@
 //! What a usage event is, whether it may be taken, and what happened to it.
 
+mod archive;
 mod candidate;
 mod closing;
 mod correction;
@@ -16,11 +17,12 @@ use accrue_core::{
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
+pub use self::archive::{Archive, Contents, Hold};
 pub use self::closing::Closing;
 pub(super) use self::closing::Strict;
 pub use self::correction::CorrectionError;
 pub(super) use self::correction::{Change, Correction, Version};
-pub use self::month::Month;
+pub use self::month::{Month, NoMonth};
 pub(super) use self::{candidate::*, rollup::*, unmatched::*, window::*};
 use crate::catalog::Metric;
 

@@ -17,10 +17,25 @@ impl Month {
         Self(date.with_day(1).unwrap_or(date))
     }
 
+    /// The month in which an identifier was made.
+    pub fn of_id(id: Uuid) -> Self {
+        let millis = i64::from_be_bytes({
+            let [a, b, c, d, e, f, ..] = *id.as_bytes();
+            [0, 0, a, b, c, d, e, f]
+        });
+        Self::of(DateTime::from_timestamp_millis(millis).unwrap_or_default())
+    }
+
     /// The month that comes so many months after this one.
     #[must_use]
     pub fn plus(self, months: u32) -> Self {
         Self(self.0.checked_add_months(Months::new(months)).unwrap_or(NaiveDate::MAX))
+    }
+
+    /// The month that came so many months before this one.
+    #[must_use]
+    pub fn minus(self, months: u32) -> Self {
+        Self(self.0.checked_sub_months(Months::new(months)).unwrap_or(NaiveDate::MIN))
     }
 
     pub fn start(self) -> DateTime<Utc> {
@@ -69,12 +84,14 @@ mod tests {
         let holds = |text: &str| (from..to).contains(&uuid_v7(at(text)));
         assert!(holds("2026-02-01T00:00:00Z") && holds("2026-02-28T23:59:59.999999Z"));
         assert!(!holds("2026-01-31T23:59:59.999999Z") && !holds("2026-03-01T00:00:00Z"));
+        assert_eq!(Month::of_id(uuid_v7(at("2026-02-28T23:59:59.999999Z"))).to_string(), "2026-02");
     }
 
     #[test]
     fn months_follow_one_another_and_are_read_as_they_are_written() {
         let december: Month = "2026-12".parse().unwrap();
         assert_eq!(december.plus(1).to_string(), "2027-01");
+        assert_eq!(december.minus(12).to_string(), "2025-12");
         assert_eq!(december.plus(1).start().to_rfc3339(), "2027-01-01T00:00:00+00:00");
         for wrong in ["2026", "2026-13", "2026-1", "2026-01-01", ""] {
             assert_eq!(wrong.parse::<Month>(), Err(NoMonth), "{wrong}");

@@ -70,12 +70,19 @@ pub(in crate::metering) struct Build {
     pub number: i64,
     /// Whether every event is in its hour. Until then, quantities are made from events.
     pub is_complete: bool,
+    /// From when on its hours are there: events before were archived when it began. `None` if all are.
+    pub counts_from: Option<DateTime<Utc>>,
 }
 
 impl Build {
     /// A customer's usage, as it is built up this time.
     pub fn series(self, tenant_id: TenantId, customer_id: CustomerId) -> Series {
         Series { tenant_id, customer_id, metric_id: self.metric_id, build: self.number }
+    }
+
+    /// Whether it has all hours from an instant on, or from the first there is.
+    pub fn reaches_back_to(self, from: Option<DateTime<Utc>>) -> bool {
+        self.counts_from.is_none_or(|counts_from| from.is_some_and(|from| counts_from <= from))
     }
 }
 

@@ -1,6 +1,7 @@
 //! How far the hours of each metric are built up.
 
 use accrue_core::id::{MetricId, TenantId};
+use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QuerySelect, entity::prelude::*,
     sea_query::OnConflict,
@@ -18,6 +19,7 @@ pub struct Model {
     pub id: MetricId,
     pub build: i64,
     pub is_complete: bool,
+    pub counts_from: Option<DateTime<Utc>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -63,16 +65,17 @@ pub(in crate::metering) async fn save(
         id: Set(build.metric_id),
         build: Set(build.number),
         is_complete: Set(build.is_complete),
+        counts_from: Set(build.counts_from),
     };
     let known = OnConflict::columns([Column::TenantId, Column::Id])
-        .update_columns([Column::Build, Column::IsComplete])
+        .update_columns([Column::Build, Column::IsComplete, Column::CountsFrom])
         .to_owned();
     Entity::insert(row).on_conflict(known).exec_without_returning(tx).await.map(drop)
 }
 
 impl From<Model> for Build {
     fn from(row: Model) -> Self {
-        let Model { tenant_id: _, id, build, is_complete } = row;
-        Self { metric_id: id, number: build, is_complete }
+        let Model { tenant_id: _, id, build, is_complete, counts_from } = row;
+        Self { metric_id: id, number: build, is_complete, counts_from }
     }
 }

@@ -1,7 +1,8 @@
 //! PostgreSQL's partitions of usage events: one for each month of receipt, and a default one for all other months.
 
+use accrue_core::id::TenantId;
 use accrue_platform::db::Db;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, Statement};
 
 use crate::metering::model::Month;
 
@@ -19,6 +20,14 @@ create table {name} (like usage_events including all);
 with moved as (delete from usage_events_default where id >= '{from}' and id < '{to}' returning *)
 insert into {name} select * from moved;
 alter table usage_events attach partition {name} for values from ('{from}') to ('{to}')";
+
+/// What stays goes into the default partition.
+const DROP: &str = "
+set local lock_timeout = '1s';
+set local statement_timeout = 0;
+alter table usage_events detach partition {name};
+insert into usage_events select * from {name} where {stays};
+drop table {name}";
 
 /// Of these months, those without a partition. Of none on SQLite, which has no partitions.
 pub(in crate::metering) async fn missing(db: &Db, months: Vec<Month>) -> Result<Vec<Month>, DbErr> {
@@ -44,6 +53,34 @@ pub(in crate::metering) async fn make(tx: &DatabaseTransaction, month: Month) ->
     let sql = MAKE.replace("{name}", &name(month));
     let sql = sql.replace("{from}", &from.to_string()).replace("{to}", &to.to_string());
     tx.execute_unprepared(&sql).await.map(drop)
+}
+
+/// Takes out the partition of a month, and keeps what these tenants have in it; `false` if there is none, or if they have
+/// more than may be moved while everybody waits.
+pub(in crate::metering) async fn drop_month(
+    tx: &DatabaseTransaction,
+    month: Month,
+    staying: &[TenantId],
+    moved_max: u64,
+) -> Result<bool, DbErr> {
+    let is_there = tx.get_database_backend() == DatabaseBackend::Postgres
+        && missing_of(tx, vec![month]).await?.is_empty();
+    if !is_there {
+        return Ok(false);
+    }
+    let name = name(month);
+    let staying: Vec<String> = staying.iter().map(|tenant| format!("'{}'", tenant.0)).collect();
+    // Names of those who stay, not of those who go: they are looked up in the primary key.
+    let stays = format!("tenant_id = any(array[{}]::uuid[])", staying.join(", "));
+    let moved =
+        format!("select count(*) from (select 1 from {name} where {stays} limit {moved_max} + 1) as m");
+    let row = tx.query_one_raw(Statement::from_string(DatabaseBackend::Postgres, moved)).await?;
+    let moved: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0))?;
+    if u64::try_from(moved).is_ok_and(|moved| moved > moved_max) {
+        return Ok(false);
+    }
+    tx.execute_unprepared(&DROP.replace("{name}", &name).replace("{stays}", &stays)).await?;
+    Ok(true)
 }
 
 /// `usage_events_2026_01`

@@ -60,6 +60,7 @@ impl World {
             ("listen", listen.clone()),
             ("secret_key", "5".repeat(64)),
             ("mail_dir", path("outbox")),
+            ("usage_archive_dir", path("usage-archive")),
             ("sandbox_gateway_file", path("sandbox-gateway.db")),
             ("webhook_allow", "127.0.0.0/8".to_owned()),
             ("gateway_timeout_ms", "1000".to_owned()),
