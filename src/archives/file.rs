@@ -1,6 +1,7 @@
 //! An archive's file: gzip, a line for each event. It has its name only once it is whole, on the disk, and read back.
 
 use std::{
+    fmt::Write as _,
     fs::{self, File},
     io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
@@ -92,7 +93,7 @@ pub(super) fn read(path: &Path) -> io::Result<Found> {
             break;
         }
         digest.update(&buffer[..read]);
-        count += buffer[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
+        count += buffer[..read].split(|byte| *byte == b'\n').count() as u64 - 1;
     }
     let file = lines.into_inner();
     Ok(Found { lines: count, digest: digits(digest), bytes: file.bytes, sha256: digits(file.digest) })
@@ -134,7 +135,10 @@ impl Read for Digesting {
 }
 
 fn digits(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.finalize().iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes it");
+        text
+    })
 }
 
 #[cfg(test)]

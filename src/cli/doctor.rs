@@ -50,6 +50,7 @@ impl Doctor {
             }
             Err(error) => checks.push(Check { name: "database", outcome: Err(error.to_string()) }),
         }
+        checks.push(Check { name: "archive", outcome: archive(&config) });
         checks.push(Check { name: "mail", outcome: mail(&config).await });
         checks.push(Check { name: "gateway", outcome: gateway(&config.sandbox_gateway_file) });
         let ok = checks.iter().all(|check| check.outcome.is_ok());
@@ -95,6 +96,12 @@ async fn clock(db: &Db) -> Result<String, String> {
         return Ok(format!("{apart} s from the database's"));
     }
     Err(format!("{apart} s from the database's: let both machines follow NTP"))
+}
+
+fn archive(config: &Config) -> Result<String, String> {
+    let Some(months) = config.usage_retention_months else { return Ok("usage stays for ever".to_owned()) };
+    can_be_written(&config.usage_archive_dir)?;
+    Ok(format!("usage older than {months} months goes to {}/", config.usage_archive_dir.display()))
 }
 
 async fn mail(config: &Config) -> Result<String, String> {

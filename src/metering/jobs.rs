@@ -193,10 +193,8 @@ impl Job for ReportUnmatched {
 impl From<MeteringError> for JobError {
     fn from(error: MeteringError) -> Self {
         match error {
-            // They will not become smaller.
-            MeteringError::Overflow => Self::GiveUp(error.into()),
-            // They will not come back.
-            MeteringError::Archived(_) => Self::GiveUp(error.into()),
+            // They will not become smaller, and archived events do not come back.
+            MeteringError::Overflow | MeteringError::Archived(_) => Self::GiveUp(error.into()),
             _ => Self::Retry(error.into()),
         }
     }

@@ -19,11 +19,8 @@ impl Month {
 
     /// The month in which an identifier was made.
     pub fn of_id(id: Uuid) -> Self {
-        let millis = i64::from_be_bytes({
-            let [a, b, c, d, e, f, ..] = *id.as_bytes();
-            [0, 0, a, b, c, d, e, f]
-        });
-        Self::of(DateTime::from_timestamp_millis(millis).unwrap_or_default())
+        let millis = i64::try_from(id.as_u128() >> 80).ok();
+        Self::of(millis.and_then(DateTime::from_timestamp_millis).unwrap_or_default())
     }
 
     /// The month that comes so many months after this one.
