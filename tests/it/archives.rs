@@ -345,6 +345,8 @@ async fn a_month_stays_as_long_as_somebody_needs_it(#[values(Sqlite, Postgres)] 
     assert!(of.hold().await.unwrap().contains("wait for the customer nobody"));
     of.world.post("/v1/usage_events/w/void", json!({})).await;
     assert_eq!(of.hold().await, None);
+    of.go_to("2026-06-21T02:37:00Z").await;
+    assert!(of.archive().await.is_none(), "a retention of 0 keeps it for ever");
 
     let seats = json!({"code": "seats", "name": "Seats", "event_name": "seat", "aggregation": "unique_count",
         "property": "user", "recurring": true});
@@ -529,30 +531,60 @@ async fn events_stay_if_their_file_is_damaged_or_gone(#[values(Sqlite, Postgres)
     assert_eq!(of.listed().await, ["d", "c"]);
 }
 
+/// Some events of test mode, as if they had come in January.
+async fn try_out(world: &World, events: u64) {
+    let (from, _) = JANUARY.parse::<Month>().unwrap().ids();
+    let month = &from.simple().to_string()[..12];
+    let sql = format!(
+        "insert into usage_events (tenant_id, id, source, event_id, event_name, customer_id, timestamp, metadata,
+            received_at)
+        select (select id from tenants where not livemode), ('{month}' || lpad(to_hex(n), 20, '0'))::uuid, '',
+            'tried-' || n, 'call', '{from}', '2026-01-10T00:00:00Z', '{{}}', '2026-01-10T00:00:00Z'
+        from generate_series(1, {events}) as n"
+    );
+    world.sql(&sql).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_partition_of_an_archived_month_is_dropped_and_test_mode_keeps_its_events() {
     let Some(of) = Archiving::two_months(Postgres).await else { return };
-    let test = of.world.new_key(Mode::Test, KeyKind::Secret, &[]).await;
-    let send = async |path: &str, body: Value| {
-        let reply = Reply::of(of.world.request_as(&test, "POST", path).json(&body)).await;
-        assert!(reply.status < 300, "{}", reply.text);
-    };
-    send("/v1/customers", json!({"external_id": "api", "name": "Api"})).await;
-    send("/v1/usage_events", Archiving::event("tried-out")).await;
-    // As if it had come in January.
-    let id = Month::ids(JANUARY.parse().unwrap()).0;
-    of.world.sql(&format!("update usage_events set id = '{id}' where event_id = 'tried-out'")).await;
+    try_out(&of.world, 3).await;
     let before = places(&of.world).await;
+    of.skip_to("2026-03-13T02:37:00Z");
+    let archive = of.note(of.write().await).await;
 
-    of.go_to("2026-03-13T02:37:00Z").await;
-    of.go_to("2026-03-13T03:37:00Z").await;
+    let reading = of.world.app.db.snapshot().await.unwrap();
+    reading.execute_unprepared("select count(*) from usage_events").await.unwrap();
+    let tx = of.world.app.db.begin().await.unwrap();
+    let (removed, ()) =
+        tokio::join!(archive::remove(&tx, &archive, of.world.app.now()), of.call("meanwhile"));
+    tx.rollback().await.unwrap();
+    reading.rollback().await.unwrap();
+    let why = removed.unwrap_err().to_string();
+    while of.remove_some(&archive).await > 0 {}
 
-    let of_place = |place: &str, count: i64| (place.to_owned(), count);
-    let february = of_place("usage_events_2026_02", 2);
-    assert_eq!(before, BTreeMap::from([of_place("usage_events_2026_01", 3), february.clone()]));
-    assert_eq!(places(&of.world).await, BTreeMap::from([of_place("usage_events_default", 1), february]));
+    assert!(why.contains("lock timeout"), "who reads for long is not waited for: {why}");
+    let of_place = |place: &str, count: i64| (format!("usage_events_{place}"), count);
+    let february = of_place("2026_02", 2);
+    assert_eq!(before, BTreeMap::from([of_place("2026_01", 5), february.clone()]));
+    let after = [of_place("default", 3), february, of_place("2026_03", 1)];
+    assert_eq!(places(&of.world).await, BTreeMap::from(after));
     let partitions = "select count(*) from pg_class where relname = 'usage_events_2026_01'";
     let db = of.world.app.db.reader();
     let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), partitions)).await.unwrap();
     assert_eq!(row.unwrap().try_get_by_index::<i64>(0).unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_with_very_many_events_of_others_stays_without_those_that_are_archived() {
+    const MANY: u64 = 50_001;
+    let Some(of) = Archiving::two_months(Postgres).await else { return };
+    try_out(&of.world, MANY).await;
+
+    of.go_to("2026-03-13T02:37:00Z").await;
+    of.go_to("2026-03-13T03:37:00Z").await;
+
+    let left = places(&of.world).await;
+    assert_eq!(left["usage_events_2026_01"], i64::try_from(MANY).unwrap(), "{left:?}");
+    assert_eq!(of.listed().await, ["d", "c"]);
 }
