@@ -6,6 +6,7 @@ mod support;
 mod account;
 mod architecture;
 mod archives;
+mod archiving;
 mod audit;
 mod awaited_customers;
 mod bad_input;

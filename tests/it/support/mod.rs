@@ -1,5 +1,6 @@
 //! What tests stand on: a world with a server, a database of its own and a clock that stands still.
 
+pub mod archiving;
 pub mod database;
 mod metered;
 pub mod process;
@@ -20,6 +21,7 @@ use sea_orm::{ConnectionTrait, Database};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub use archiving::Archiving;
 pub use database::Engine;
 pub use metered::Metered;
 pub use receiver::Receiver;
