@@ -36,6 +36,10 @@ struct Options {
     /// Leave the other database out.
     #[arg(long)]
     only: Option<String>,
+    /// Sends batches, or single events, for so many seconds and measures nothing else, to look at with a profiler; with
+    /// 0 events it reads usage.
+    #[arg(long, num_args = 2, value_names = ["EVENTS_EACH", "SECONDS"])]
+    load: Option<Vec<u64>>,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -59,7 +63,12 @@ fn main() -> Result<()> {
     };
     let runtime = tokio::runtime::Runtime::new()?;
     for (name, postgres) in [("PostgreSQL", Some(options.postgres.as_str())), ("SQLite", None)] {
-        if options.only.as_deref().is_none_or(|only| name.eq_ignore_ascii_case(only)) {
+        if options.only.as_deref().is_some_and(|only| !name.eq_ignore_ascii_case(only)) {
+            continue;
+        }
+        if let Some([events_each, seconds]) = options.load.as_deref() {
+            runtime.block_on(only_load(postgres, *events_each, *seconds))?;
+        } else {
             let table = runtime.block_on(measure(postgres, &extent))?;
             println!("### {name}\n\n{table}");
         }
@@ -99,6 +108,19 @@ async fn measure(postgres: Option<&str>, extent: &Size) -> Result<Table> {
     ));
     table.memory = before.max(peak_memory()?);
     Ok(table)
+}
+
+async fn only_load(postgres: Option<&str>, events_each: u64, seconds: u64) -> Result<()> {
+    let site = Site::new(postgres, 100_000).await?;
+    if events_each == 0 {
+        let extent = Size { seconds, busy_events: 100_000, filled_events: 0 };
+        return usage(&site, &extent, &mut Table::default()).await;
+    }
+    let load = match events_each {
+        1 => load(&site, 1000, 1, 1, seconds),
+        more => load(&site, 8, usize::try_from(more)?, 100, seconds),
+    };
+    send(load).await.map(drop)
 }
 
 async fn batches(site: &Site, extent: &Size) -> Result<Measured> {

@@ -31,10 +31,10 @@ use crate::app::App;
 /// What a handler answers with.
 pub type Answer = Result<HttpResponse, Problem>;
 
-/// A caller that may read `R`.
+/// A caller that may read `R`. Whoever called a moment ago is known without asking the database.
 pub struct Read<R> {
     pub app: App,
-    pub tenant: Tenant,
+    pub tenant: Arc<Tenant>,
     resource: PhantomData<R>,
 }
 
@@ -185,9 +185,7 @@ impl Idempotency {
 }
 
 /// A caller that may write `R`, where each thing written has an identity of its own: an `Idempotency-Key` is not
-/// looked at. Whoever commits what it brings writes the audit row.
-///
-/// Whoever called a moment ago is known without asking the database.
+/// looked at. Whoever commits what it brings writes the audit row. It is recognized as a reader is.
 pub struct Bring<R> {
     pub app: App,
     pub tenant: Arc<Tenant>,
@@ -280,7 +278,7 @@ impl<R: Resource> FromRequest for Read<R> {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let (app, tenant, _) = authenticate(&request, &format!("{}:read", R::NAME)).await?;
+            let (app, tenant, _) = recognize(&request, &format!("{}:read", R::NAME)).await?;
             Ok(Self { app, tenant, resource: PhantomData })
         })
     }
@@ -310,21 +308,7 @@ impl<R: Resource> FromRequest for Bring<R> {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let app = app_of(&request);
-            let known = request.app_data::<Data<KnownCallers>>().expect("mounted with the app");
-            let (text, scope) = (bearer(&request)?, format!("{}:write", R::NAME));
-            let digest = digest(text);
-            let (tenant, key) = match known.0.get(&digest) {
-                Some((tenant, key)) if key.is_usable(app.now()) => (tenant, key),
-                _ => {
-                    let (tenant, key) = find_caller(&app, text).await?;
-                    let caller = (Arc::new(tenant), Arc::new(key));
-                    known.0.insert(digest, caller.clone());
-                    caller
-                }
-            };
-            allow(&key, &scope)?;
-            check_query(&request)?;
+            let (app, tenant, key) = recognize(&request, &format!("{}:write", R::NAME)).await?;
             Ok(Self { app, tenant, actor: key.id.to_string(), resource: PhantomData })
         })
     }
@@ -333,6 +317,26 @@ impl<R: Resource> FromRequest for Bring<R> {
 async fn authenticate(request: &HttpRequest, scope: &str) -> Result<(App, Tenant, Key), Problem> {
     let app = app_of(request);
     let (tenant, key) = find_caller(&app, bearer(request)?).await?;
+    allow(&key, scope)?;
+    check_query(request)?;
+    Ok((app, tenant, key))
+}
+
+/// The same by what is known of callers.
+async fn recognize(request: &HttpRequest, scope: &str) -> Result<(App, Arc<Tenant>, Arc<Key>), Problem> {
+    let app = app_of(request);
+    let known = request.app_data::<Data<KnownCallers>>().expect("mounted with the app");
+    let text = bearer(request)?;
+    let digest = digest(text);
+    let (tenant, key) = match known.0.get(&digest) {
+        Some((tenant, key)) if key.is_usable(app.now()) => (tenant, key),
+        _ => {
+            let (tenant, key) = find_caller(&app, text).await?;
+            let caller = (Arc::new(tenant), Arc::new(key));
+            known.0.insert(digest, caller.clone());
+            caller
+        }
+    };
     allow(&key, scope)?;
     check_query(request)?;
     Ok((app, tenant, key))

@@ -242,7 +242,8 @@ impl AccountChange {
 )]
 #[get("/v1/account")]
 pub(super) async fn get_account(read: Read<resource::Account>) -> Answer {
-    read.answer(&AccountBody::from(read.tenant.clone()))
+    // Afresh: what another replica changed just now is shown.
+    read.answer(&AccountBody::from(service::get_tenant(read.db(), read.tenant_id()).await?))
 }
 
 /// Change the account's settings.
