@@ -16,7 +16,7 @@ pub async fn make_ahead(db: &Db, now: DateTime<Utc>) -> Result<u64, DbErr> {
     let missing = partitions::missing(db, months(now, AHEAD)).await?;
     for month in &missing {
         let tx = db.begin_alone().await?;
-        partitions::make(&tx, *month).await?;
+        partitions::make(&tx, *month, *month <= Month::of(now)).await?;
         tx.commit().await?;
     }
     Ok(missing.len() as u64)

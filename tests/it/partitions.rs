@@ -2,6 +2,7 @@
 
 use accrue::metering::partitions::make_ahead;
 use chrono::TimeDelta;
+use rstest::rstest;
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 
@@ -101,6 +102,49 @@ async fn who_reads_for_long_keeps_a_partition_from_being_made_and_events_come_in
     reading.rollback().await.unwrap();
     assert_eq!(make_ahead(&world.app.db, world.app.now()).await, Ok(1));
     assert!(partitions(&world).await.contains(&"2026_02 meanwhile".to_owned()));
+}
+
+#[rstest]
+#[case::together("")]
+#[case::alone("?atomic=true")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_on_its_way_while_its_month_gets_a_partition_is_taken(#[case] how: &str) {
+    let Some(world) = world_with_customer().await else { return };
+    world.clock.advance(TimeDelta::days(181));
+    let db = &world.app.db;
+    // Somebody reads what has no partition: making one waits for that, and the event waits behind it.
+    let reading = db.snapshot().await.unwrap();
+    reading.execute_unprepared("select count(*) from usage_events_default").await.unwrap();
+    let event = async {
+        until_waiting(&world, 1).await;
+        let event = json!({"event_id": "a", "customer_id": "acme", "event_name": "call"});
+        world.send("POST", &format!("/v1/usage_events{how}"), &event).await
+    };
+    let end_of_reading = async {
+        until_waiting(&world, 2).await;
+        reading.rollback().await.unwrap();
+    };
+
+    let (made, event, ()) = tokio::join!(make_ahead(db, world.app.now()), event, end_of_reading);
+
+    assert_eq!(made, Ok(4));
+    assert_eq!((event.status, &event.json()["accepted"]), (200, &json!(1)), "{}", event.text);
+    assert!(partitions(&world).await.contains(&"2026_07 a".to_owned()));
+}
+
+/// Until so many wait for a lock, or nobody can any more: locks of partitions are waited for a second.
+async fn until_waiting(world: &World, wanted: i64) {
+    const WAITING: &str = "select count(*) from pg_locks join pg_database on pg_database.oid = database
+        where not granted and datname = current_database()";
+    let db = world.app.db.reader();
+    let statement = Statement::from_string(db.get_database_backend(), WAITING);
+    for _ in 0..10_000 {
+        let row = db.query_one_raw(statement.clone()).await.unwrap().unwrap();
+        if row.try_get_by_index::<i64>(0).unwrap() >= wanted {
+            return;
+        }
+    }
+    panic!("nobody waits");
 }
 
 #[tokio::test(flavor = "multi_thread")]

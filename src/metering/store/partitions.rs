@@ -10,11 +10,15 @@ const NAMES: &str = "
 select child.relname from pg_inherits join pg_class as child on child.oid = inhrelid
 where inhparent = to_regclass('usage_events')";
 
-/// The default partition is locked first: what comes for the month meanwhile waits, and goes into its partition. Whoever
-/// reads long is not waited for long, because others wait behind us. Rows are moved however many they are.
+/// Whoever uses the table for long is not waited for long, because others wait behind us. Rows are moved however many
+/// they are.
+const PATIENCE: &str = "set local lock_timeout = '1s'; set local statement_timeout = 0;";
+
+/// Has writers wait before they look for the partition of an event: one that had found the default partition would fail
+/// when it is not the right one any more.
+const STOP_WRITERS: &str = "lock table usage_events in share row exclusive mode;";
+
 const MAKE: &str = "
-set local lock_timeout = '1s';
-set local statement_timeout = 0;
 lock table usage_events_default in access exclusive mode;
 create table {name} (like usage_events including all);
 with moved as (delete from usage_events_default where id >= '{from}' and id < '{to}' returning *)
@@ -23,8 +27,6 @@ alter table usage_events attach partition {name} for values from ('{from}') to (
 
 /// What stays goes into the default partition.
 const DROP: &str = "
-set local lock_timeout = '1s';
-set local statement_timeout = 0;
 alter table usage_events detach partition {name};
 insert into usage_events select * from {name} where {stays};
 drop table {name}";
@@ -44,15 +46,21 @@ async fn missing_of(db: &impl ConnectionTrait, mut months: Vec<Month>) -> Result
     Ok(months)
 }
 
-/// Makes the partition of a month, unless it is there. `tx` has to be the only one that does.
-pub(in crate::metering) async fn make(tx: &DatabaseTransaction, month: Month) -> Result<(), DbErr> {
+/// Makes the partition of a month, unless it is there. `tx` has to be the only one that does. If the month has begun,
+/// events are on their way.
+pub(in crate::metering) async fn make(
+    tx: &DatabaseTransaction,
+    month: Month,
+    has_begun: bool,
+) -> Result<(), DbErr> {
     if missing_of(tx, vec![month]).await?.is_empty() {
         return Ok(());
     }
     let (from, to) = month.ids();
     let sql = MAKE.replace("{name}", &name(month));
     let sql = sql.replace("{from}", &from.to_string()).replace("{to}", &to.to_string());
-    tx.execute_unprepared(&sql).await.map(drop)
+    let stop = if has_begun { STOP_WRITERS } else { "" };
+    tx.execute_unprepared(&format!("{PATIENCE}{stop}{sql}")).await.map(drop)
 }
 
 /// Takes out the partition of a month, and keeps what these tenants have in it; `false` if there is none, or if they have
@@ -79,7 +87,8 @@ pub(in crate::metering) async fn drop_month(
     if u64::try_from(moved).is_ok_and(|moved| moved > moved_max) {
         return Ok(false);
     }
-    tx.execute_unprepared(&DROP.replace("{name}", &name).replace("{stays}", &stays)).await?;
+    let sql = DROP.replace("{name}", &name).replace("{stays}", &stays);
+    tx.execute_unprepared(&format!("{PATIENCE}{sql}")).await?;
     Ok(true)
 }
 
