@@ -34,6 +34,7 @@ create table metrics (
     conversion text,
     rounding text,
     late_events text not null check (late_events in ('next_invoice', 'reject')),
+    splits text not null,
     metadata text not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),

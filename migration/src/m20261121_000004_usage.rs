@@ -86,7 +86,7 @@ create table usage_rollups (
     tenant_id uuid not null,
     id uuid not null,
     customer_id uuid not null,
-    metric_id uuid not null,
+    grain_id uuid not null,
     build bigint not null,
     day timestamptz not null,
     hours text not null,
@@ -138,11 +138,13 @@ create table usage_unmatched_reports (
 create table usage_rollup_builds (
     tenant_id uuid not null,
     id uuid not null,
+    metric_id uuid not null,
+    properties text not null,
     build bigint not null,
     is_complete boolean not null,
     counts_from timestamptz,
     primary key (tenant_id, id),
-    foreign key (tenant_id, id) references metrics (tenant_id, id)
+    foreign key (tenant_id, metric_id) references metrics (tenant_id, id)
 );
 
 create table usage_archives (

@@ -51,8 +51,18 @@ pub struct MetricBody {
 
 impl MetricBody {
     pub fn of(metric: Metric, livemode: bool) -> Self {
-        let Metric { id, code, name, event_name, rules, late_events, metadata, created_at, tenant_id: _ } =
-            metric;
+        let Metric {
+            id,
+            code,
+            name,
+            event_name,
+            rules,
+            late_events,
+            metadata,
+            created_at,
+            tenant_id: _,
+            splits: _,
+        } = metric;
         Self {
             id,
             object: "metric",

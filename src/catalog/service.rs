@@ -1,5 +1,7 @@
 //! The verbs of the catalogue.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use accrue_core::id::{FeatureId, MetricId, PlanId, PlanVersionId, PriceId, TaxId, TenantId};
 use accrue_platform::{
     db::is_unique_violation,
@@ -204,6 +206,7 @@ pub(super) async fn create_metric(
         event_name,
         rules,
         late_events,
+        splits: BTreeSet::new(),
         metadata,
         created_at: now,
     };
@@ -324,7 +327,7 @@ pub(super) async fn create_plan(
         created_at: now,
     };
     plans::insert(tx, &plan).await.map_err(taken("plan", &plan.code))?;
-    plans::insert_version(tx, &plan, now).await?;
+    insert_version(tx, &plan, now).await?;
     events::plan_created(tx, now, tenant, &plan).await?;
     Ok(plan)
 }
@@ -370,9 +373,37 @@ pub(super) async fn create_plan_version(
         ..before.clone()
     };
     plans::save(tx, &plan).await?;
-    plans::insert_version(tx, &plan, now).await?;
+    insert_version(tx, &plan, now).await?;
     events::plan_updated(tx, now, tenant, &before, &plan).await?;
     Ok(plan)
+}
+
+/// Stores a version. How its prices tell usage apart is noted at their metrics, whose hours are kept as finely from
+/// then on.
+async fn insert_version(
+    tx: &DatabaseTransaction,
+    plan: &PlanVersion,
+    now: DateTime<Utc>,
+) -> Result<(), CatalogError> {
+    plans::insert_version(tx, plan, now).await?;
+    let mut splits = BTreeMap::<MetricId, BTreeSet<Vec<String>>>::new();
+    for (metric, price) in plan.prices.iter().filter_map(|price| Some((price.metric_id?, price))) {
+        let by = price.splits_by();
+        if !by.is_empty() {
+            splits.entry(metric).or_default().insert(by);
+        }
+    }
+    for (metric, splits) in splits {
+        let Some(mut metric) = metrics::find_for_update(tx, plan.tenant_id, &metric.to_string()).await?
+        else {
+            continue;
+        };
+        if !metric.splits.is_superset(&splits) {
+            metric.splits.extend(splits);
+            metrics::save(tx, &metric).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The present version, which stays the present one until the transaction ends.

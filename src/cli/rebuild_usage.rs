@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     auth::{self, Tenant},
     catalog::{self, Metric},
-    metering::{Building, service::MeteringError},
+    metering::{Building, Grain, service::MeteringError},
 };
 
 /// Build up usage by the hour anew, from the events.
@@ -25,7 +25,7 @@ pub(super) struct RebuildUsage {
     /// Only this metric, by its code or identifier; all of them unless given.
     #[arg(long)]
     metric: Option<String>,
-    /// One object for scripts: {"metrics":[{"tenant","livemode","metric","events","kept"}]}.
+    /// One object for scripts: `{"metrics":[{"tenant","livemode","metric","split_by","events","kept"}]}`.
     #[arg(long)]
     json: bool,
 }
@@ -36,6 +36,8 @@ struct Rebuilt {
     tenant: String,
     livemode: bool,
     metric: String,
+    /// The properties by which prices tell its usage apart; none for all of it as one.
+    split_by: Vec<String>,
     events: u64,
     /// Why it was not; null if it was.
     kept: Option<String>,
@@ -51,7 +53,9 @@ impl RebuildUsage {
                 self.metric.as_ref().is_none_or(|name| *name == metric.code || *name == metric.id.to_string())
             };
             for metric in metrics.into_iter().filter(wanted) {
-                rebuilt.push(rebuild(&db, &tenant, metric).await?);
+                for grain in Grain::all_of(&metric) {
+                    rebuilt.push(rebuild(&db, &tenant, metric.clone(), grain).await?);
+                }
             }
         }
         if let (Some(name), []) = (&self.metric, rebuilt.as_slice()) {
@@ -60,8 +64,9 @@ impl RebuildUsage {
         if self.json {
             println!("{}", serde_json::json!({ "metrics": rebuilt }));
         } else {
-            for Rebuilt { livemode, metric, events, kept, .. } in &rebuilt {
+            for Rebuilt { livemode, metric, split_by, events, kept, .. } in &rebuilt {
                 let mode = if *livemode { "live" } else { "test" };
+                let metric = named(metric, split_by);
                 match kept {
                     Some(why) => println!("{mode}  {metric}: stays as it is: {why}"),
                     None => println!("{mode}  {metric}: {events} events"),
@@ -72,23 +77,29 @@ impl RebuildUsage {
     }
 }
 
-async fn rebuild(db: &Db, tenant: &Tenant, metric: Metric) -> anyhow::Result<Rebuilt> {
-    let code = metric.code.clone();
+/// `tokens by model, region`
+fn named(metric: &str, split_by: &[String]) -> String {
+    if split_by.is_empty() { metric.to_owned() } else { format!("{metric} by {}", split_by.join(", ")) }
+}
+
+async fn rebuild(db: &Db, tenant: &Tenant, metric: Metric, grain: Grain) -> anyhow::Result<Rebuilt> {
+    let (code, split_by) = (metric.code.clone(), grain.properties.clone());
     let rebuilt = |events, kept| Rebuilt {
         tenant: tenant.id.to_string(),
         livemode: tenant.livemode,
         metric: code.clone(),
+        split_by: split_by.clone(),
         events,
         kept,
     };
     let tx = db.begin().await?;
-    let building = match Building::begin(db, &tx, tenant.id, metric, true).await {
+    let building = match Building::begin(db, &tx, tenant.id, metric, grain, true).await {
         Err(error @ MeteringError::Archived(_)) => return Ok(rebuilt(0, Some(error.to_string()))),
         building => building?,
     };
     tx.commit().await?;
     let mut building = building.context("a metric that is rebuilt anew is always begun")?;
-    let bar = progress(&code, building.count().await?);
+    let bar = progress(&named(&code, &split_by), building.count().await?);
     let mut events = 0;
     loop {
         let tx = db.begin().await?;

@@ -187,6 +187,8 @@ fn project<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use accrue_core::id::{MetricId, TenantId};
     use uuid::Uuid;
 
@@ -203,6 +205,7 @@ mod tests {
             event_name: "e".into(),
             rules: rules.check().unwrap(),
             late_events: catalog::LateEvents::default(),
+            splits: BTreeSet::new(),
             metadata: accrue_platform::check::Metadata::new(),
             created_at: at("2026-01-01T00:00:00Z"),
         }

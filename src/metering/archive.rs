@@ -4,7 +4,7 @@
 use accrue_core::{
     clock::Clock,
     id::{TenantId, UsageEventId},
-    usage,
+    usage::{self, Filter, Split},
 };
 use accrue_platform::{db::Db, gate::Gate};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,7 +12,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
     body::UsageEventBody,
-    model::{Archive, Contents, Hold, Month, UsageEvent, Version},
+    model::{Archive, Contents, Grain, Hold, Month, UsageEvent, Version},
     service::{self, MeteringError},
     store::{archives, closings, months, partitions, versions},
 };
@@ -135,8 +135,11 @@ pub async fn until_final(
 async fn looks_at_all_events(tx: &DatabaseTransaction, metric: &Metric) -> Result<bool, MeteringError> {
     let usage::Metric { aggregation, .. } = metric.rules;
     let looks = |price: &Price| {
-        let splits = !price.filters.is_empty() || !price.group_by.is_empty() || price.prices_events();
-        splits || !aggregation.is_mergeable(price.prorate)
+        let filters: Vec<Filter> = price.filters.iter().map(|filter| filter.r#where.clone()).collect();
+        let split = Split { filters: &filters, group_by: &price.group_by, by_event: price.prices_events() };
+        let needed = split.properties();
+        let tells = |grain: Grain| needed.iter().all(|name| grain.properties.contains(name));
+        split.by_event || !aggregation.is_mergeable(price.prorate) || !Grain::all_of(metric).any(tells)
     };
     let prices = catalog::service::prices_of_metric(tx, metric.tenant_id, metric.id).await?;
     Ok(!aggregation.is_mergeable(false) || prices.iter().any(looks))

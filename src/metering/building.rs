@@ -1,11 +1,13 @@
-//! Building up the hours of a metric from its events: those that came before hours were kept, or all of them anew.
+//! Building up the hours of a metric, in one grain, from its events: those that came before hours were kept, or all of them anew.
+
+use std::slice::from_ref;
 
 use accrue_core::id::{TenantId, UsageEventId};
 use accrue_platform::{db::Db, gate::Gate};
 use sea_orm::DatabaseTransaction;
 
 use super::{
-    model::{Additions, Build},
+    model::{Additions, Build, Grain},
     service::{self, MeteringError},
     store::{archives, builds, events, rollups},
 };
@@ -36,20 +38,22 @@ impl Building {
         tx: &DatabaseTransaction,
         tenant: TenantId,
         metric: Metric,
+        grain: Grain,
         anew: bool,
     ) -> Result<Option<Self>, MeteringError> {
         Gate::Usage.close(tx, tenant).await?;
-        let before = builds::find_for_update(tx, tenant, metric.id).await?;
-        if before.is_some_and(|build| build.is_complete) && !anew {
+        let before = builds::find_for_update(tx, tenant, &grain).await?;
+        if before.as_ref().is_some_and(|build| build.is_complete) && !anew {
             return Ok(None);
         }
         let archived = archives::events_before(tx, tenant, &metric.event_name, None).await?;
-        if let Some(until) = archived.filter(|_| before.is_some_and(|build| build.is_complete)) {
+        let is_complete = before.as_ref().is_some_and(|build| build.is_complete);
+        if let Some(until) = archived.filter(|_| is_complete) {
             return Err(MeteringError::Archived(until));
         }
-        let number = before.map_or(1, |build| build.number + 1);
-        let build = Build { metric_id: metric.id, number, is_complete: false, counts_from: archived };
-        builds::save(tx, tenant, build).await?;
+        let build = before.map_or_else(|| Build::first(grain), Build::again);
+        let build = Build { counts_from: archived, ..build };
+        builds::save(tx, tenant, &build).await?;
         let snapshot = db.snapshot().await?;
         Ok(Some(Self { tenant, metric, build, snapshot, last: None }))
     }
@@ -65,7 +69,7 @@ impl Building {
         let events = events::next_named(&self.snapshot, self.tenant, name, self.last, EVENTS_AT_ONCE).await?;
         let mut added = Additions::default();
         for (event, properties) in &events {
-            service::count(&mut added, &self.metric, self.build, event, properties);
+            service::count(&mut added, &self.metric, from_ref(&self.build), event, properties);
         }
         rollups::add(tx, &added).await?;
         if let Some((event, _)) = events.last() {
@@ -77,9 +81,10 @@ impl Building {
     /// From now on the hours are read, unless another build began meanwhile.
     pub async fn end(self, tx: &DatabaseTransaction) -> Result<(), MeteringError> {
         self.snapshot.rollback().await?;
-        if builds::find_for_update(tx, self.tenant, self.metric.id).await? == Some(self.build) {
-            builds::save(tx, self.tenant, Build { is_complete: true, ..self.build }).await?;
-            rollups::delete_others(tx, self.tenant, self.build).await?;
+        if builds::find_for_update(tx, self.tenant, &self.build.grain).await?.as_ref() == Some(&self.build) {
+            let complete = Build { is_complete: true, ..self.build };
+            builds::save(tx, self.tenant, &complete).await?;
+            rollups::delete_others(tx, self.tenant, &complete).await?;
         }
         Ok(())
     }

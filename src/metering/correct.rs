@@ -1,7 +1,7 @@
 //! Correcting events: what is true is put right everywhere in one transaction, and what was billed is looked at
 //! again (RULES 18).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use accrue_core::{
     calendar::Period,
@@ -16,8 +16,8 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use super::{
     events as facts, jobs,
     model::{
-        Additions, Build, Change, Closing, Correction, CorrectionError, RollupKey, Sender, Strict, Terms,
-        UsageEvent, Version, end_of_hour,
+        Additions, Change, Closing, Correction, CorrectionError, Sender, Strict, Terms, UsageEvent, Version,
+        end_of_hour,
     },
     service::{self, MeteringError},
     store::{archives, builds, closings, events, rollups, versions},
@@ -126,34 +126,35 @@ async fn recount(
     let mut counted = Vec::new();
     let mut touched = Additions::default();
     for metric in metrics {
-        let Some(build) = builds::find_for_update(tx, before.tenant_id, metric.id).await? else { continue };
-        if !build.is_complete {
+        let builds = builds::of_metric_for_update(tx, before.tenant_id, metric.id).await?;
+        let (complete, begun): (Vec<_>, Vec<_>) = builds.into_iter().partition(|build| build.is_complete);
+        for build in begun {
             // Whoever builds the hours may have read the event as it was: all over again.
-            let again = Build { number: build.number + 1, ..build };
-            builds::save(tx, before.tenant_id, again).await?;
-            jobs::build_later(tx, wall, before.tenant_id, again).await?;
-            continue;
+            let again = build.again();
+            builds::save(tx, before.tenant_id, &again).await?;
+            jobs::build_later(tx, wall, before.tenant_id, &again).await?;
         }
         for event in [before, after] {
-            service::count(&mut touched, metric, build, event, &properties(event)?);
+            service::count(&mut touched, metric, &complete, event, &properties(event)?);
         }
-        counted.push((metric, build));
+        counted.push((metric, complete));
     }
-    let keys: BTreeSet<RollupKey> = touched.0.into_keys().collect();
+    let mut hours = touched.0;
+    for partial in hours.values_mut() {
+        *partial = Partial::default();
+    }
     // Adding nothing makes the hours that are missing, and locks all.
-    let nothing = keys.iter().map(|key| (*key, Partial::default())).collect();
-    rollups::add(tx, &Additions(nothing)).await?;
+    rollups::add(tx, &Additions(hours.clone())).await?;
 
-    let mut hours: BTreeMap<RollupKey, Partial> = keys.iter().map(|key| (*key, Partial::default())).collect();
-    for hour in keys.iter().map(|key| key.hour).collect::<BTreeSet<_>>() {
+    for hour in hours.keys().map(|key| key.hour).collect::<BTreeSet<_>>() {
         let period = Period { start: hour, end: end_of_hour(hour) };
         let mut last = None;
         loop {
             let read = events::next_within(tx, before, period, last, READ_AT_ONCE).await?;
             let mut page = Additions::default();
             for (event, properties) in &read {
-                for (metric, build) in &counted {
-                    service::count(&mut page, metric, *build, event, properties);
+                for (metric, builds) in &counted {
+                    service::count(&mut page, metric, builds, event, properties);
                 }
             }
             for (key, partial) in page.0 {

@@ -8,7 +8,14 @@ use sea_orm::{DatabaseTransaction, DbErr};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{awaiting, building::Building, model::Build, partitions, service::MeteringError, unmatched};
+use super::{
+    awaiting,
+    building::Building,
+    model::{Build, Grain},
+    partitions,
+    service::MeteringError,
+    unmatched,
+};
 use crate::{
     app::{Job, JobContext, JobError, JobRunner, Listener, Sweep, enqueue, job_runner},
     auth, catalog,
@@ -24,22 +31,24 @@ pub const SWEEPS: &[Sweep] = &[PARTITIONS_SWEEP, AWAITED_SWEEP, UNMATCHED_SWEEP,
 /// What metering hears of.
 pub const LISTENERS: &[Listener] = &[CUSTOMER_LISTENER];
 
-/// Enqueues the building up of a metric's hours.
+/// Enqueues the building up of a grain's hours.
 pub(super) async fn build_later(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: TenantId,
-    build: Build,
+    build: &Build,
 ) -> Result<(), DbErr> {
-    let job = BuildHours { metric_id: build.metric_id };
-    let key = format!("{}:{}", build.metric_id, build.number);
+    let Grain { metric_id, properties } = build.grain.clone();
+    let key = format!("{}:{}", build.grain.id(), build.number);
+    let job = BuildHours { metric_id, properties };
     enqueue(tx, tenant, None, now, key, &job).await
 }
 
-/// Builds up the hours of a metric.
+/// Builds up the hours of a metric in one grain.
 #[derive(Debug, Serialize, Deserialize)]
 struct BuildHours {
     metric_id: MetricId,
+    properties: Vec<String>,
 }
 
 impl Job for BuildHours {
@@ -51,7 +60,8 @@ impl Job for BuildHours {
         let metric = metric.map_err(|error| JobError::GiveUp(error.into()))?;
 
         let tx = context.begin().await?;
-        let building = Building::begin(&context.app.db, &tx, tenant, metric, false).await?;
+        let grain = Grain { metric_id: self.metric_id, properties: self.properties.clone() };
+        let building = Building::begin(&context.app.db, &tx, tenant, metric, grain, false).await?;
         context.commit(tx).await?;
         let Some(mut building) = building else { return Ok(()) };
         loop {

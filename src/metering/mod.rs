@@ -23,4 +23,4 @@ pub use http::routes;
 pub use import::{Imported, Importer, Line, Refused};
 pub use intake::{Grouping, Intake};
 pub use jobs::{JOBS, LISTENERS, SWEEPS};
-pub use model::{Archive, Closing, Contents, Hold, Month, NoMonth, Payer, UsageEvent};
+pub use model::{Archive, Closing, Contents, Grain, Hold, Month, NoMonth, Payer, UsageEvent};

@@ -1,11 +1,12 @@
 //! Reading usage: by the hour where that is enough, event by event where it is not.
 
+use std::{collections::HashMap, slice::from_mut};
+
 use accrue_core::{
     calendar::{Alignment, CalendarError, Grid, Interval, Period, Unit},
     clock::Clock,
     id::{CustomerId, TenantId},
-    price::Measured,
-    usage::{BucketKey, BucketUsage, Buckets, Fold, Sample, Scope, Split},
+    usage::{BucketKey, BucketUsage, Buckets, Scope, Split},
 };
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -19,7 +20,7 @@ use super::{
     store::{
         archives, builds,
         events::{self, Used},
-        rollups,
+        rollups::{self, Hour},
     },
 };
 use crate::{
@@ -44,8 +45,8 @@ pub async fn quantity(
     metric: &Metric,
     period: Period,
 ) -> Result<Decimal, MeteringError> {
-    let fold = Reader::open(db, tenant, customer, metric).await?.fold(of_period(metric, period)).await?;
-    Ok(metric.rules.round(fold.quantity()?).to_decimal()?)
+    let builds = builds::of_metric(db, tenant, metric.id).await?;
+    Reader { db, tenant, customer, metric, builds }.quantity(period).await
 }
 
 /// The same as a price splits and sees it. What no filter matched is there even if it is nothing, unless the price
@@ -60,23 +61,21 @@ pub async fn usage_by_bucket(
     scope: Scope,
     split: Split<'_>,
 ) -> Result<Vec<BucketUsage>, MeteringError> {
-    let rules = &metric.rules;
-    let everything = BucketKey { filter: None, group: Vec::new() };
-    let reader = Reader::open(db, tenant, customer, metric).await?;
-    let is_whole = split.filters.is_empty() && split.group_by.is_empty() && !split.by_event;
-    if is_whole && scope.aggregation.is_mergeable(scope.prorated) {
-        let quantity = rules.round(reader.fold(scope).await?.quantity()?);
-        let measured = Measured::Units(rules.convert(&quantity)?);
-        return Ok(vec![BucketUsage { key: everything, quantity, measured }]);
-    }
-    let mut buckets = Buckets::try_new(rules, split, scope)?;
-    if split.group_by.is_empty() {
-        buckets.carry(everything, Decimal::ZERO);
-    }
-    let from = (!scope.recurring).then_some(scope.period.start);
-    let take = |used: &Used| buckets.push(used.at, used.id.0.as_u128(), &used.properties);
-    reader.each_event(from, scope.period.end, take).await?;
+    let builds = builds::of_metric(db, tenant, metric.id).await?;
+    let reader = Reader { db, tenant, customer, metric, builds };
+    let mut windows = [(scope.period, buckets(metric, split, scope)?)];
+    reader.read(split, scope.prorated, &mut windows).await?;
+    let [(_, buckets)] = windows;
     Ok(buckets.finish()?)
+}
+
+/// Buckets to be filled. Ungrouped usage is there even if it is nothing.
+fn buckets<'a>(metric: &'a Metric, split: Split<'a>, scope: Scope) -> Result<Buckets<'a>, MeteringError> {
+    let mut buckets = Buckets::try_new(&metric.rules, split, scope)?;
+    if split.group_by.is_empty() {
+        buckets.carry(BucketKey { filter: None, group: Vec::new() }, Decimal::ZERO);
+    }
+    Ok(buckets)
 }
 
 /// Which usage to tell.
@@ -115,16 +114,11 @@ pub(super) async fn usage(
         None if group_by.is_empty() => Vec::new(),
         None => vec![period],
     };
-    let build = builds.into_iter().find(|build| build.metric_id == metric.id && build.is_complete);
-    let reader = Reader { db, tenant: tenant.id, customer: customer.id, metric: &metric, build };
-    let total =
-        metric.rules.round(reader.fold(of_period(&metric, period)).await?.quantity()?).to_decimal()?;
-    let windows = if group_by.is_empty() {
-        reader.windows(&windows).await?
-    } else {
-        reader.groups(&windows, group_by).await?
-    };
-    Ok(Usage { customer: customer.id, metric, period, quantity: total, windows })
+    let builds = builds.into_iter().filter(|build| build.grain.metric_id == metric.id).collect();
+    let reader = Reader { db, tenant: tenant.id, customer: customer.id, metric: &metric, builds };
+    let quantity = reader.quantity(period).await?;
+    let windows = reader.windows(&windows, group_by).await?;
+    Ok(Usage { customer: customer.id, metric, period, quantity, windows })
 }
 
 fn month_of(customer: &Customer, tenant_zone: &str, now: DateTime<Utc>) -> Result<Period, CalendarError> {
@@ -150,120 +144,86 @@ struct Reader<'a, C> {
     tenant: TenantId,
     customer: CustomerId,
     metric: &'a Metric,
-    /// The hours, once they are all there.
-    build: Option<Build>,
+    /// How far its hours are built up, grain by grain.
+    builds: Vec<Build>,
 }
 
-impl<'a, C: ConnectionTrait> Reader<'a, C> {
-    async fn open(
-        db: &'a C,
-        tenant: TenantId,
-        customer: CustomerId,
-        metric: &'a Metric,
-    ) -> Result<Self, MeteringError> {
-        let build = builds::find(db, tenant, metric.id).await?.filter(|build| build.is_complete);
-        Ok(Self { db, tenant, customer, metric, build })
+impl<C: ConnectionTrait> Reader<'_, C> {
+    async fn quantity(&self, period: Period) -> Result<Decimal, MeteringError> {
+        let told = self.windows(&[period], &[]).await?;
+        Ok(told.first().map_or(Decimal::ZERO, |usage| usage.quantity))
     }
 
-    /// The usage that a scope covers.
-    async fn fold(&self, scope: Scope) -> Result<Fold, MeteringError> {
-        let mut fold = Fold::try_new(scope, Decimal::ZERO)?;
-        let from = (!scope.recurring).then_some(scope.period.start);
-        let by_hour = self
-            .build
-            .filter(|build| scope.aggregation.is_mergeable(scope.prorated) && build.reaches_back_to(from));
-        let Some(build) = by_hour else {
-            self.each_event(from, scope.period.end, |used| self.push(&mut fold, used)).await?;
-            return Ok(fold);
-        };
-        let stretch = Stretch::of(scope.period, scope.recurring);
-        if let Some((from, to)) = stretch.read() {
-            let hours = rollups::hours(self.db, build.series(self.tenant, self.customer), from, to).await?;
-            for (hour, partial) in hours.iter().filter(|(hour, _)| stretch.holds(*hour)) {
-                fold.absorb(partial, end_of_hour(*hour))?;
-            }
-        }
-        for edge in stretch.edges {
-            self.each_event(Some(edge.start), edge.end, |used| self.push(&mut fold, used)).await?;
-        }
-        Ok(fold)
-    }
-
-    /// The usage of windows that follow one another; the hours are read once for all of them.
-    async fn windows(&self, windows: &[Period]) -> Result<Vec<WindowUsage>, MeteringError> {
-        let Some((first, last)) = windows.first().zip(windows.last()) else { return Ok(Vec::new()) };
-        let is_recurring = self.metric.rules.recurring;
-        let mut folds = Vec::with_capacity(windows.len());
-        for window in windows {
-            folds.push(Fold::try_new(of_period(self.metric, *window), Decimal::ZERO)?);
-        }
-        let from = (!is_recurring).then_some(first.start);
-        let is_mergeable = self.metric.rules.aggregation.is_mergeable(false);
-        if let Some(build) = self.build.filter(|build| is_mergeable && build.reaches_back_to(from)) {
-            let whole = Stretch::of(Period { start: first.start, end: last.end }, is_recurring);
-            let hours = match whole.read() {
-                Some((from, to)) => {
-                    rollups::hours(self.db, build.series(self.tenant, self.customer), from, to).await?
-                }
-                None => Vec::new(),
-            };
-            for (fold, window) in folds.iter_mut().zip(windows) {
-                let stretch = Stretch::of(*window, is_recurring);
-                for (hour, partial) in hours.iter().filter(|(hour, _)| stretch.holds(*hour)) {
-                    fold.absorb(partial, end_of_hour(*hour))?;
-                }
-                for edge in stretch.edges {
-                    self.each_event(Some(edge.start), edge.end, |used| self.push(fold, used)).await?;
-                }
-            }
-        } else {
-            let all = |used: &Used| folds.iter_mut().for_each(|fold| self.push(fold, used));
-            self.each_event(from, last.end, all).await?;
-        }
-        let told = folds.iter().zip(windows).map(|(fold, window)| {
-            let quantity = self.metric.rules.round(fold.quantity()?).to_decimal()?;
-            Ok(WindowUsage { period: *window, group: Vec::new(), quantity })
-        });
-        told.collect()
-    }
-
-    /// The same, group by group, from the events.
-    async fn groups(
+    /// The usage of windows that follow one another, each in itself, group by group if that is wanted.
+    async fn windows(
         &self,
         windows: &[Period],
         group_by: &[String],
     ) -> Result<Vec<WindowUsage>, MeteringError> {
-        let Some((first, last)) = windows.first().zip(windows.last()) else { return Ok(Vec::new()) };
         let split = Split { filters: &[], group_by, by_event: false };
-        let mut buckets = Vec::with_capacity(windows.len());
-        for window in windows {
-            buckets.push(Buckets::try_new(&self.metric.rules, split, of_period(self.metric, *window))?);
-        }
-        let from = (!self.metric.rules.recurring).then_some(first.start);
-        let all = |used: &Used| {
-            let arrival = used.id.0.as_u128();
-            for window in &mut buckets {
-                window.push(used.at, arrival, &used.properties);
-            }
-        };
-        self.each_event(from, last.end, all).await?;
+        let begun = windows
+            .iter()
+            .map(|window| Ok((*window, buckets(self.metric, split, of_period(self.metric, *window))?)));
+        let mut begun = begun.collect::<Result<Vec<_>, MeteringError>>()?;
+        self.read(split, false, &mut begun).await?;
         let mut told = Vec::new();
-        for (held, window) in buckets.into_iter().zip(windows) {
-            for BucketUsage { key, quantity, .. } in held.finish()? {
-                told.push(WindowUsage {
-                    period: *window,
-                    group: key.group,
-                    quantity: quantity.to_decimal()?,
-                });
+        for (period, buckets) in begun {
+            for BucketUsage { key, quantity, .. } in buckets.finish()? {
+                told.push(WindowUsage { period, group: key.group, quantity: quantity.to_decimal()? });
             }
         }
         Ok(told)
     }
 
-    fn push(&self, fold: &mut Fold, used: &Used) {
-        if let Some(sample) = Sample::of(&self.metric.rules, used.at, used.id.0.as_u128(), &used.properties) {
-            fold.push(sample);
+    /// Fills the buckets of windows that follow one another: from hours that are kept as finely as the usage is split,
+    /// which are read once for all windows, or else from events.
+    async fn read(
+        &self,
+        split: Split<'_>,
+        prorated: bool,
+        windows: &mut [(Period, Buckets<'_>)],
+    ) -> Result<(), MeteringError> {
+        let Some(((first, _), (last, _))) = windows.first().zip(windows.last()) else { return Ok(()) };
+        let (start, end) = (first.start, last.end);
+        let is_recurring = self.metric.rules.recurring;
+        let from = (!is_recurring).then_some(start);
+        let Some(build) = self.build_for(split, prorated, from) else {
+            return self.each_event(from, end, |used| push(windows, used)).await;
+        };
+        let hours = match Stretch::of(Period { start, end }, is_recurring).read() {
+            Some((from, to)) => {
+                rollups::hours(self.db, build.series(self.tenant, self.customer), from, to).await?
+            }
+            None => Vec::new(),
+        };
+        let mut keys = HashMap::<&[Option<String>], BucketKey>::new();
+        for window in windows {
+            let stretch = Stretch::of(window.0, is_recurring);
+            // An hour whose events were all voided is none.
+            for Hour { start, values, partial } in
+                hours.iter().filter(|hour| hour.partial.count > 0 && stretch.holds(hour.start))
+            {
+                let key = || split.key_of(&build.grain.properties_of(values));
+                window.1.absorb(keys.entry(values).or_insert_with(key), partial, end_of_hour(*start))?;
+            }
+            for edge in stretch.edges {
+                let window = from_mut(&mut *window);
+                self.each_event(Some(edge.start), edge.end, |used| push(window, used)).await?;
+            }
         }
+        Ok(())
+    }
+
+    /// The coarsest of the complete builds that tell usage apart as finely as a split needs, from an instant on or from
+    /// the first event, if it can be read by the hour at all.
+    fn build_for(&self, split: Split<'_>, prorated: bool, from: Option<DateTime<Utc>>) -> Option<&Build> {
+        if split.by_event || !self.metric.rules.aggregation.is_mergeable(prorated) {
+            return None;
+        }
+        let needed = split.properties();
+        let tells = |build: &&Build| needed.iter().all(|name| build.grain.properties.contains(name));
+        let complete = self.builds.iter().filter(|build| build.is_complete && build.reaches_back_to(from));
+        complete.filter(tells).min_by_key(|build| build.grain.properties.len())
     }
 
     /// Takes the events of a stretch of time in their order: from an instant, if there is one, to before another. An
@@ -291,5 +251,11 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
             Some(until) => Err(MeteringError::Archived(until)),
             None => Ok(()),
         }
+    }
+}
+
+fn push(windows: &mut [(Period, Buckets<'_>)], used: &Used) {
+    for (_, buckets) in windows {
+        buckets.push(used.at, used.id.0.as_u128(), &used.properties);
     }
 }

@@ -1,6 +1,6 @@
 //! The verbs of metering.
 
-use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use accrue_core::{
     arithmetic::Overflow,
@@ -23,9 +23,9 @@ use uuid::Uuid;
 use super::{
     jobs,
     model::{
-        Additions, Build, Candidate, Closing, CorrectionError, Ingested, Known, Month, Payer, Rejection,
-        Remembered, RollupKey, Sender, SentEvent, Strict, Tally, Terms, Unmatched, UnmatchedUsage,
-        UsageEvent, Wanted, first_of_each, start_of_hour,
+        Additions, Build, Candidate, Closing, CorrectionError, Grain, Ingested, Known, Month, Payer,
+        Rejection, Remembered, Sender, SentEvent, Strict, Tally, Terms, Unmatched, UnmatchedUsage,
+        UsageEvent, Wanted, first_of_each,
     },
     store::{self, archives, builds, closings, events, rollups},
 };
@@ -151,7 +151,8 @@ pub(super) async fn ingest(
 /// A tenant's metrics, and how far the hours of each are built up.
 pub(super) struct Tracked {
     metrics: Vec<Metric>,
-    builds: HashMap<MetricId, Build>,
+    /// Of each grain of each metric.
+    builds: HashMap<MetricId, Vec<Build>>,
 }
 
 /// What is to be counted. From the first event that a metric could count, its hours are kept.
@@ -161,14 +162,19 @@ pub(super) async fn track(
     tenant: TenantId,
 ) -> Result<Tracked, DbErr> {
     let metrics = catalog::service::all_metrics(tx, tenant).await?;
-    let builds = builds::all(tx, tenant).await?;
-    let mut builds: HashMap<_, _> = builds.into_iter().map(|build| (build.metric_id, build)).collect();
+    let mut builds = HashMap::<_, Vec<Build>>::new();
+    for build in builds::all(tx, tenant).await? {
+        builds.entry(build.grain.metric_id).or_default().push(build);
+    }
     for metric in &metrics {
-        if let Entry::Vacant(none) = builds.entry(metric.id) {
-            let build = Build { metric_id: metric.id, number: 1, is_complete: false, counts_from: None };
-            builds::save(tx, tenant, build).await?;
-            jobs::build_later(tx, clock.now(), tenant, build).await?;
-            none.insert(build);
+        let begun = builds.entry(metric.id).or_default();
+        for grain in Grain::all_of(metric) {
+            if begun.iter().all(|build| build.grain != grain) {
+                let build = Build::first(grain);
+                builds::save(tx, tenant, &build).await?;
+                jobs::build_later(tx, clock.now(), tenant, &build).await?;
+                begun.push(build);
+            }
         }
     }
     Ok(Tracked { metrics, builds })
@@ -305,7 +311,7 @@ impl Tracked {
 
     /// Whether every event is in the hours of a metric.
     pub fn is_built(&self, metric: &Metric) -> bool {
-        self.builds.get(&metric.id).is_some_and(|build| build.is_complete)
+        self.builds.get(&metric.id).is_some_and(|builds| builds.iter().all(|build| build.is_complete))
     }
 
     /// Adds an event to the hours of the metrics that count it; tells why, if none does.
@@ -318,7 +324,7 @@ impl Tracked {
         let named = self.metrics.iter().filter(|metric| metric.event_name == event.event_name);
         let mut is_counted = false;
         for metric in named.clone() {
-            is_counted |= count(added, metric, self.builds[&metric.id], event, properties);
+            is_counted |= count(added, metric, &self.builds[&metric.id], event, properties);
         }
         (!is_counted).then(|| Unmatched::of(event, properties, named))
     }
@@ -397,12 +403,12 @@ pub async fn next_check(
     closings::next_check(db.reader(), tenant, clock).await
 }
 
-/// Adds an event to the hour of a metric, if the metric counts it and can be counted by the hour, and says whether the
-/// metric counts it. One that waits for its customer is counted when the customer is there.
+/// Adds an event to its hour in these grains of a metric, if the metric counts it and can be counted by the hour, and
+/// says whether the metric counts it. One that waits for its customer is counted when the customer is there.
 pub(super) fn count(
     added: &mut Additions,
     metric: &Metric,
-    build: Build,
+    builds: &[Build],
     event: &UsageEvent,
     properties: &Properties,
 ) -> bool {
@@ -414,9 +420,10 @@ pub(super) fn count(
     if !metric.rules.aggregation.is_mergeable(false) {
         return true;
     }
-    let series = build.series(event.tenant_id, customer_id);
-    let key = RollupKey { series, hour: start_of_hour(event.timestamp) };
-    added.push(metric.rules.aggregation, key, &sample);
+    for build in builds {
+        let series = build.series(event.tenant_id, customer_id);
+        added.push(metric.rules.aggregation, series, build.grain.values_of(properties), &sample);
+    }
     true
 }
 

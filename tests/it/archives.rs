@@ -2,7 +2,7 @@
 
 use accrue::{
     catalog,
-    metering::{Building, service::MeteringError},
+    metering::{Building, Grain, service::MeteringError},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use rstest::rstest;
@@ -79,7 +79,8 @@ async fn what_would_need_archived_events_is_refused_and_never_too_small(
     assert_eq!(of.quantity("calls", WHOLE_HOURS).await, json!("2"));
     assert_eq!(of.quantity("calls", PARTS_OF_HOURS).await, archived);
     assert_eq!(of.quantity("users", WHOLE_HOURS).await, archived);
-    assert_eq!(of.quantity("n", &format!("{WHOLE_HOURS}&group_by=model")).await, archived);
+    assert_eq!(of.quantity("n", &format!("{WHOLE_HOURS}&group_by=model")).await, json!("0.4"));
+    assert_eq!(of.quantity("n", &format!("{WHOLE_HOURS}&group_by=user")).await, archived);
     of.call("e").await;
     for metric in ["calls", "users"] {
         assert_eq!(of.quantity(metric, MARCH).await, json!("1"));
@@ -107,7 +108,8 @@ async fn what_would_need_archived_events_is_refused_and_never_too_small(
     let metrics = catalog::service::all_metrics(db.reader(), of.tenant.id).await.unwrap();
     let calls = metrics.into_iter().find(|metric| metric.code == "calls").unwrap();
     let tx = db.begin().await.unwrap();
-    let rebuilt = Building::begin(db, &tx, of.tenant.id, calls, true).await;
+    let grain = Grain { metric_id: calls.id, properties: Vec::new() };
+    let rebuilt = Building::begin(db, &tx, of.tenant.id, calls, grain, true).await;
     assert!(matches!(rebuilt, Err(MeteringError::Archived(_))));
     tx.rollback().await.unwrap();
     assert_eq!(of.quantity("calls", WHOLE_HOURS).await, json!("2"));

@@ -73,7 +73,7 @@ async fn a_metric_that_carries_its_events_over_keeps_every_month(#[values(Sqlite
     assert_eq!(of.hold().await, None, "it is carried over by the hour");
 
     let price = json!({"code": "storage", "name": "Storage", "kind": "usage", "metric": "storage",
-        "group_by": ["model"], "model": {"type": "per_unit", "unit_price": "1"}});
+        "prorate": true, "model": {"type": "per_unit", "unit_price": "1"}});
     of.sell("disk", "month", json!([price])).await;
 
     assert!(of.hold().await.unwrap().contains("storage looks at all events"));

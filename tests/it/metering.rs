@@ -330,3 +330,42 @@ async fn a_batch_with_an_idempotency_key_is_answered_alike_each_time(#[values(Sq
     assert_eq!((second.status, &second.text), (200, &first.text));
     assert_eq!(second.header("idempotent-replayed"), "true");
 }
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_listed_by_whose_they_are_what_they_are_and_when_they_happened(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = world_of_acme(on).await else { return };
+    world.create("/v1/customers", json!({"external_id": "globex", "name": "Globex"})).await;
+    let mut of_globex = call_at("d", "2025-12-31T11:00:00Z");
+    of_globex["customer_id"] = json!("globex");
+    let mut from_elsewhere = call_at("c", "2025-12-31T12:00:00Z");
+    from_elsewhere["source"] = json!("eu");
+    from_elsewhere["event_name"] = json!("login");
+    let events = [
+        call_at("a", "2025-12-31T10:00:00Z"),
+        call_at("b", "2025-12-31T11:00:00Z"),
+        from_elsewhere,
+        of_globex,
+    ];
+    for event in events {
+        world.post("/v1/usage_events", event).await;
+    }
+
+    let listed = async |query: &str| {
+        let found = world.list(&format!("/v1/usage_events?{query}")).await;
+        found.iter().map(|event| text(&event["event_id"])).collect::<String>()
+    };
+
+    assert_eq!(listed("").await, "dcba");
+    assert_eq!(listed("customer=acme").await, "cba");
+    assert_eq!(listed("event_name=call").await, "dba");
+    assert_eq!(listed("source=eu").await, "c");
+    assert_eq!(listed("start=2025-12-31T11:00:00Z").await, "dcb");
+    assert_eq!(listed("end=2025-12-31T11:00:00Z").await, "a");
+    let hour = "start=2025-12-31T11:00:00Z&end=2025-12-31T12:00:00Z";
+    assert_eq!(listed(&format!("{hour}&customer=acme")).await, "b");
+    let odd = world.send("GET", "/v1/usage_events?start=yesterday", &Value::Null).await;
+    assert_eq!((odd.status, odd.errors()), (422, vec!["start malformed".to_owned()]));
+}

@@ -1,16 +1,21 @@
 //! Usage by the hour: the same as the events say, however it came about.
 
-use accrue::{auth::Mode, auth::service::first_tenant, catalog, metering::Building};
+use accrue::{
+    auth::Mode,
+    auth::service::first_tenant,
+    catalog,
+    metering::{Building, Grain},
+};
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 
-use crate::support::{Engine, Engine::*, World};
+use crate::support::{Engine, Engine::*, Metered, World};
 
 const DAYS: &str = "select u.day, u.hours from (
-    select id, metric_id, build, cast(day as text) as day, hours from usage_rollups) u
+    select id, grain_id, build, cast(day as text) as day, hours from usage_rollups) u
     join (select id, build as number from usage_rollup_builds where is_complete) b
-    on b.id = u.metric_id and b.number = u.build order by u.day, u.hours";
+    on b.id = u.grain_id and b.number = u.build order by u.day, u.hours";
 
 /// Every hour of the complete builds: `day hour count sum`.
 async fn hours(world: &World) -> Vec<String> {
@@ -88,7 +93,8 @@ async fn rebuilt_hours_are_the_ones_that_were_there_and_events_may_come_meanwhil
     let metric = catalog::service::all_metrics(db.reader(), tenant).await.unwrap().remove(0);
 
     let tx = db.begin().await.unwrap();
-    let mut building = Building::begin(db, &tx, tenant, metric, true).await.unwrap().unwrap();
+    let grain = Grain { metric_id: metric.id, properties: Vec::new() };
+    let mut building = Building::begin(db, &tx, tenant, metric, grain, true).await.unwrap().unwrap();
     tx.commit().await.unwrap();
     send(&world, 1000, 1030).await;
     let meanwhile = usage(&world).await;
@@ -109,4 +115,100 @@ async fn rebuilt_hours_are_the_ones_that_were_there_and_events_may_come_meanwhil
     assert_eq!((before.len(), after.len()), (17, 18));
     assert!(after[16].contains(" 60 ") && after[17].contains(" 10 "), "{after:?}");
     assert_eq!((meanwhile, usage(&world).await), (json!("265825"), json!("265825")));
+}
+
+/// A subscription to a price that tells usage apart by region and model.
+async fn split_usage(on: Engine) -> Option<Metered> {
+    let world = World::new(on).await?;
+    let metric = json!({"code": "n", "event_name": "call", "aggregation": "sum", "property": "n"});
+    world.create("/v1/metrics", metric).await;
+    let metered = Metered::subscribe_to(
+        world,
+        json!({"code": "calls", "name": "Calls", "kind": "usage", "metric": "n",
+            "model": {"type": "per_unit", "unit_price": "1"},
+            "filters": [{"where": {"region": ["eu"]}, "model": {"type": "per_unit", "unit_price": "2"}}],
+            "group_by": ["model"]}),
+    )
+    .await;
+    metered.advance("2026-02-03T00:00:00Z").await;
+    Some(metered)
+}
+
+async fn split_call(metered: &Metered, event_id: &str, n: u32, region: &str, model: &Value) {
+    let event = json!({"event_id": event_id, "customer_id": "acme", "event_name": "call",
+        "timestamp": "2026-02-02T10:20:00Z", "metadata": {"n": n, "region": region, "model": model}});
+    let answer = metered.world.post("/v1/usage_events", event).await;
+    assert_eq!(answer["accepted"], 1, "{answer}");
+}
+
+/// `group quantity` as usage is told group by group.
+async fn by_model(metered: &Metered) -> Vec<String> {
+    let period = "start=2026-02-01T00:00:00Z&end=2026-03-01T00:00:00Z";
+    let path = format!("/v1/customers/acme/usage?metric=n&group_by=model&{period}");
+    let told = metered.world.get(&path).await;
+    let line = |usage: &Value| format!("{} {}", usage["key"]["model"], usage["quantity"]);
+    told["data"].as_array().expect("windows").iter().map(line).collect()
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_that_a_price_tells_apart_is_read_by_the_hour_too(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(metered) = split_usage(on).await else { return };
+    split_call(&metered, "first", 1, "eu", &json!("a")).await;
+    metered.world.work().await;
+    split_call(&metered, "second", 2, "us", &json!("a")).await;
+    split_call(&metered, "number", 4, "eu", &json!(1.50)).await;
+    split_call(&metered, "same", 8, "eu", &json!("1.5")).await;
+    split_call(&metered, "none", 16, "us", &Value::Null).await;
+    split_call(&metered, "void", 32, "us", &json!("gone")).await;
+    metered.world.post("/v1/usage_events/void/void", json!({})).await;
+    metered
+        .world
+        .post("/v1/usage_events/same/amend", json!({"metadata": {"n": 9, "region": "eu", "model": "a"}}))
+        .await;
+
+    // From here on no event tells anything.
+    metered.world.sql("update usage_events set metadata = '{}'").await;
+
+    assert_eq!(by_model(&metered).await, ["null \"16\"", "\"1.5\" \"4\"", "\"a\" \"12\""]);
+    metered.advance("2026-03-02T00:00:00Z").await;
+    let mut amounts: Vec<String> =
+        metered.lines().await.into_iter().filter(|line| line.contains("usage")).collect();
+    amounts.sort();
+    let billed =
+        ["16 16.00", "2 2.00", "4 8.00", "10 20.00"].map(|line| format!("cycle usage 2026-02 {line}"));
+    assert_eq!(amounts, sorted(billed));
+}
+
+fn sorted<const N: usize>(mut lines: [String; N]) -> [String; N] {
+    lines.sort();
+    lines
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_that_tells_usage_apart_otherwise_has_hours_built_up_for_it(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(metered) = split_usage(on).await else { return };
+    split_call(&metered, "first", 1, "eu", &json!("a")).await;
+    metered.world.work().await;
+    let rebuilt = async || {
+        let db = metered.world.app.db.reader();
+        let sql = "select count(*) from usage_rollup_builds where is_complete";
+        let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap();
+        row.unwrap().try_get_by_index::<i64>(0).unwrap()
+    };
+    assert_eq!(rebuilt().await, 2, "all of it, and by model and region");
+    let price = json!({"code": "tiers", "name": "Tiers", "kind": "usage", "metric": "n",
+        "model": {"type": "per_unit", "unit_price": "1"}, "group_by": ["tier"]});
+    let plan = json!({"code": "tiers", "name": "Tiers", "currency": "USD",
+        "interval": {"unit": "month", "count": 1}, "prices": [price]});
+    metered.world.create("/v1/plans", plan).await;
+
+    split_call(&metered, "second", 2, "us", &json!("a")).await;
+    metered.world.work().await;
+
+    assert_eq!(rebuilt().await, 3);
+    assert_eq!(by_model(&metered).await, ["\"a\" \"3\""]);
 }

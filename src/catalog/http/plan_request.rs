@@ -182,6 +182,8 @@ mod tests {
     use accrue_platform::body::parse;
     use chrono::{DateTime, Utc};
 
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::catalog::model::{Feature, FeatureKind, FeatureValue, LateEvents, Metric, Timing};
 
@@ -199,6 +201,7 @@ mod tests {
             event_name: "completion".into(),
             rules: serde_json::from_str::<RawMetric>(r#"{"aggregation":"count"}"#).unwrap().check().unwrap(),
             late_events: LateEvents::default(),
+            splits: BTreeSet::new(),
             metadata: Metadata::new(),
             created_at: now(),
         };

@@ -3,6 +3,8 @@
 mod draft;
 mod rules;
 
+use std::collections::BTreeSet;
+
 use accrue_core::{
     calendar::Interval,
     decimal::Number,
@@ -10,7 +12,7 @@ use accrue_core::{
     id::{FeatureId, MetricId, PlanId, PlanVersionId, PriceId, TaxId, TenantId},
     money::{Currency, Money},
     price::{Model, rate},
-    usage::{self, Filter},
+    usage::{self, Filter, Split},
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
@@ -38,6 +40,8 @@ pub struct Metric {
     /// Which of them count, and how they become one quantity.
     pub rules: usage::Metric,
     pub late_events: LateEvents,
+    /// Properties by which prices tell its usage apart, set by set: its hours are kept as finely.
+    pub splits: BTreeSet<Vec<String>>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
 }
@@ -185,6 +189,15 @@ impl Price {
     /// Whether one of its models looks at each event.
     pub fn prices_events(&self) -> bool {
         self.model.prices_events() || self.filters.iter().any(|filter| filter.model.prices_events())
+    }
+
+    /// The properties by whose values it tells usage apart that can be summed up; none if it looks at each event.
+    pub fn splits_by(&self) -> Vec<String> {
+        if self.prices_events() || self.prorate {
+            return Vec::new();
+        }
+        let filters: Vec<Filter> = self.filters.iter().map(|filter| filter.r#where.clone()).collect();
+        Split { filters: &filters, group_by: &self.group_by, by_event: false }.properties()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Metrics in the database.
 
+use std::collections::BTreeSet;
+
 use accrue_core::{
     id::{MetricId, TenantId},
     usage::{self, Conversion, MetricFilter, Rounding},
@@ -35,6 +37,7 @@ pub struct Model {
     pub conversion: Option<Json<Conversion>>,
     pub rounding: Option<Json<Rounding>>,
     pub late_events: LateEvents,
+    pub splits: Json<BTreeSet<Vec<String>>>,
     pub metadata: Json<Metadata>,
     pub created_at: DateTime<Utc>,
 }
@@ -63,6 +66,7 @@ pub(in crate::catalog) async fn insert(tx: &DatabaseTransaction, metric: &Metric
         conversion: Set(metric.rules.conversion.map(Json)),
         rounding: Set(metric.rules.rounding.map(Json)),
         late_events: Set(metric.late_events),
+        splits: Set(Json(metric.splits.clone())),
         metadata: Set(Json(metric.metadata.clone())),
         created_at: Set(metric.created_at),
     };
@@ -83,6 +87,7 @@ pub(in crate::catalog) async fn save(tx: &DatabaseTransaction, metric: &Metric) 
     let row = ActiveModel {
         name: Set(metric.name.clone()),
         late_events: Set(metric.late_events),
+        splits: Set(Json(metric.splits.clone())),
         metadata: Set(Json(metric.metadata.clone())),
         ..Default::default()
     };
@@ -169,6 +174,7 @@ impl TryFrom<Model> for Metric {
             event_name: row.event_name,
             rules,
             late_events: row.late_events,
+            splits: row.splits.0,
             metadata: row.metadata.0,
             created_at: row.created_at,
         })

@@ -206,6 +206,11 @@ struct EventFilter {
     event_name: Option<String>,
     /// Only those that wait for a customer of this `external_id`.
     awaited_customer: Option<String>,
+    source: Option<String>,
+    /// Only those that happened at this instant or after it.
+    start: Option<DateTime<Utc>>,
+    /// Only those that happened before this instant.
+    end: Option<DateTime<Utc>>,
 }
 
 /// List usage events.
@@ -223,11 +228,14 @@ async fn list_events(
     filter: Query<EventFilter>,
     page: Query<PageQuery>,
 ) -> Answer {
-    let EventFilter { customer, event_name, awaited_customer } = filter.0;
+    let EventFilter { customer, event_name, awaited_customer, source, start, end } = filter.0;
     let wanted = Wanted {
         customer: customer.as_deref(),
         event_name: event_name.as_deref(),
         awaited_customer: awaited_customer.as_deref(),
+        source: source.as_deref(),
+        start,
+        end,
     };
     let events = service::list_events(read.db(), read.tenant_id(), wanted, &page.0).await?;
     let body = |event| UsageEventBody::new(event, read.tenant.livemode);

@@ -271,6 +271,8 @@ pub(in crate::metering) type Known = HashMap<(TenantId, Uuid), Remembered>;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use accrue_core::{
         id::{CustomerId, MetricId},
         usage::{self, Aggregation},
@@ -320,6 +322,7 @@ mod tests {
                 rounding: None,
             },
             late_events: LateEvents::default(),
+            splits: BTreeSet::new(),
             metadata: BTreeMap::new(),
             created_at: now(),
         }

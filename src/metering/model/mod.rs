@@ -23,6 +23,7 @@ pub(super) use self::closing::Strict;
 pub use self::correction::CorrectionError;
 pub(super) use self::correction::{Change, Correction, Version};
 pub use self::month::{Month, NoMonth};
+pub use self::rollup::Grain;
 pub(super) use self::{candidate::*, rollup::*, unmatched::*, window::*};
 use crate::catalog::Metric;
 
@@ -81,6 +82,11 @@ pub(super) struct Wanted<'a> {
     pub event_name: Option<&'a str>,
     /// The customer that they wait for.
     pub awaited_customer: Option<&'a str>,
+    pub source: Option<&'a str>,
+    /// When they happened: not before this instant.
+    pub start: Option<DateTime<Utc>>,
+    /// When they happened: before this instant.
+    pub end: Option<DateTime<Utc>>,
 }
 
 /// How much a customer used.

@@ -1,61 +1,130 @@
 //! Usage by the hour: what is read in place of events, with the same answer to the last digit.
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{borrow::Cow, collections::BTreeMap, iter::once, ops::RangeInclusive};
 
 use accrue_core::{
     calendar::Period,
     id::{CustomerId, MetricId, TenantId},
-    usage::{Aggregation, Partial, Sample},
+    usage::{Aggregation, Partial, Properties, Property, Sample},
 };
 use chrono::{DateTime, Datelike, NaiveTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::catalog::Metric;
+
 const HOUR: TimeDelta = TimeDelta::hours(1);
 const HOUR_SECONDS: i64 = 3600;
+
+/// How finely the hours of a metric are kept: all of its usage as one, or apart by the values of some properties.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grain {
+    pub metric_id: MetricId,
+    /// Sorted; none if its usage is one.
+    pub properties: Vec<String>,
+}
+
+impl Grain {
+    /// Every grain in which the hours of a metric are kept: what cannot be summed up is not told apart.
+    pub fn all_of(metric: &Metric) -> impl Iterator<Item = Self> {
+        let splits = metric.splits.iter().filter(|_| metric.rules.aggregation.is_mergeable(false));
+        let of = |properties| Self { metric_id: metric.id, properties };
+        once(Vec::new()).chain(splits.cloned()).map(of)
+    }
+
+    /// The same for the same metric and properties.
+    pub fn id(&self) -> Uuid {
+        if self.properties.is_empty() {
+            return self.metric_id.0;
+        }
+        let mut digest = Sha256::new();
+        digest.update(self.metric_id.0.as_bytes());
+        for name in &self.properties {
+            digest.update((name.len() as u64).to_be_bytes());
+            digest.update(name);
+        }
+        short(digest)
+    }
+
+    /// What an event says of its properties.
+    pub(in crate::metering) fn values_of(&self, properties: &Properties) -> Values {
+        let text = |name| properties.get(name).and_then(Property::text).map(Cow::into_owned);
+        self.properties.iter().map(text).collect()
+    }
+
+    /// As much of events as these values tell.
+    pub(in crate::metering) fn properties_of(&self, values: &[Option<String>]) -> Properties {
+        let known = self.properties.iter().zip(values);
+        known.filter_map(|(name, value)| Some((name.clone(), Property::Text(value.clone()?)))).collect()
+    }
+}
+
+/// The values of a grain's properties; none where an event lacks one.
+pub(in crate::metering) type Values = Vec<Option<String>>;
 
 /// Whose usage of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::metering) struct Series {
     pub tenant_id: TenantId,
     pub customer_id: CustomerId,
-    pub metric_id: MetricId,
-    /// Which time of building the metric's hours up this is: a rebuilt metric starts anew.
+    /// [`Grain::id`].
+    pub grain_id: Uuid,
+    /// Which time of building the grain's hours up this is: a rebuilt one starts anew.
     pub build: i64,
 }
 
 impl Series {
-    /// The identifier of a day of it: the same for every process that adds to it. Days that follow one another have
-    /// identifiers that do, so that a month of them is read in one place.
-    pub fn day_id(&self, day: DateTime<Utc>) -> Uuid {
-        self.numbered(day.num_days_from_ce())
+    /// The identifier of the row that holds these values on a day: the same for every process that adds to it. Days
+    /// that follow one another have identifiers that do, so that a month of them is read in one place.
+    ///
+    /// Values that meet in one row are told apart there.
+    pub fn row_id(&self, day: DateTime<Utc>, values: &[Option<String>]) -> Uuid {
+        self.numbered(day.num_days_from_ce(), place(values))
     }
 
-    /// The identifiers of its days: from one, or from the first there is, to another.
-    pub fn day_ids(&self, from: Option<DateTime<Utc>>, to: DateTime<Utc>) -> RangeInclusive<Uuid> {
+    /// The identifiers of its rows: from those of one day, or of the first there is, to those of another.
+    pub fn row_ids(&self, from: Option<DateTime<Utc>>, to: DateTime<Utc>) -> RangeInclusive<Uuid> {
         let first = from.map_or(0, |from| from.num_days_from_ce());
-        self.numbered(first)..=self.day_id(to)
+        self.numbered(first, u16::MIN)..=self.numbered(to.num_days_from_ce(), u16::MAX)
     }
 
-    fn numbered(&self, day: i32) -> Uuid {
+    fn numbered(&self, day: i32, place: u16) -> Uuid {
         let mut digest = Sha256::new();
-        for part in [self.tenant_id.0, self.customer_id.0, self.metric_id.0] {
+        for part in [self.tenant_id.0, self.customer_id.0, self.grain_id] {
             digest.update(part.as_bytes());
         }
         digest.update(self.build.to_be_bytes());
         let mut id = short(digest).into_bytes();
         // Nothing happens before the year 1.
-        id[12..].copy_from_slice(&u32::try_from(day).unwrap_or_default().to_be_bytes());
+        id[10..14].copy_from_slice(&u32::try_from(day).unwrap_or_default().to_be_bytes());
+        id[14..].copy_from_slice(&place.to_be_bytes());
         Uuid::from_bytes(id)
     }
 }
 
+/// In which of a day's rows values have their place: the first where usage is not told apart.
+fn place(values: &[Option<String>]) -> u16 {
+    if values.is_empty() {
+        return u16::MIN;
+    }
+    let mut digest = Sha256::new();
+    for value in values {
+        let text = value.as_deref().unwrap_or_default();
+        digest.update([u8::from(value.is_some())]);
+        digest.update((text.len() as u64).to_be_bytes());
+        digest.update(text);
+    }
+    let [high, low, ..] = short(digest).into_bytes();
+    u16::from_be_bytes([high, low])
+}
+
 /// Whose usage of what, in which hour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::metering) struct RollupKey {
     pub series: Series,
     /// When the hour starts.
     pub hour: DateTime<Utc>,
+    pub values: Values,
 }
 
 /// The first 16 bytes of a digest.
@@ -63,10 +132,10 @@ pub(in crate::metering) fn short(digest: Sha256) -> Uuid {
     Uuid::from_slice(&digest.finalize()[..16]).expect("a digest is longer")
 }
 
-/// How far the hours of a metric are built up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far the hours of a metric are built up, in one grain.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::metering) struct Build {
-    pub metric_id: MetricId,
+    pub grain: Grain,
     pub number: i64,
     /// Whether every event is in its hour. Until then, quantities are made from events.
     pub is_complete: bool,
@@ -75,13 +144,23 @@ pub(in crate::metering) struct Build {
 }
 
 impl Build {
+    /// The first of a grain.
+    pub fn first(grain: Grain) -> Self {
+        Self { grain, number: 1, is_complete: false, counts_from: None }
+    }
+
+    /// The next one, which begins anew.
+    pub fn again(self) -> Self {
+        Self { number: self.number + 1, is_complete: false, ..self }
+    }
+
     /// A customer's usage, as it is built up this time.
-    pub fn series(self, tenant_id: TenantId, customer_id: CustomerId) -> Series {
-        Series { tenant_id, customer_id, metric_id: self.metric_id, build: self.number }
+    pub fn series(&self, tenant_id: TenantId, customer_id: CustomerId) -> Series {
+        Series { tenant_id, customer_id, grain_id: self.grain.id(), build: self.number }
     }
 
     /// Whether it has all hours from an instant on, or from the first there is.
-    pub fn reaches_back_to(self, from: Option<DateTime<Utc>>) -> bool {
+    pub fn reaches_back_to(&self, from: Option<DateTime<Utc>>) -> bool {
         self.counts_from.is_none_or(|counts_from| from.is_some_and(|from| counts_from <= from))
     }
 }
@@ -91,9 +170,9 @@ impl Build {
 pub(in crate::metering) struct Additions(pub BTreeMap<RollupKey, Partial>);
 
 impl Additions {
-    pub fn push(&mut self, aggregation: Aggregation, of: RollupKey, sample: &Sample) {
+    pub fn push(&mut self, aggregation: Aggregation, series: Series, values: Values, sample: &Sample) {
         let hour = start_of_hour(sample.at);
-        let key = RollupKey { hour, ..of };
+        let key = RollupKey { series, hour, values };
         self.0.entry(key).or_default().push(aggregation, sample, hour + HOUR);
     }
 }
@@ -214,26 +293,44 @@ mod tests {
     }
 
     #[test]
-    fn a_days_identifier_depends_on_everything_about_it_and_follows_that_of_the_day_before() {
+    fn a_rows_identifier_depends_on_everything_about_it_and_follows_those_of_the_day_before() {
         let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
         let (nil, one) = (Uuid::nil(), Uuid::from_u128(1));
-        let series = Series {
-            tenant_id: TenantId(nil),
-            customer_id: CustomerId(nil),
-            metric_id: MetricId(nil),
-            build: 1,
-        };
+        let series =
+            Series { tenant_id: TenantId(nil), customer_id: CustomerId(nil), grain_id: nil, build: 1 };
         let others = [
             Series { tenant_id: TenantId(one), ..series },
             Series { customer_id: CustomerId(one), ..series },
-            Series { metric_id: MetricId(one), ..series },
+            Series { grain_id: one, ..series },
             Series { build: 2, ..series },
         ];
-        let id = series.day_id(at("2026-01-01T10:00:00Z"));
-        assert!(others.iter().all(|other| other.day_id(at("2026-01-01T10:00:00Z")) != id));
-        assert_eq!(series.day_id(at("2026-01-01T23:59:59Z")), id);
-        assert_eq!(series.day_id(at("2026-01-02T00:00:00Z")).as_u128(), id.as_u128() + 1);
-        let all = series.day_ids(None, at("9999-12-31T00:00:00Z"));
-        assert!(all.contains(&series.day_id(at("0001-01-01T00:00:00Z"))) && all.contains(&id));
+        let values = |text: &str| vec![Some(text.to_owned()), None];
+        let (first, second) = (at("2026-01-01T10:00:00Z"), at("2026-01-02T00:00:00Z"));
+        let id = series.row_id(first, &[]);
+        assert!(others.iter().all(|other| other.row_id(first, &[]) != id));
+        assert_eq!(series.row_id(at("2026-01-01T23:59:59Z"), &[]), id);
+        let (eu, us) = (series.row_id(first, &values("eu")), series.row_id(first, &values("us")));
+        assert!(eu != us && id <= eu.min(us) && eu.max(us) < series.row_id(second, &[]));
+        let all = series.row_ids(None, at("9999-12-31T00:00:00Z"));
+        assert!(all.contains(&series.row_id(at("0001-01-01T00:00:00Z"), &[])) && all.contains(&eu));
+        let of_first = series.row_ids(Some(first), first);
+        assert!(of_first.contains(&us) && !of_first.contains(&series.row_id(second, &[])));
+    }
+
+    #[test]
+    fn a_grain_keeps_of_events_what_their_bucket_depends_on() {
+        let of = |names: &[&str]| {
+            let properties = names.iter().map(|name| (*name).to_owned()).collect();
+            Grain { metric_id: MetricId(Uuid::nil()), properties }
+        };
+        let ids: std::collections::BTreeSet<_> =
+            [of(&[]), of(&["ab"]), of(&["a", "b"]), of(&["a"])].iter().map(Grain::id).collect();
+        assert_eq!(ids.len(), 4);
+        let grain = of(&["model", "region", "tier"]);
+        let event: Properties =
+            serde_json::from_str(r#"{"model":"a","region":null,"tier":1.50,"other":true}"#).unwrap();
+        let values = grain.values_of(&event);
+        assert_eq!(values, [Some("a".to_owned()), None, Some("1.5".to_owned())]);
+        assert_eq!(grain.values_of(&grain.properties_of(&values)), values);
     }
 }

@@ -1,22 +1,25 @@
-//! How far the hours of each metric are built up.
+//! How far the hours of each metric are built up, grain by grain.
 
 use accrue_core::id::{MetricId, TenantId};
+use accrue_platform::column::Json;
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QuerySelect, entity::prelude::*,
-    sea_query::OnConflict,
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    entity::prelude::*, sea_query::OnConflict,
 };
 
-use crate::metering::model::Build;
+use crate::metering::model::{Build, Grain};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "usage_rollup_builds")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub tenant_id: TenantId,
-    /// The metric.
+    /// [`Grain::id`].
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: MetricId,
+    pub id: Uuid,
+    pub metric_id: MetricId,
+    pub properties: Json<Vec<String>>,
     pub build: i64,
     pub is_complete: bool,
     pub counts_from: Option<DateTime<Utc>>,
@@ -39,30 +42,42 @@ pub(in crate::metering) async fn all(
     Ok(of(tenant).all(db).await?.into_iter().map(Into::into).collect())
 }
 
-pub(in crate::metering) async fn find(
+pub(in crate::metering) async fn of_metric(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     metric: MetricId,
-) -> Result<Option<Build>, DbErr> {
-    Ok(of(tenant).filter(Column::Id.eq(metric)).one(db).await?.map(Into::into))
+) -> Result<Vec<Build>, DbErr> {
+    Ok(of(tenant).filter(Column::MetricId.eq(metric)).all(db).await?.into_iter().map(Into::into).collect())
+}
+
+/// The same, locked for the rest of the transaction.
+pub(in crate::metering) async fn of_metric_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    metric: MetricId,
+) -> Result<Vec<Build>, DbErr> {
+    let builds = of(tenant).filter(Column::MetricId.eq(metric)).order_by_asc(Column::Id).lock_exclusive();
+    Ok(builds.all(tx).await?.into_iter().map(Into::into).collect())
 }
 
 pub(in crate::metering) async fn find_for_update(
     tx: &DatabaseTransaction,
     tenant: TenantId,
-    metric: MetricId,
+    grain: &Grain,
 ) -> Result<Option<Build>, DbErr> {
-    Ok(of(tenant).filter(Column::Id.eq(metric)).lock_exclusive().one(tx).await?.map(Into::into))
+    Ok(of(tenant).filter(Column::Id.eq(grain.id())).lock_exclusive().one(tx).await?.map(Into::into))
 }
 
 pub(in crate::metering) async fn save(
     tx: &DatabaseTransaction,
     tenant: TenantId,
-    build: Build,
+    build: &Build,
 ) -> Result<(), DbErr> {
     let row = ActiveModel {
         tenant_id: Set(tenant),
-        id: Set(build.metric_id),
+        id: Set(build.grain.id()),
+        metric_id: Set(build.grain.metric_id),
+        properties: Set(Json(build.grain.properties.clone())),
         build: Set(build.number),
         is_complete: Set(build.is_complete),
         counts_from: Set(build.counts_from),
@@ -75,7 +90,8 @@ pub(in crate::metering) async fn save(
 
 impl From<Model> for Build {
     fn from(row: Model) -> Self {
-        let Model { tenant_id: _, id, build, is_complete, counts_from } = row;
-        Self { metric_id: id, number: build, is_complete, counts_from }
+        let Model { tenant_id: _, id: _, metric_id, properties, build, is_complete, counts_from } = row;
+        let grain = Grain { metric_id, properties: properties.0 };
+        Self { grain, number: build, is_complete, counts_from }
     }
 }

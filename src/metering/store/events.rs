@@ -215,6 +215,15 @@ pub(in crate::metering) async fn list(
     if let Some(name) = wanted.awaited_customer {
         select = select.filter(Column::AwaitedCustomer.eq(name));
     }
+    if let Some(source) = wanted.source {
+        select = select.filter(Column::Source.eq(source));
+    }
+    if let Some(start) = wanted.start {
+        select = select.filter(Column::Timestamp.gte(start));
+    }
+    if let Some(end) = wanted.end {
+        select = select.filter(Column::Timestamp.lt(end));
+    }
     let rows = page.fetch::<rows::Entity, UsageEventId>(select, Column::Id, db).await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }

@@ -1,10 +1,11 @@
-//! Usage by the hour in the database: a row for each day, which holds its hours.
+//! Usage by the hour in the database: a row for each day, which holds its hours. Where usage is told apart a day has
+//! more rows, and each holds the hours of the values that have their place in it.
 
 use std::collections::{BTreeMap, HashMap};
 
 use accrue_core::{
     exact::{Exact, every_digit},
-    id::{CustomerId, MetricId, TenantId, UsageEventId},
+    id::{CustomerId, TenantId, UsageEventId},
     usage::Partial,
 };
 use accrue_platform::{
@@ -16,18 +17,18 @@ use rust_decimal::Decimal;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, entity::prelude::*};
 use serde::{Deserialize, Serialize};
 
-use crate::metering::model::{Additions, Build, Series, start_of_day};
+use crate::metering::model::{Additions, Build, RollupKey, Series, Values, start_of_day};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "usage_rollups")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub tenant_id: TenantId,
-    /// Of whose usage of what, and which day: [`Series::day_id`].
+    /// Of whose usage of what, and which day: [`Series::row_id`].
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub customer_id: CustomerId,
-    pub metric_id: MetricId,
+    pub grain_id: Uuid,
     pub build: i64,
     pub day: DateTime<Utc>,
     pub hours: Json<Vec<KeptHour>>,
@@ -49,6 +50,9 @@ fn of(tenant: TenantId) -> Select<Entity> {
 pub struct KeptHour {
     /// Of the day.
     hour: u32,
+    /// The values of the grain's properties.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    of: Values,
     count: u64,
     #[serde(skip_serializing_if = "Exact::is_zero", serialize_with = "every_digit::serialize")]
     sum: Exact,
@@ -79,10 +83,10 @@ pub(in crate::metering) async fn set(tx: &DatabaseTransaction, hours: &Additions
 const TABLE: &str = "usage_rollups";
 const KEY: &str = "tenant_id, id";
 
-/// The hours of a day.
-type Hours = BTreeMap<u32, Partial>;
+/// The hours of a row, with the values that they are of.
+type Hours = BTreeMap<(u32, Values), Partial>;
 
-/// A day of somebody's usage.
+/// A day of somebody's usage, or a part of it.
 struct UsageDay {
     series: Series,
     day: DateTime<Utc>,
@@ -107,12 +111,11 @@ async fn change(
         let before =
             held.remove(id).ok_or_else(|| DbErr::RecordNotFound(format!("usage rollup {}", id.1)))?;
         let added = std::mem::replace(&mut day.hours, before);
-        for (hour, partial) in &added {
-            lay(day.hours.entry(*hour).or_default(), partial);
+        for (hour, partial) in added {
+            lay(day.hours.entry(hour).or_default(), &partial);
         }
     }
-    let kept =
-        |day: &UsageDay| day.hours.iter().map(|(hour, partial)| KeptHour::new(*hour, partial)).collect();
+    let kept = |day: &UsageDay| day.hours.iter().map(|(of, partial)| KeptHour::new(of, partial)).collect();
     let rows: Vec<_> = days.iter().map(|(id, day)| (id.1, day, kept(day))).collect();
     bulk::upsert(tx, TABLE, cells(&rows), KEY, &["hours"]).await?;
     Ok(())
@@ -120,13 +123,11 @@ async fn change(
 
 fn by_day(by_hour: &Additions) -> BTreeMap<(TenantId, Uuid), UsageDay> {
     let mut days = BTreeMap::new();
-    // Hours of one day follow one another.
-    let hours: Vec<_> = by_hour.0.iter().map(|(key, partial)| (key.series, key.hour, partial)).collect();
-    for of_day in hours.chunk_by(|one, next| one.0 == next.0 && start_of_day(one.1) == start_of_day(next.1)) {
-        let (series, hour, _) = of_day[0];
-        let day = start_of_day(hour);
-        let hours = of_day.iter().map(|(_, hour, partial)| (hour.hour(), (*partial).clone())).collect();
-        days.insert((series.tenant_id, series.day_id(day)), UsageDay { series, day, hours });
+    for (RollupKey { series, hour, values }, partial) in &by_hour.0 {
+        let day = start_of_day(*hour);
+        let id = (series.tenant_id, series.row_id(day, values));
+        let row = days.entry(id).or_insert_with(|| UsageDay { series: *series, day, hours: Hours::new() });
+        row.hours.insert((hour.hour(), values.clone()), partial.clone());
     }
     days
 }
@@ -148,7 +149,7 @@ async fn lock(
                 .into_tuple::<(Uuid, Json<Vec<KeptHour>>)>()
                 .all(tx)
                 .await?;
-            let hours = |kept: Vec<KeptHour>| kept.into_iter().map(|hour| (hour.hour, hour.into())).collect();
+            let hours = |kept: Vec<KeptHour>| kept.into_iter().map(KeptHour::into_parts).collect();
             held.extend(rows.into_iter().map(|(id, kept)| ((tenant, id), hours(kept.0))));
         }
     }
@@ -161,11 +162,18 @@ fn cells(rows: &[(Uuid, &UsageDay, Vec<KeptHour>)]) -> Vec<Cells> {
         Cells::new("tenant_id", rows.iter().map(|(_, day, _)| day.series.tenant_id.0)),
         Cells::new("id", rows.iter().map(|(id, ..)| *id)),
         Cells::new("customer_id", rows.iter().map(|(_, day, _)| day.series.customer_id.0)),
-        Cells::new("metric_id", rows.iter().map(|(_, day, _)| day.series.metric_id.0)),
+        Cells::new("grain_id", rows.iter().map(|(_, day, _)| day.series.grain_id)),
         Cells::new("build", rows.iter().map(|(_, day, _)| day.series.build)),
         Cells::new("day", rows.iter().map(|(_, day, _)| day.day)),
         Cells::new("hours", rows.iter().map(|(.., hours)| text(hours))),
     ]
+}
+
+/// What happened in an hour, of some values.
+pub(in crate::metering) struct Hour {
+    pub start: DateTime<Utc>,
+    pub values: Values,
+    pub partial: Partial,
 }
 
 /// The hours of somebody's usage, from `from`, if there is one, to before `to`.
@@ -174,8 +182,8 @@ pub(in crate::metering) async fn hours(
     series: Series,
     from: Option<DateTime<Utc>>,
     to: DateTime<Utc>,
-) -> Result<Vec<(DateTime<Utc>, Partial)>, DbErr> {
-    let (first, last) = series.day_ids(from, to).into_inner();
+) -> Result<Vec<Hour>, DbErr> {
+    let (first, last) = series.row_ids(from, to).into_inner();
     let days = of(series.tenant_id)
         .select_only()
         .columns([Column::Day, Column::Hours])
@@ -184,22 +192,23 @@ pub(in crate::metering) async fn hours(
         .into_tuple::<(DateTime<Utc>, Json<Vec<KeptHour>>)>()
         .all(db)
         .await?;
-    let at = |day: DateTime<Utc>, hour: &KeptHour| day + TimeDelta::hours(hour.hour.into());
-    let hours =
-        days.into_iter().flat_map(|(day, hours)| hours.0.into_iter().map(move |hour| (at(day, &hour), hour)));
-    let wanted = hours.filter(|(at, _)| from.is_none_or(|from| *at >= from) && *at < to);
-    Ok(wanted.map(|(at, hour)| (at, hour.into())).collect())
+    let hour = |day: DateTime<Utc>, kept: KeptHour| {
+        let ((hour, values), partial) = kept.into_parts();
+        Hour { start: day + TimeDelta::hours(hour.into()), values, partial }
+    };
+    let hours = days.into_iter().flat_map(|(day, kept)| kept.0.into_iter().map(move |kept| hour(day, kept)));
+    Ok(hours.filter(|hour| from.is_none_or(|from| hour.start >= from) && hour.start < to).collect())
 }
 
-/// Forgets the hours of every other build of a metric.
+/// Forgets the hours of every other build of a grain.
 pub(in crate::metering) async fn delete_others(
     tx: &DatabaseTransaction,
     tenant: TenantId,
-    build: Build,
+    build: &Build,
 ) -> Result<(), DbErr> {
     Entity::delete_many()
         .filter(Column::TenantId.eq(tenant))
-        .filter(Column::MetricId.eq(build.metric_id))
+        .filter(Column::GrainId.eq(build.grain.id()))
         .filter(Column::Build.ne(build.number))
         .exec(tx)
         .await
@@ -207,17 +216,15 @@ pub(in crate::metering) async fn delete_others(
 }
 
 impl KeptHour {
-    fn new(hour: u32, partial: &Partial) -> Self {
+    fn new((hour, of): &(u32, Values), partial: &Partial) -> Self {
         let Partial { count, sum, least, greatest, latest, weighted } = partial.clone();
         let latest = latest.map(|((at, arrival), value)| (at, UsageEventId(Uuid::from_u128(arrival)), value));
-        Self { hour, count, sum, least, greatest, latest, weighted }
+        Self { hour: *hour, of: of.clone(), count, sum, least, greatest, latest, weighted }
     }
-}
 
-impl From<KeptHour> for Partial {
-    fn from(kept: KeptHour) -> Self {
-        let KeptHour { hour: _, count, sum, least, greatest, latest, weighted } = kept;
+    fn into_parts(self) -> ((u32, Values), Partial) {
+        let Self { hour, of, count, sum, least, greatest, latest, weighted } = self;
         let latest = latest.map(|(at, event, value)| ((at, event.0.as_u128()), value));
-        Self { count, sum, least, greatest, latest, weighted }
+        ((hour, of), Partial { count, sum, least, greatest, latest, weighted })
     }
 }

@@ -15,6 +15,11 @@ impl Metered {
     pub async fn subscribe(world: World, metric: &str, model: Value) -> Self {
         let price =
             json!({"code": "calls", "name": "Calls", "kind": "usage", "metric": metric, "model": model});
+        Self::subscribe_to(world, price).await
+    }
+
+    /// The same with a price of one's own.
+    pub async fn subscribe_to(world: World, price: Value) -> Self {
         let plan = json!({"code": "api", "name": "API", "currency": "USD",
             "interval": {"unit": "month", "count": 1}, "prices": [price]});
         world.create("/v1/plans", plan).await;

@@ -1,11 +1,11 @@
 //! Usage of one price, bucket by bucket: split by its filters and its groups, in the shape in which it is priced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
-use super::{BucketKey, Filter, Fold, Metric, Properties, Sample, Scope, UsageError};
+use super::{BucketKey, Filter, Fold, Metric, Partial, Properties, Sample, Scope, UsageError};
 use crate::{
     arithmetic::Overflow,
     exact::Exact,
@@ -21,6 +21,20 @@ pub struct Split<'a> {
     pub group_by: &'a [String],
     /// Whether the price looks at each event (`Model::prices_events`).
     pub by_event: bool,
+}
+
+impl Split<'_> {
+    /// The properties that decide to which bucket an event belongs, sorted: events that agree in them share one.
+    pub fn properties(&self) -> Vec<String> {
+        let filtered = self.filters.iter().flat_map(|filter| filter.0.keys());
+        let names: BTreeSet<&String> = filtered.chain(self.group_by).collect();
+        names.into_iter().cloned().collect()
+    }
+
+    /// To which bucket an event belongs.
+    pub fn key_of(&self, properties: &Properties) -> BucketKey {
+        BucketKey::of(self.filters, self.group_by, properties)
+    }
 }
 
 /// The usage of one price in the making, fed event by event in any order.
@@ -71,11 +85,24 @@ impl<'a> Buckets<'a> {
             return;
         }
         let by_event = self.split.by_event;
-        let bucket = self.bucket(BucketKey::of(self.split.filters, self.split.group_by, properties));
+        let bucket = self.bucket(self.split.key_of(properties));
         if by_event {
             bucket.values.extend(sample.value.number().map(|value| (at, arrival, value)));
         }
         bucket.fold.push(sample);
+    }
+
+    /// Takes events of one bucket that were summed up: a whole stretch that ends at `end`, as [`Fold::absorb`] does.
+    pub fn absorb(
+        &mut self,
+        key: &BucketKey,
+        partial: &Partial,
+        end: DateTime<Utc>,
+    ) -> Result<(), UsageError> {
+        if self.split.by_event {
+            return Err(UsageError::NeedsEvents);
+        }
+        self.bucket(key.clone()).fold.absorb(partial, end)
     }
 
     fn bucket(&mut self, key: BucketKey) -> &mut Bucket {
@@ -129,7 +156,7 @@ mod tests {
         calendar::Period,
         money::{Currency, Money},
         price::{self, Before, Model, Terms},
-        usage::RawMetric,
+        usage::{Aggregation, RawMetric},
     };
 
     fn scope(metric: &Metric) -> Scope {
@@ -236,5 +263,39 @@ mod tests {
         // Two from before count fully, 31 new ones for 22 days of 31.
         assert_eq!(usage[0].quantity, Exact::from(24));
         assert_eq!(usage[0].measured.quantity(), Exact::from(33));
+    }
+
+    #[test]
+    fn events_that_agree_in_the_properties_of_a_split_share_a_bucket_and_may_be_summed_up() {
+        let tokens = metric(r#"{"aggregation":"sum","property":"n"}"#);
+        let filters: Vec<Filter> =
+            serde_json::from_str(r#"[{"region":["eu"]},{"region":["eu"],"tier":[]}]"#).unwrap();
+        let group_by = ["model".to_owned(), "tier".to_owned()];
+        let split = Split { filters: &filters, group_by: &group_by, by_event: false };
+        assert_eq!(split.properties(), ["model", "region", "tier"]);
+        let events = [
+            r#"{"n":1,"region":"eu","model":"a"}"#,
+            r#"{"n":2,"region":"eu","model":"a","note":"x"}"#,
+            r#"{"n":4,"region":"us","model":"a","tier":1.0}"#,
+            r#"{"n":8,"region":"us","model":"a","tier":1}"#,
+        ];
+        let mut one_by_one = Buckets::try_new(&tokens, split, scope(&tokens)).unwrap();
+        feed(&mut one_by_one, &events);
+
+        let mut summed = Buckets::try_new(&tokens, split, scope(&tokens)).unwrap();
+        let end = "2026-01-10T01:00:00Z".parse().unwrap();
+        for event in events {
+            let properties: Properties = serde_json::from_str(event).unwrap();
+            let mut partial = Partial::default();
+            let at = "2026-01-10T00:00:00Z".parse().unwrap();
+            partial.push(Aggregation::Sum, &Sample::of(&tokens, at, 1, &properties).unwrap(), end);
+            summed.absorb(&split.key_of(&properties), &partial, end).unwrap();
+        }
+
+        assert_eq!(summed.finish().unwrap(), one_by_one.finish().unwrap());
+        let by_event = Split { by_event: true, ..split };
+        let mut refusing = Buckets::try_new(&tokens, by_event, scope(&tokens)).unwrap();
+        let key = by_event.key_of(&Properties::new());
+        assert_eq!(refusing.absorb(&key, &Partial::default(), end), Err(UsageError::NeedsEvents));
     }
 }
