@@ -3,7 +3,9 @@
 //! Every setting is a line of `accrue.toml`, a variable `ACCRUE_…` (or `ACCRUE_…_FILE`, a file that holds
 //! it), or a flag; the later wins.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeMap, fmt::Write as _, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration,
+};
 
 use accrue_platform::{db::DbConfig, egress::IpNet, telemetry::LogFormat};
 use secrecy::SecretString;
@@ -57,6 +59,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("gateway_timeout_ms", "20000", "how long a gateway may take before its answer counts as unknown"),
     setting("request_head_timeout_ms", "10000", "how long a client may take to send the head of a request"),
+    setting(
+        "usage_retention_months",
+        "0",
+        "whole months that live usage events stay in the database before they are archived; 0 keeps them for ever",
+    ),
+    setting("usage_archive_dir", "usage-archive", "where archived usage events are written"),
     setting("http_workers", "2", "threads that answer requests"),
     setting("workers", "8", "jobs that run at once in this process"),
     setting("job_lease_ms", "30000", "how long a dead worker's job waits before another takes it"),
@@ -91,6 +99,9 @@ pub struct Config {
     pub sandbox_gateway_file: PathBuf,
     pub gateway_timeout: Duration,
     pub request_head_timeout: Duration,
+    /// `None` keeps them for ever.
+    pub usage_retention_months: Option<NonZeroU32>,
+    pub usage_archive_dir: PathBuf,
     pub http_workers: usize,
     pub workers: usize,
     job_lease: Duration,
@@ -189,6 +200,12 @@ impl Reader<'_> {
                 .map_or_else(|| beside(&url), PathBuf::from),
             gateway_timeout: self.millis("gateway_timeout_ms"),
             request_head_timeout: self.millis("request_head_timeout_ms"),
+            usage_retention_months: NonZeroU32::new(self.parse(
+                "usage_retention_months",
+                "a number of months",
+                0,
+            )),
+            usage_archive_dir: self.text("usage_archive_dir").unwrap_or_default().into(),
             http_workers: self.parse::<usize>("http_workers", "a number from 1 on", 2).max(1),
             workers: self.parse::<usize>("workers", "a number from 1 on", 8).max(1),
             job_lease: self.millis("job_lease_ms"),

@@ -20,6 +20,8 @@ pub mod ledger;
 
 pub mod invoices;
 
+pub mod archives;
+
 pub mod payments;
 
 pub mod dunning;

@@ -1,8 +1,8 @@
 //! Every capability's jobs, sweeps and listeners. A list, no logic.
 
 use crate::{
-    alerts, app::Work, clocks, dunning, entitlements, housekeeping, invoices, metering, notifications,
-    payments, subscriptions, webhooks,
+    alerts, app::Work, archives, clocks, dunning, entitlements, housekeeping, invoices, metering,
+    notifications, payments, subscriptions, webhooks,
 };
 
 /// Everything that the program does in the background.
@@ -12,6 +12,7 @@ pub static WORK: Work = Work {
         metering::JOBS,
         subscriptions::JOBS,
         invoices::JOBS,
+        archives::JOBS,
         payments::JOBS,
         dunning::JOBS,
         entitlements::JOBS,
@@ -24,6 +25,7 @@ pub static WORK: Work = Work {
         metering::SWEEPS,
         subscriptions::SWEEPS,
         invoices::SWEEPS,
+        archives::SWEEPS,
         payments::SWEEPS,
         dunning::SWEEPS,
         alerts::SWEEPS,

@@ -1,6 +1,10 @@
 //! Events that are there already, made by the database itself: only tables and indexes matter, not how they came.
 
-use accrue_core::id::{CustomerId, TenantId};
+use accrue::metering::Month;
+use accrue_core::{
+    clock::{Clock, SystemClock},
+    id::{CustomerId, TenantId},
+};
 use accrue_platform::db::Db;
 use anyhow::Result;
 use sea_orm::{ConnectionTrait, sqlx};
@@ -36,7 +40,6 @@ from numbers;
 ";
 
 const POSTGRES_INDEXES_OFF: &str = "
-alter table usage_event_versions drop constraint usage_event_versions_tenant_id_usage_event_id_fkey;
 alter table usage_events drop constraint usage_events_pkey;
 drop index usage_events_by_time;
 alter table usage_event_identities drop constraint usage_event_identities_pkey;
@@ -46,13 +49,13 @@ alter table usage_event_identities drop constraint usage_event_identities_pkey;
 const POSTGRES_FILL: &str = "
 set local statement_timeout = 0;
 insert into usage_events ({columns})
-select {tenant}, ('001' || lpad(to_hex(n), 29, '0'))::uuid, '', 'filled-' || n, 'api.request.completed',
+select {tenant}, ('{month}' || lpad(to_hex(n), 20, '0'))::uuid, '', 'filled-' || n, 'api.request.completed',
     customers.ids[1 + n % 1000],
     now() - interval '30 days' * ({events} - n) / {events}, '{\"tokens\":100,\"model\":\"pro\",\"region\":\"eu-central-1\"}', now()
 from generate_series({part}, {events} - 1, {parts}) as n,
     (select array_agg(id) as ids from customers where tenant_id = {tenant}) as customers;
 insert into usage_event_identities
-select {tenant}, md5(n::text)::uuid, ('001' || lpad(to_hex(n), 29, '0'))::uuid, md5('body' || n)::uuid
+select {tenant}, md5(n::text)::uuid, ('{month}' || lpad(to_hex(n), 20, '0'))::uuid, md5('body' || n)::uuid
 from generate_series({part}, {events} - 1, {parts}) as n;
 ";
 
@@ -60,7 +63,6 @@ const POSTGRES_INDEXES_ON: &[&str] = &[
     "alter table usage_events add primary key (tenant_id, id)",
     "create index usage_events_by_time on usage_events (tenant_id, customer_id, timestamp)",
     "alter table usage_event_identities add primary key (tenant_id, id)",
-    "alter table usage_event_versions add foreign key (tenant_id, usage_event_id) references usage_events (tenant_id, id)",
     "vacuum analyze usage_events",
     "vacuum analyze usage_event_identities",
     "checkpoint",
@@ -124,7 +126,9 @@ pub async fn everybody(db: &Db, tenant: TenantId, events: u64) -> Result<()> {
 
 fn told(db: &Db, sql: &str, tenant: TenantId, events: u64) -> String {
     let sql = sql.replace("{columns}", COLUMNS).replace("{tenant}", &literal(db, tenant.0));
-    sql.replace("{events}", &events.to_string())
+    // The first 48 bits of an identifier are its milliseconds: those of the month's start go into its partition.
+    let month = Month::of(SystemClock.now()).ids().0.simple().to_string();
+    sql.replace("{events}", &events.to_string()).replace("{month}", &month[..12])
 }
 
 /// An identifier as it is written in a statement.

@@ -26,6 +26,15 @@ pub(crate) async fn run(manager: &SchemaManager<'_>, ddl: &str) -> Result<(), Db
     Ok(())
 }
 
+/// A partitioned table takes what belongs to none of its partitions.
+pub(crate) async fn make_default_partition(manager: &SchemaManager<'_>, table: &str) -> Result<(), DbErr> {
+    if manager.get_database_backend() == DatabaseBackend::Postgres {
+        let sql = format!("create table {table}_default partition of {table} default");
+        manager.get_connection().execute_unprepared(&sql).await?;
+    }
+    Ok(())
+}
+
 /// Drops tables, the last made first.
 pub(crate) async fn drop_tables(manager: &SchemaManager<'_>, tables: &[&str]) -> Result<(), DbErr> {
     for table in tables.iter().rev() {
@@ -81,8 +90,10 @@ fn for_postgres(ddl: &str) -> String {
     ddl.replace(") without rowid", ")")
 }
 
+/// Partitions are a matter of PostgreSQL.
 fn for_sqlite(ddl: &str) -> String {
-    ddl.split_inclusive(|c: char| !c.is_alphanumeric() && c != '_')
+    ddl.replace(" partition by range (id)", "")
+        .split_inclusive(|c: char| !c.is_alphanumeric() && c != '_')
         .map(|token| {
             let word = token.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '_');
             match SQLITE_TYPES.iter().find(|(postgres, _)| *postgres == word) {
@@ -107,5 +118,12 @@ mod tests {
         let ddl = "create table a (id text) without rowid; create table b (id text)";
         assert_eq!(for_sqlite(ddl), ddl);
         assert_eq!(for_postgres(ddl), "create table a (id text); create table b (id text)");
+    }
+
+    #[test]
+    fn tables_are_partitioned_on_postgresql_alone() {
+        let ddl = "create table a (id text) without rowid partition by range (id);";
+        assert_eq!(for_sqlite(ddl), "create table a (id text) without rowid;");
+        assert_eq!(for_postgres(ddl), "create table a (id text) partition by range (id);");
     }
 }

@@ -11,6 +11,7 @@ pub(crate) struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         ddl::run(manager, UP).await?;
+        ddl::make_default_partition(manager, "usage_events").await?;
         ddl::make_append_only(manager, &["usage_event_versions"]).await
     }
 
@@ -32,10 +33,13 @@ const TABLES: &[&str] = &[
     "usage_watches",
     "usage_alerts",
     "usage_alert_triggers",
+    "usage_archives",
 ];
 
 // Events refer to their tenant and customer without a foreign key: checking it row by row costs more than everything
 // else about taking an event. They are written only by the intake, which finds both in the same transaction.
+// Versions and identities refer to their event without one because they outlive it: it may be archived.
+// On PostgreSQL events stand in a partition for each month of receipt, which the program makes (decision 0024).
 const UP: &str = "
 create table usage_events (
     tenant_id uuid not null,
@@ -52,7 +56,7 @@ create table usage_events (
     awaited_customer text,
     primary key (tenant_id, id),
     check ((customer_id is null) <> (awaited_customer is null))
-) without rowid;
+) without rowid partition by range (id);
 
 create index usage_events_by_time on usage_events (tenant_id, customer_id, timestamp);
 create index usage_events_awaiting on usage_events (tenant_id, awaited_customer, id)
@@ -68,8 +72,7 @@ create table usage_event_versions (
     changed_at timestamptz not null,
     changed_by text not null,
     reason text,
-    primary key (tenant_id, id),
-    foreign key (tenant_id, usage_event_id) references usage_events (tenant_id, id)
+    primary key (tenant_id, id)
 );
 
 create index usage_event_versions_by_event on usage_event_versions (tenant_id, usage_event_id);
@@ -142,6 +145,7 @@ create table usage_rollup_builds (
     properties text not null,
     build bigint not null,
     is_complete boolean not null,
+    counts_from timestamptz,
     primary key (tenant_id, id),
     foreign key (tenant_id, metric_id) references metrics (tenant_id, id)
 );
@@ -194,5 +198,21 @@ create table usage_alert_triggers (
     primary key (tenant_id, id),
     unique (tenant_id, usage_alert_id, period_start_at, threshold),
     foreign key (tenant_id, usage_alert_id) references usage_alerts (tenant_id, id)
+);
+
+create table usage_archives (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    month text not null,
+    event_names text not null,
+    events_before timestamptz not null,
+    final_before timestamptz not null,
+    file text not null,
+    events bigint not null,
+    bytes bigint not null,
+    sha256 text not null,
+    archived_at timestamptz not null,
+    removed_at timestamptz,
+    primary key (tenant_id, id)
 );
 ";

@@ -15,7 +15,7 @@ use super::{
     events,
     model::{
         Feature, Metric, MetricChange, NewFeature, NewMetric, NewPlan, NewTax, PlanChange, PlanTerms,
-        PlanVersion, Tax, TaxChange, TermsChange,
+        PlanVersion, Price, Tax, TaxChange, TermsChange,
     },
     store::{features, metrics, plans, taxes},
 };
@@ -106,6 +106,20 @@ pub async fn all_metrics(db: &impl ConnectionTrait, tenant: TenantId) -> Result<
 }
 
 /// A feature, by identifier or code.
+/// The prices on a metric, in all plans and versions.
+pub async fn prices_of_metric(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    metric: MetricId,
+) -> Result<Vec<Price>, CatalogError> {
+    let mut found = Vec::new();
+    for version in plans::versions_metering(db, tenant, metric).await? {
+        let prices = get_plan_version(db, tenant, version).await?.prices;
+        found.extend(prices.into_iter().filter(|price| price.metric_id == Some(metric)));
+    }
+    Ok(found)
+}
+
 pub async fn resolve_feature(
     db: &impl ConnectionTrait,
     tenant: TenantId,

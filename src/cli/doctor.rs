@@ -10,7 +10,10 @@ use accrue_platform::{
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, Statement};
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    metering::{self, Month},
+};
 
 /// How far the database's clock may be from ours.
 const SKEW_MAX_SECONDS: i64 = 5;
@@ -42,10 +45,12 @@ impl Doctor {
             Ok(Some(db)) => {
                 checks.push(Check { name: "database", outcome: Ok("reached".to_owned()) });
                 checks.push(Check { name: "schema", outcome: schema(&db).await });
+                checks.push(Check { name: "partitions", outcome: partitions(&db).await });
                 checks.push(Check { name: "clock", outcome: clock(&db).await });
             }
             Err(error) => checks.push(Check { name: "database", outcome: Err(error.to_string()) }),
         }
+        checks.push(Check { name: "archive", outcome: archive(&config) });
         checks.push(Check { name: "mail", outcome: mail(&config).await });
         checks.push(Check { name: "gateway", outcome: gateway(&config.sandbox_gateway_file) });
         let ok = checks.iter().all(|check| check.outcome.is_ok());
@@ -62,6 +67,22 @@ async fn schema(db: &Db) -> Result<String, String> {
     Err(format!("{} migrations are missing: run `accrue migrate up`", pending.len()))
 }
 
+async fn partitions(db: &Db) -> Result<String, String> {
+    if db.is_sqlite() {
+        return Ok("SQLite has none".to_owned());
+    }
+    let missing = metering::partitions::missing(db, SystemClock.now()).await;
+    let missing: Vec<_> = missing.map_err(|error| error.to_string())?.iter().map(Month::to_string).collect();
+    if missing.is_empty() {
+        return Ok("usage of this month and the next has its own".to_owned());
+    }
+    Err(format!(
+        "usage of {} has none and goes into the default one: run a process with the role all or worker, \
+         whose log says what keeps it from making them",
+        missing.join(" and ")
+    ))
+}
+
 async fn clock(db: &Db) -> Result<String, String> {
     if db.is_sqlite() {
         return Ok("SQLite has none of its own".to_owned());
@@ -75,6 +96,12 @@ async fn clock(db: &Db) -> Result<String, String> {
         return Ok(format!("{apart} s from the database's"));
     }
     Err(format!("{apart} s from the database's: let both machines follow NTP"))
+}
+
+fn archive(config: &Config) -> Result<String, String> {
+    let Some(months) = config.usage_retention_months else { return Ok("usage stays for ever".to_owned()) };
+    can_be_written(&config.usage_archive_dir)?;
+    Ok(format!("usage older than {months} months goes to {}/", config.usage_archive_dir.display()))
 }
 
 async fn mail(config: &Config) -> Result<String, String> {

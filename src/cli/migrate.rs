@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
+use accrue_core::clock::{Clock, SystemClock};
 use accrue_platform::db::Db;
+
+use crate::metering;
 
 /// Bring the schema up to date, or say what is missing.
 #[derive(clap::Args)]
@@ -28,6 +31,7 @@ impl Migrate {
         match self.verb {
             Verb::Up => {
                 db.migrate().await?;
+                metering::partitions::make_ahead(&db, SystemClock.now()).await?;
                 for name in &pending {
                     println!("applied {name}");
                 }

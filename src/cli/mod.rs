@@ -1,6 +1,7 @@
 //! The commands of `accrue`: one file each.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands talk to the person who called them")]
 
+mod archive_usage;
 mod config;
 mod demo;
 mod doctor;
@@ -46,6 +47,8 @@ enum Command {
     Import(import::Import),
     /// Build up usage by the hour anew, from the events.
     RebuildUsage(rebuild_usage::RebuildUsage),
+    /// Archive the live usage events of months before one.
+    ArchiveUsage(archive_usage::ArchiveUsage),
 }
 
 /// Flags that every command takes; each is a setting.
@@ -103,6 +106,7 @@ impl Cli {
                 Command::Verify(command) => command.run().await,
                 Command::Import(command) => command.run().await,
                 Command::RebuildUsage(command) => command.run().await,
+                Command::ArchiveUsage(command) => command.run().await,
             }
         });
         done.unwrap_or_else(|error| {

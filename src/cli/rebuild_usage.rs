@@ -10,12 +10,13 @@ use serde::Serialize;
 use crate::{
     auth::{self, Tenant},
     catalog::{self, Metric},
-    metering::{Building, Grain},
+    metering::{Building, Grain, service::MeteringError},
 };
 
 /// Build up usage by the hour anew, from the events.
 ///
-/// Until a metric is done, its usage is read from the events; nothing else is different. On SQLite the service has
+/// Until a metric is done, its usage is read from the events; nothing else is different. A metric of which events are
+/// archived stays as it is. On SQLite the service has
 /// to be stopped, as for every command that writes.
 #[derive(clap::Args)]
 pub(super) struct RebuildUsage {
@@ -24,7 +25,7 @@ pub(super) struct RebuildUsage {
     /// Only this metric, by its code or identifier; all of them unless given.
     #[arg(long)]
     metric: Option<String>,
-    /// One object for scripts: `{"metrics":[{"tenant","livemode","metric","split_by","events"}]}`.
+    /// One object for scripts: `{"metrics":[{"tenant","livemode","metric","split_by","events","kept"}]}`.
     #[arg(long)]
     json: bool,
 }
@@ -38,6 +39,8 @@ struct Rebuilt {
     /// The properties by which prices tell its usage apart; none for all of it as one.
     split_by: Vec<String>,
     events: u64,
+    /// Why it was not; null if it was.
+    kept: Option<String>,
 }
 
 impl RebuildUsage {
@@ -61,9 +64,13 @@ impl RebuildUsage {
         if self.json {
             println!("{}", serde_json::json!({ "metrics": rebuilt }));
         } else {
-            for Rebuilt { livemode, metric, split_by, events, .. } in &rebuilt {
+            for Rebuilt { livemode, metric, split_by, events, kept, .. } in &rebuilt {
                 let mode = if *livemode { "live" } else { "test" };
-                println!("{mode}  {}: {events} events", named(metric, split_by));
+                let metric = named(metric, split_by);
+                match kept {
+                    Some(why) => println!("{mode}  {metric}: stays as it is: {why}"),
+                    None => println!("{mode}  {metric}: {events} events"),
+                }
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -77,8 +84,19 @@ fn named(metric: &str, split_by: &[String]) -> String {
 
 async fn rebuild(db: &Db, tenant: &Tenant, metric: Metric, grain: Grain) -> anyhow::Result<Rebuilt> {
     let (code, split_by) = (metric.code.clone(), grain.properties.clone());
+    let rebuilt = |events, kept| Rebuilt {
+        tenant: tenant.id.to_string(),
+        livemode: tenant.livemode,
+        metric: code.clone(),
+        split_by: split_by.clone(),
+        events,
+        kept,
+    };
     let tx = db.begin().await?;
-    let building = Building::begin(db, &tx, tenant.id, metric, grain, true).await?;
+    let building = match Building::begin(db, &tx, tenant.id, metric, grain, true).await {
+        Err(error @ MeteringError::Archived(_)) => return Ok(rebuilt(0, Some(error.to_string()))),
+        building => building?,
+    };
     tx.commit().await?;
     let mut building = building.context("a metric that is rebuilt anew is always begun")?;
     let bar = progress(&named(&code, &split_by), building.count().await?);
@@ -97,7 +115,7 @@ async fn rebuild(db: &Db, tenant: &Tenant, metric: Metric, grain: Grain) -> anyh
     building.end(&tx).await?;
     tx.commit().await?;
     bar.finish_and_clear();
-    Ok(Rebuilt { tenant: tenant.id.to_string(), livemode: tenant.livemode, metric: code, split_by, events })
+    Ok(rebuilt(events, None))
 }
 
 /// Seen on a terminal only.

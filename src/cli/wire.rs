@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use crate::{
     app::{App, Gateways},
     config::Config,
+    metering,
     payments::SandboxGateway,
     worker::WORK,
 };
@@ -43,6 +44,10 @@ pub async fn assemble(config: Config, clock: Arc<dyn Clock>, db: Db) -> anyhow::
         // The file is locked: whoever held a lease is dead.
         queue::release_all(&db, clock.now()).await?;
         accrue_platform::lease::release_all(&db, clock.now()).await?;
+    }
+    if let Err(error) = metering::partitions::make_ahead(&db, clock.now()).await {
+        // The sweep tries again; events are taken meanwhile.
+        tracing::warn!(%error, "partitions of usage events could not be made");
     }
     let vault = Vault::try_new(&secret_key(&config, &db).await?)?;
     let mailer = match &config.smtp_url {

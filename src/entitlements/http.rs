@@ -144,6 +144,7 @@ async fn customer_and_time(
 impl From<EntitlementError> for Problem {
     fn from(error: EntitlementError) -> Self {
         match error {
+            EntitlementError::Usage(error @ MeteringError::Archived(_)) => error.into(),
             EntitlementError::Database(error)
             | EntitlementError::Usage(MeteringError::Database(error))
             | EntitlementError::Catalog(CatalogError::Database(error))

@@ -264,7 +264,7 @@ impl From<InvoiceError> for Problem {
             Charge(error @ (ChargeError::TooMuch | ChargeError::Overflow(_) | ChargeError::Rating(_))) => {
                 Self::new(&problem::USAGE_TOO_LARGE, error.to_string())
             }
-            Metering(error @ MeteringError::Overflow) => error.into(),
+            Metering(error @ (MeteringError::Overflow | MeteringError::Archived(_))) => error.into(),
             Database(error)
             | Catalog(CatalogError::Database(error))
             | Customer(CustomerError::Database(error))

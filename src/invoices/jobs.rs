@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
-    metering::{self, UsageMoved, Watcher},
+    metering::{self, UsageMoved, Watcher, service::MeteringError},
     subscriptions,
 };
 
@@ -172,6 +172,7 @@ impl From<InvoiceError> for JobError {
         use InvoiceError::*;
 
         match error {
+            Metering(MeteringError::Archived(_)) => Self::GiveUp(error.into()),
             NotFound(_) | NoSuchTenant(_) | Move(_) | Charge(_) | Arithmetic(_) | Money(_) | Calendar(_) => {
                 Self::GiveUp(error.into())
             }

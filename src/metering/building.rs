@@ -9,7 +9,7 @@ use sea_orm::DatabaseTransaction;
 use super::{
     model::{Additions, Build, Grain},
     service::{self, MeteringError},
-    store::{builds, events, rollups},
+    store::{archives, builds, events, rollups},
 };
 use crate::catalog::Metric;
 
@@ -31,7 +31,8 @@ impl Building {
     /// Begins. It is on its way when `tx` is committed, which has to happen at once: the gate is closed until then,
     /// so that no events are being taken of which neither the snapshot nor their writer would know.
     ///
-    /// `None` if the hours are complete and are not wanted `anew`.
+    /// `None` if the hours are complete and are not wanted `anew`. An error if they are complete and some of their events
+    /// are archived: they could not be made again.
     pub async fn begin(
         db: &Db,
         tx: &DatabaseTransaction,
@@ -47,7 +48,13 @@ impl Building {
         if before.as_ref().is_some_and(|build| build.is_complete) && !anew {
             return Ok(None);
         }
+        let archived = archives::events_before(tx, tenant, &metric.event_name, None).await?;
+        let is_complete = before.as_ref().is_some_and(|build| build.is_complete);
+        if let Some(until) = archived.filter(|_| is_complete) {
+            return Err(MeteringError::Archived(until));
+        }
         let build = before.map_or_else(|| Build::first(grain), Build::again);
+        let build = Build { counts_from: archived, ..build };
         builds::save(tx, tenant, &build).await?;
         Db::fix(&snapshot).await?;
         Ok(Some(Self { tenant, metric, build, snapshot, last: None }))

@@ -20,7 +20,7 @@ use super::{
         end_of_hour,
     },
     service::{self, MeteringError},
-    store::{builds, closings, events, rollups, versions},
+    store::{archives, builds, closings, events, rollups, versions},
     watching,
 };
 use crate::{
@@ -66,6 +66,10 @@ pub(super) async fn correct(
     let terms = Terms::of(&tenant.settings, corrector.backfill);
     let sender = Sender { tenant: tenant.id, metrics: &metrics, wall, terms };
     if let Some((after, change)) = before.corrected(correction, sender, now)? {
+        let earliest = before.timestamp.min(after.timestamp);
+        if let Some(until) = archives::final_before(tx, tenant.id).await?.filter(|until| earliest < *until) {
+            return Err(MeteringError::Final(until));
+        }
         refuse_late(tx, &metrics, [&before, &after]).await?;
         let version = Version {
             event: before.id,

@@ -12,6 +12,7 @@ use super::{
     awaiting,
     building::Building,
     model::{Build, Grain},
+    partitions,
     service::MeteringError,
     unmatched,
 };
@@ -25,7 +26,7 @@ pub const JOBS: &[JobRunner] =
     &[job_runner::<BuildHours>(), job_runner::<GiveEvents>(), job_runner::<ReportUnmatched>()];
 
 /// The sweeps of metering.
-pub const SWEEPS: &[Sweep] = &[AWAITED_SWEEP, UNMATCHED_SWEEP, FORGET_SWEEP];
+pub const SWEEPS: &[Sweep] = &[PARTITIONS_SWEEP, AWAITED_SWEEP, UNMATCHED_SWEEP, FORGET_SWEEP];
 
 /// What metering hears of.
 pub const LISTENERS: &[Listener] = &[CUSTOMER_LISTENER];
@@ -127,6 +128,13 @@ async fn hear(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
     enqueue(tx, event.tenant_id, event.test_clock_id, event.created_at, event.id, &job).await
 }
 
+/// Makes the partitions of the months to come.
+const PARTITIONS_SWEEP: Sweep = Sweep {
+    schedule: Schedule { name: "metering.partitions", cron: "0 23 * * * *" },
+    run: |db, _, now| Box::pin(partitions::make_ahead(db, now)),
+    next_due: None,
+};
+
 /// Finds the customers that are there and that events still wait for: an event that was on its way while its
 /// customer appeared.
 const AWAITED_SWEEP: Sweep = Sweep {
@@ -195,8 +203,8 @@ impl Job for ReportUnmatched {
 impl From<MeteringError> for JobError {
     fn from(error: MeteringError) -> Self {
         match error {
-            // They will not become smaller.
-            MeteringError::Overflow => Self::GiveUp(error.into()),
+            // They will not become smaller, and archived events do not come back.
+            MeteringError::Overflow | MeteringError::Archived(_) => Self::GiveUp(error.into()),
             _ => Self::Retry(error.into()),
         }
     }

@@ -1,6 +1,7 @@
 //! Metering is what was used: it takes events in, once each, and answers how much of a metric a customer
 //! used in a period. It knows no prices and no subscriptions.
 
+pub mod archive;
 mod awaiting;
 mod body;
 mod building;
@@ -11,6 +12,7 @@ mod import;
 mod intake;
 mod jobs;
 mod model;
+pub mod partitions;
 mod reading;
 pub mod service;
 mod store;
@@ -22,5 +24,5 @@ pub use http::routes;
 pub use import::{Imported, Importer, Line, Refused};
 pub use intake::{Grouping, Intake};
 pub use jobs::{JOBS, LISTENERS, SWEEPS};
-pub use model::{Closing, Grain, Payer, UsageEvent};
+pub use model::{Archive, Closing, Contents, Grain, Hold, Month, NoMonth, Payer, UsageEvent};
 pub use watching::{UsageMoved, Watched, Watcher};

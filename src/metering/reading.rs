@@ -18,7 +18,7 @@ use super::{
     model::{Build, Granularity, Stretch, Usage, WINDOWS_MAX, WindowUsage, end_of_hour},
     service::MeteringError,
     store::{
-        builds,
+        archives, builds,
         events::{self, Used},
         rollups::{self, Hour},
     },
@@ -187,8 +187,8 @@ impl<C: ConnectionTrait> Reader<'_, C> {
         let Some(((first, _), (last, _))) = windows.first().zip(windows.last()) else { return Ok(()) };
         let (start, end) = (first.start, last.end);
         let is_recurring = self.metric.rules.recurring;
-        let Some(build) = self.build_for(split, prorated) else {
-            let from = (!is_recurring).then_some(start);
+        let from = (!is_recurring).then_some(start);
+        let Some(build) = self.build_for(split, prorated, from) else {
             return self.each_event(from, end, |used| push(windows, used)).await;
         };
         let hours = match Stretch::of(Period { start, end }, is_recurring).read() {
@@ -215,19 +215,20 @@ impl<C: ConnectionTrait> Reader<'_, C> {
         Ok(())
     }
 
-    /// The coarsest of the complete builds that tell usage apart as finely as a split needs, if it can be read by the
-    /// hour at all.
-    fn build_for(&self, split: Split<'_>, prorated: bool) -> Option<&Build> {
+    /// The coarsest of the complete builds that tell usage apart as finely as a split needs, from an instant on or from
+    /// the first event, if it can be read by the hour at all.
+    fn build_for(&self, split: Split<'_>, prorated: bool, from: Option<DateTime<Utc>>) -> Option<&Build> {
         if split.by_event || !self.metric.rules.aggregation.is_mergeable(prorated) {
             return None;
         }
         let needed = split.properties();
         let tells = |build: &&Build| needed.iter().all(|name| build.grain.properties.contains(name));
-        let complete = self.builds.iter().filter(|build| build.is_complete);
+        let complete = self.builds.iter().filter(|build| build.is_complete && build.reaches_back_to(from));
         complete.filter(tells).min_by_key(|build| build.grain.properties.len())
     }
 
-    /// Takes the events of a stretch of time in their order: from an instant, if there is one, to before another.
+    /// Takes the events of a stretch of time in their order: from an instant, if there is one, to before another. An
+    /// error if some of them are archived.
     async fn each_event(
         &self,
         from: Option<DateTime<Utc>>,
@@ -242,9 +243,14 @@ impl<C: ConnectionTrait> Reader<'_, C> {
                 events::next_used(self.db, tenant, customer, name, (from, to), last.as_ref(), limit).await?;
             used.iter().for_each(&mut take);
             if used.len() < READ_AT_ONCE {
-                return Ok(());
+                break;
             }
             last = used.into_iter().next_back();
+        }
+        // Asked last: what was taken out while the events were being read is noticed too.
+        match archives::events_before(self.db, self.tenant, &self.metric.event_name, from).await? {
+            Some(until) => Err(MeteringError::Archived(until)),
+            None => Ok(()),
         }
     }
 }

@@ -23,11 +23,11 @@ use uuid::Uuid;
 use super::{
     jobs,
     model::{
-        Additions, Build, Candidate, Closing, CorrectionError, Grain, Ingested, Known, Payer, Rejection,
-        Remembered, Sender, SentEvent, Strict, Tally, Terms, Unmatched, UnmatchedUsage, UsageEvent, Wanted,
-        first_of_each,
+        Additions, Build, Candidate, Closing, CorrectionError, Grain, Ingested, Known, Month, Payer,
+        Rejection, Remembered, Sender, SentEvent, Strict, Tally, Terms, Unmatched, UnmatchedUsage,
+        UsageEvent, Wanted, first_of_each,
     },
-    store::{self, builds, closings, events, rollups},
+    store::{self, archives, builds, closings, events, rollups},
     watching,
 };
 use crate::{
@@ -60,6 +60,14 @@ pub enum MeteringError {
     Period(#[from] CalendarError),
     #[error("more than {0} windows were asked for: take a larger granularity, or a shorter time")]
     TooManyWindows(usize),
+    #[error(
+        "the events of before {0} are archived: usage that is not kept by the hour cannot be told any more"
+    )]
+    Archived(DateTime<Utc>),
+    #[error("usage of before {0} is final, because its events are archived")]
+    Final(DateTime<Utc>),
+    #[error("what was received in {0} is archived, in {1}")]
+    EventArchived(Month, String),
     #[error("the quantity is too large to be held exactly")]
     Overflow,
     #[error("taking usage events panicked")]
@@ -222,7 +230,23 @@ async fn judge(
             candidates.push((request, Candidate::new(sender, index, event, payer, now)));
         }
     }
+    refuse_final(tx, tenant, &mut candidates[first..]).await?;
     refuse_late(tx, tenant, &tracked.metrics, &mut candidates[first..]).await?;
+    Ok(())
+}
+
+/// Refuses what would change usage whose events are archived: it could not be billed right.
+async fn refuse_final(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    candidates: &mut [(usize, Candidate)],
+) -> Result<(), DbErr> {
+    let Some(until) = archives::final_before(tx, tenant).await? else { return Ok(()) };
+    let too_old = candidates.iter_mut().filter(|(_, candidate)| candidate.event.timestamp < until);
+    for (_, candidate) in too_old {
+        let detail = MeteringError::Final(until).to_string();
+        candidate.refused.get_or_insert(FieldError::new("/timestamp", "usage_archived", detail));
+    }
     Ok(())
 }
 
@@ -287,6 +311,15 @@ async fn store(
 }
 
 impl Tracked {
+    pub fn metrics(&self) -> &[Metric] {
+        &self.metrics
+    }
+
+    /// Whether every event is in the hours of a metric.
+    pub fn is_built(&self, metric: &Metric) -> bool {
+        self.builds.get(&metric.id).is_some_and(|builds| builds.iter().all(|build| build.is_complete))
+    }
+
     /// Adds an event to the hours of the metrics that count it; tells why, if none does.
     pub fn count(
         &self,
@@ -407,11 +440,19 @@ pub async fn get_event(
     reference: &str,
     source: Option<&str>,
 ) -> Result<UsageEvent, MeteringError> {
-    let found = match reference.parse() {
-        Ok(id) => events::find(db, tenant, id).await?,
-        Err(_) => events::find_by_event_id(db, tenant, reference, source.unwrap_or_default()).await?,
+    let no_such_event = || MeteringError::NoSuchEvent(reference.to_owned());
+    let id = match reference.parse() {
+        Ok(id) => Some(id),
+        Err(_) => events::find_id(db, tenant, reference, source.unwrap_or_default()).await?,
     };
-    found.ok_or_else(|| MeteringError::NoSuchEvent(reference.to_owned()))
+    let id = id.ok_or_else(no_such_event)?;
+    if let Some(event) = events::find(db, tenant, id).await? {
+        return Ok(event);
+    }
+    match archives::holding(db, tenant, id).await? {
+        Some(archive) => Err(MeteringError::EventArchived(archive.month, archive.file)),
+        None => Err(no_such_event()),
+    }
 }
 
 /// What nothing counts, the last name to appear first.

@@ -278,6 +278,15 @@ pub async fn running_of_customer(
     store::running_of_customer(db, tenant, customer).await
 }
 
+/// The plan versions of subscriptions with a period that began before an instant and is not billed yet.
+pub async fn unbilled_before(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    at: DateTime<Utc>,
+) -> Result<Vec<PlanVersionId>, DbErr> {
+    store::unbilled_before(db, tenant, at).await
+}
+
 /// One page of subscriptions, the newest first.
 pub async fn list(
     db: &impl ConnectionTrait,

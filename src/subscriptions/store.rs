@@ -236,6 +236,23 @@ pub(super) async fn not_over_at(
     models(rows)
 }
 
+/// The plan versions of subscriptions with a period that began before an instant and is not billed yet.
+pub(super) async fn unbilled_before(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    at: DateTime<Utc>,
+) -> Result<Vec<PlanVersionId>, DbErr> {
+    of(tenant)
+        .select_only()
+        .column(Column::PlanVersionId)
+        .distinct()
+        .filter(Column::NextDueAt.is_not_null())
+        .filter(Column::PeriodStartAt.lt(at))
+        .into_tuple()
+        .all(db)
+        .await
+}
+
 /// Has the customer a trial of the plan, or had one that began?
 pub(super) async fn had_trial(
     db: &impl ConnectionTrait,

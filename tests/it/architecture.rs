@@ -25,6 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("subscriptions", &["catalog", "customers"]),
     ("ledger", &["customers"]),
     ("invoices", &["catalog", "customers", "subscriptions", "metering", "ledger"]),
+    ("archives", &["catalog", "subscriptions", "metering"]),
     ("payments", &["customers", "invoices", "ledger"]),
     ("dunning", &["customers", "invoices", "payments", "subscriptions"]),
     ("entitlements", &["catalog", "customers", "subscriptions", "metering"]),

@@ -5,6 +5,8 @@ mod support;
 
 mod account;
 mod architecture;
+mod archives;
+mod archiving;
 mod audit;
 mod awaited_customers;
 mod bad_input;
@@ -27,6 +29,7 @@ mod operations;
 mod oracle;
 mod outages;
 mod panics;
+mod partitions;
 mod payments;
 mod platform;
 mod progressive_billing;

@@ -10,8 +10,10 @@ use crate::support::{Engine, Engine::*, World};
 /// Tables that no tenant owns.
 const GLOBAL: &[&str] = &["accounts", "leases", "schedules", "seaql_migrations", "tenants"];
 
-const POSTGRES_COLUMNS: &str =
-    "select table_name, column_name from information_schema.columns where table_schema = 'public'";
+/// Partitions are made as time goes on, and are like their table.
+const POSTGRES_COLUMNS: &str = "
+select table_name, column_name from information_schema.columns where table_schema = 'public'
+and table_name not in (select inhrelid::regclass::text from pg_inherits)";
 
 const POSTGRES_KEYS: &str = "
 select c.relname as table_name, i.relname as key_name, x.indisprimary as is_primary,

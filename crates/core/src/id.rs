@@ -34,6 +34,11 @@ pub fn uuid_v7(at: DateTime<Utc>) -> Uuid {
     Uuid::from_u64_pair(high, low)
 }
 
+/// The least identifier of the millisecond of `at`: those made before are less, those made from then on are not.
+pub fn first_uuid_v7(at: DateTime<Utc>) -> Uuid {
+    Uuid::from_u64_pair(u64::try_from(at.timestamp_millis()).unwrap_or(0) << 16, 0)
+}
+
 /// Declares an identifier. In Rust and in the database it is a `UUIDv7`; on the wire it has a prefix: `sub_0197…`.
 macro_rules! typed_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {

@@ -45,6 +45,8 @@ kinds! {
         "A request with this Idempotency-Key is still being worked on. Send it again in a moment: you get its answer.";
     PAYMENT_IN_FLIGHT = 409 "payment_in_flight" "A payment of this invoice is under way"
         "The outcome of an earlier attempt is not known yet. Accrue asks the gateway; nothing is tried before it has answered.";
+    USAGE_ARCHIVED = 409 "usage_archived" "The events are archived"
+        "The events that this needs are not in the database any more, but in files: the detail says since when, or in which one. What is kept by the hour is still told, for whole hours; usage that was archived is final. `docs/runbooks/usage-grows.md` says how to read the files.";
     TOO_LARGE = 413 "body_too_large" "The body is too large"
         "Bodies may have 1 MiB; usage events 5 MiB. Send less at a time.";
     MEDIA_TYPE = 415 "unsupported_media_type" "The body has the wrong media type"

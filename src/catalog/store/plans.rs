@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use accrue_core::{
     calendar::Interval,
-    id::{PlanId, PlanVersionId, TenantId},
+    id::{MetricId, PlanId, PlanVersionId, TenantId},
     money::{Currency, Money, MoneyError},
 };
 use accrue_platform::{
@@ -244,6 +244,16 @@ pub(in crate::catalog) async fn find_version(
     let select = rows::of(tenant).filter(rows::Column::Id.eq(version.plan_id));
     let Some(plan) = select.one(db).await? else { return Ok(None) };
     Ok(assemble(db, tenant, vec![(plan, version)]).await?.pop())
+}
+
+/// The plan versions that have a price on a metric.
+pub(in crate::catalog) async fn versions_metering(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    metric: MetricId,
+) -> Result<Vec<PlanVersionId>, DbErr> {
+    let select = prices::of(tenant).filter(prices::Column::MetricId.eq(metric));
+    select.select_only().column(prices::Column::PlanVersionId).distinct().into_tuple().all(db).await
 }
 
 /// One version by its number, by the plan's identifier or code.

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
-use accrue_core::clock::SystemClock;
+use accrue_core::clock::{Clock, SystemClock};
 use accrue_platform::db::Db;
 use anyhow::{Context, Result, ensure};
 use indicatif::ProgressBar;
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     auth::{Mode, service::first_tenant},
     cli::Settings,
-    metering::{Importer, Line},
+    metering::{Importer, Line, partitions},
 };
 
 /// Taken in one transaction.
@@ -81,6 +81,7 @@ impl ImportEvents {
     pub(super) async fn run(self) -> Result<ExitCode> {
         let db = Db::open(&self.settings.load(&[])?.database).await?;
         db.migrate().await?;
+        partitions::make_ahead(&db, SystemClock.now()).await?;
         let tenant = first_tenant(db.reader(), self.mode).await?;
         let tenant = tenant.context("there is no account yet: run `accrue serve` or `accrue keys create`")?;
         let state = State::of(&self.file, tenant.id, &self.reading())?;

@@ -1,8 +1,10 @@
 //! What a usage event is, whether it may be taken, and what happened to it.
 
+mod archive;
 mod candidate;
 mod closing;
 mod correction;
+mod month;
 mod rollup;
 mod unmatched;
 mod window;
@@ -15,10 +17,12 @@ use accrue_core::{
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
+pub use self::archive::{Archive, Contents, Hold};
 pub use self::closing::Closing;
 pub(super) use self::closing::Strict;
 pub use self::correction::CorrectionError;
 pub(super) use self::correction::{Change, Correction, Version};
+pub use self::month::{Month, NoMonth};
 pub use self::rollup::Grain;
 pub(super) use self::{candidate::*, rollup::*, unmatched::*, window::*};
 use crate::catalog::Metric;

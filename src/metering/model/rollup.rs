@@ -139,12 +139,14 @@ pub(in crate::metering) struct Build {
     pub number: i64,
     /// Whether every event is in its hour. Until then, quantities are made from events.
     pub is_complete: bool,
+    /// From when on its hours are there: events before were archived when it began. `None` if all are.
+    pub counts_from: Option<DateTime<Utc>>,
 }
 
 impl Build {
     /// The first of a grain.
     pub fn first(grain: Grain) -> Self {
-        Self { grain, number: 1, is_complete: false }
+        Self { grain, number: 1, is_complete: false, counts_from: None }
     }
 
     /// The next one, which begins anew.
@@ -155,6 +157,11 @@ impl Build {
     /// A customer's usage, as it is built up this time.
     pub fn series(&self, tenant_id: TenantId, customer_id: CustomerId) -> Series {
         Series { tenant_id, customer_id, grain_id: self.grain.id(), build: self.number }
+    }
+
+    /// Whether it has all hours from an instant on, or from the first there is.
+    pub fn reaches_back_to(&self, from: Option<DateTime<Utc>>) -> bool {
+        self.counts_from.is_none_or(|counts_from| from.is_some_and(|from| counts_from <= from))
     }
 }
 

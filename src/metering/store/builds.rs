@@ -2,6 +2,7 @@
 
 use accrue_core::id::{MetricId, TenantId};
 use accrue_platform::column::Json;
+use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
     entity::prelude::*, sea_query::OnConflict,
@@ -21,6 +22,7 @@ pub struct Model {
     pub properties: Json<Vec<String>>,
     pub build: i64,
     pub is_complete: bool,
+    pub counts_from: Option<DateTime<Utc>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -78,16 +80,18 @@ pub(in crate::metering) async fn save(
         properties: Set(Json(build.grain.properties.clone())),
         build: Set(build.number),
         is_complete: Set(build.is_complete),
+        counts_from: Set(build.counts_from),
     };
     let known = OnConflict::columns([Column::TenantId, Column::Id])
-        .update_columns([Column::Build, Column::IsComplete])
+        .update_columns([Column::Build, Column::IsComplete, Column::CountsFrom])
         .to_owned();
     Entity::insert(row).on_conflict(known).exec_without_returning(tx).await.map(drop)
 }
 
 impl From<Model> for Build {
     fn from(row: Model) -> Self {
-        let Model { tenant_id: _, id: _, metric_id, properties, build, is_complete } = row;
-        Self { grain: Grain { metric_id, properties: properties.0 }, number: build, is_complete }
+        let Model { tenant_id: _, id: _, metric_id, properties, build, is_complete, counts_from } = row;
+        let grain = Grain { metric_id, properties: properties.0 };
+        Self { grain, number: build, is_complete, counts_from }
     }
 }

@@ -70,6 +70,27 @@ pub(in crate::metering) async fn ending_after(
     Ok(of(tenant).filter(Column::EndAt.gt(at)).all(db).await?.into_iter().map(Into::into).collect())
 }
 
+/// When the last of a tenant's closed periods ends that begin before an instant and end after it.
+pub(in crate::metering) async fn end_of_those_around(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    at: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, DbErr> {
+    let around = of(tenant).filter(Column::StartAt.lt(at)).filter(Column::EndAt.gt(at));
+    let last = around.select_only().column_as(Column::EndAt.max(), "last");
+    Ok(last.into_tuple::<Option<DateTime<Utc>>>().one(tx).await?.flatten())
+}
+
+/// A subscription with a closed period that begins before an instant and is to be checked yet.
+pub(in crate::metering) async fn unchecked_before(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    at: DateTime<Utc>,
+) -> Result<Option<SubscriptionId>, DbErr> {
+    let select = of(tenant).filter(Column::StartAt.lt(at)).filter(Column::CheckAt.is_not_null());
+    Ok(select.one(tx).await?.map(|row| row.subscription_id))
+}
+
 /// Those of a subscription that are to be checked, the oldest first.
 pub(in crate::metering) async fn to_check(
     tx: &DatabaseTransaction,

@@ -19,7 +19,7 @@ use sea_orm::{
 
 use crate::metering::model::{Candidate, Known, Payer, Remembered, UsageEvent, Wanted, identity};
 
-mod rows {
+pub(super) mod rows {
     use sea_orm::entity::prelude::*;
 
     use super::{CustomerId, DateTime, TenantId, UsageEventId, Utc};
@@ -49,7 +49,7 @@ mod rows {
     impl ActiveModelBehavior for ActiveModel {}
 
     /// Every query starts here, so that none can forget its tenant.
-    pub(super) fn of(tenant: TenantId) -> Select<Entity> {
+    pub fn of(tenant: TenantId) -> Select<Entity> {
         Entity::find().filter(Column::TenantId.eq(tenant))
     }
 }
@@ -187,19 +187,15 @@ pub(in crate::metering) async fn correct(tx: &DatabaseTransaction, event: &Usage
         .map(drop)
 }
 
-/// The event that was sent under this name by this source.
-pub(in crate::metering) async fn find_by_event_id(
+/// The identifier of the event that was sent under this name by this source. It is remembered when the event is archived.
+pub(in crate::metering) async fn find_id(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     event_id: &str,
     source: &str,
-) -> Result<Option<UsageEvent>, DbErr> {
-    let held =
-        identities::of(tenant).filter(identities::Column::Id.eq(identity(source, event_id))).one(db).await?;
-    match held {
-        Some(held) => find(db, tenant, held.usage_event_id).await,
-        None => Ok(None),
-    }
+) -> Result<Option<UsageEventId>, DbErr> {
+    let select = identities::of(tenant).filter(identities::Column::Id.eq(identity(source, event_id)));
+    Ok(select.one(db).await?.map(|held| held.usage_event_id))
 }
 
 pub(in crate::metering) async fn list(

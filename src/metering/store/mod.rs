@@ -1,8 +1,11 @@
 //! Usage in the database.
 
+pub(super) mod archives;
 pub(super) mod builds;
 pub(super) mod closings;
 pub(super) mod events;
+pub(super) mod months;
+pub(super) mod partitions;
 pub(super) mod rollups;
 pub(super) mod unmatched;
 pub(super) mod versions;

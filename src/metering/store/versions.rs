@@ -1,12 +1,12 @@
 //! What was true of events before they were corrected. Rows are added and never changed.
 
-use accrue_core::id::{TenantId, UsageEventId, uuid_v7};
+use accrue_core::id::{TenantId, UsageEventId, first_uuid_v7, uuid_v7};
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, entity::prelude::*,
 };
 
-use crate::metering::model::{Change, Version};
+use crate::metering::model::{Change, Month, Version};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "usage_event_versions")]
@@ -63,6 +63,34 @@ pub(in crate::metering) async fn of_event(
 ) -> Result<Vec<Version>, DbErr> {
     let select = of(tenant).filter(Column::UsageEventId.eq(event)).order_by_asc(Column::Id);
     Ok(select.all(db).await?.into_iter().map(Into::into).collect())
+}
+
+/// All of the events of a month from one to another, by event, the oldest first.
+pub(in crate::metering) async fn between(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    (first, last): (UsageEventId, UsageEventId),
+) -> Result<Vec<Version>, DbErr> {
+    let select = of(tenant)
+        .filter(Column::UsageEventId.between(first, last))
+        .order_by_asc(Column::UsageEventId)
+        .order_by_asc(Column::Id);
+    Ok(select.all(db).await?.into_iter().map(Into::into).collect())
+}
+
+/// Whether an event of a month was corrected since an instant.
+pub(in crate::metering) async fn any_since(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    month: Month,
+    since: DateTime<Utc>,
+) -> Result<bool, DbErr> {
+    let (from, to) = month.ids();
+    let select = of(tenant)
+        .filter(Column::Id.gte(first_uuid_v7(since)))
+        .filter(Column::UsageEventId.gte(from))
+        .filter(Column::UsageEventId.lt(to));
+    Ok(select.one(db).await?.is_some())
 }
 
 impl From<Model> for Version {

@@ -1,5 +1,6 @@
 //! What tests stand on: a world with a server, a database of its own and a clock that stands still.
 
+pub mod archiving;
 pub mod database;
 mod metered;
 pub mod process;
@@ -20,6 +21,7 @@ use sea_orm::{ConnectionTrait, Database};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub use archiving::Archiving;
 pub use database::Engine;
 pub use metered::Metered;
 pub use receiver::Receiver;
@@ -60,6 +62,7 @@ impl World {
             ("listen", listen.clone()),
             ("secret_key", "5".repeat(64)),
             ("mail_dir", path("outbox")),
+            ("usage_archive_dir", path("usage-archive")),
             ("sandbox_gateway_file", path("sandbox-gateway.db")),
             ("webhook_allow", "127.0.0.0/8".to_owned()),
             ("gateway_timeout_ms", "1000".to_owned()),

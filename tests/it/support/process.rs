@@ -57,6 +57,7 @@ impl Installation {
             .env("ACCRUE_DATABASE_URL", &self.database_url)
             .env("ACCRUE_SECRET_KEY", "5".repeat(64))
             .env("ACCRUE_MAIL_DIR", path("outbox"))
+            .env("ACCRUE_USAGE_ARCHIVE_DIR", path("usage-archive"))
             .env("ACCRUE_SANDBOX_GATEWAY_FILE", path("sandbox-gateway.db"))
             .env("ACCRUE_GATEWAY_TIMEOUT_MS", "1000")
             .env("ACCRUE_JOB_LEASE_MS", "1500")

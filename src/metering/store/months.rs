@@ -1,0 +1,92 @@
+//! Months of events, whatever they say and whoever's they are: which there are, and taking them out.
+
+use accrue_core::id::{TenantId, UsageEventId};
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, Statement, entity::prelude::*,
+};
+
+use super::events::rows::{self, Column, Entity};
+use crate::metering::model::{Archive, Month, UsageEvent};
+
+/// The months before one in which a tenant received events that are here.
+pub(in crate::metering) async fn before(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    end: Month,
+) -> Result<Vec<Month>, DbErr> {
+    let (mut found, mut from) = (Vec::new(), Uuid::nil());
+    loop {
+        let next = rows::of(tenant)
+            .select_only()
+            .column(Column::Id)
+            .filter(Column::Id.gte(from))
+            .filter(Column::Id.lt(end.ids().0))
+            .order_by_asc(Column::Id);
+        let Some(id) = next.into_tuple::<Uuid>().one(db).await? else { return Ok(found) };
+        let month = Month::of_id(id);
+        from = month.ids().1;
+        found.push(month);
+    }
+}
+
+fn of(tenant: TenantId, month: Month) -> Select<Entity> {
+    let (from, to) = month.ids();
+    rows::of(tenant).filter(Column::Id.gte(from)).filter(Column::Id.lt(to))
+}
+
+pub(in crate::metering) async fn count(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    month: Month,
+) -> Result<u64, DbErr> {
+    of(tenant, month).count(db).await
+}
+
+/// The next `limit` events of a month after `last`, in the order of arrival.
+pub(in crate::metering) async fn next(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    month: Month,
+    last: Option<UsageEventId>,
+    limit: u64,
+) -> Result<Vec<UsageEvent>, DbErr> {
+    let mut select = of(tenant, month).order_by_asc(Column::Id).limit(limit);
+    if let Some(last) = last {
+        select = select.filter(Column::Id.gt(last));
+    }
+    Ok(select.all(db).await?.into_iter().map(Into::into).collect())
+}
+
+/// For whom usage of before an instant waits.
+pub(in crate::metering) async fn awaited(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    before: DateTime<Utc>,
+) -> Result<Option<String>, DbErr> {
+    let waiting = rows::of(tenant)
+        .select_only()
+        .column(Column::AwaitedCustomer)
+        .filter(Column::AwaitedCustomer.is_not_null())
+        .filter(Column::VoidedAt.is_null())
+        .filter(Column::Timestamp.lt(before))
+        .limit(1);
+    waiting.into_tuple().one(db).await
+}
+
+const REMOVE: &str = "
+delete from usage_events where tenant_id = $1 and id >= $2 and id < $3 and id in (
+    select id from usage_events where tenant_id = $1 and id >= $2 and id < $3 order by id limit $4)";
+
+/// Takes out some of the events that are archived, and says how many.
+pub(in crate::metering) async fn remove(
+    tx: &DatabaseTransaction,
+    archive: &Archive,
+    limit: u64,
+) -> Result<u64, DbErr> {
+    let (from, to) = archive.month.ids();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values = [archive.tenant_id.0.into(), from.into(), to.into(), limit.into()];
+    let statement = Statement::from_sql_and_values(tx.get_database_backend(), REMOVE, values);
+    Ok(tx.execute_raw(statement).await?.rows_affected())
+}
