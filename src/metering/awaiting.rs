@@ -53,7 +53,7 @@ pub(super) async fn give(
     }
     rollups::add(tx, &added).await?;
     tracked.note_late(tx, tenant, given.iter()).await?;
-    watching::moved(tx, clock.now(), &[(tenant, &tracked.metrics)], given.iter()).await?;
+    watching::moved(tx, clock.now(), &[(tenant, tracked.metrics())], given.iter()).await?;
     Ok(count)
 }
 

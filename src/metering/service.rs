@@ -154,7 +154,7 @@ pub(super) async fn ingest(
 
 /// A tenant's metrics, and how far the hours of each are built up.
 pub(super) struct Tracked {
-    pub metrics: Vec<Metric>,
+    metrics: Vec<Metric>,
     /// Of each grain of each metric.
     builds: HashMap<MetricId, Vec<Build>>,
 }
