@@ -212,6 +212,7 @@ create table usage_archives (
     bytes bigint not null,
     sha256 text not null,
     archived_at timestamptz not null,
+    checked_at timestamptz,
     removed_at timestamptz,
     primary key (tenant_id, id)
 );

@@ -75,7 +75,7 @@ async fn write(
                 Some("triggered")
             } else {
                 // It was told of this period and this threshold, with another one in between.
-                after.is_triggered = false;
+                after.is_triggered = before.is_triggered;
                 None
             }
         }

@@ -176,7 +176,7 @@ async fn run_job(app: &App, job: ClaimedJob) {
     let label = if outcome.is_ok() { "done" } else { "failed" };
     metrics::counter!("jobs_total", "name" => job.name.clone(), "outcome" => label).increment(1);
     let written = match outcome {
-        Ok(()) => queue::finish(&app.db, &job).await,
+        Ok(()) => queue::finish(&app.db, &job, app.now()).await,
         Err(JobError::LeaseLost) => Ok(()),
         Err(JobError::NotBefore(run_at)) => {
             queue::put_back(&app.db, &job, Some(Again { run_at, retry_at: None }), "").await

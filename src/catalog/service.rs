@@ -105,7 +105,6 @@ pub async fn all_metrics(db: &impl ConnectionTrait, tenant: TenantId) -> Result<
     metrics::all(db, tenant).await
 }
 
-/// A feature, by identifier or code.
 /// The prices on a metric, in all plans and versions.
 pub async fn prices_of_metric(
     db: &impl ConnectionTrait,
@@ -120,6 +119,7 @@ pub async fn prices_of_metric(
     Ok(found)
 }
 
+/// A feature, by identifier or code.
 pub async fn resolve_feature(
     db: &impl ConnectionTrait,
     tenant: TenantId,
@@ -385,7 +385,6 @@ async fn insert_version(
     plan: &PlanVersion,
     now: DateTime<Utc>,
 ) -> Result<(), CatalogError> {
-    plans::insert_version(tx, plan, now).await?;
     let mut splits = BTreeMap::<MetricId, BTreeSet<Vec<String>>>::new();
     for (metric, price) in plan.prices.iter().filter_map(|price| Some((price.metric_id?, price))) {
         let by = price.splits_by();
@@ -393,6 +392,7 @@ async fn insert_version(
             splits.entry(metric).or_default().insert(by);
         }
     }
+    // Before the prices, which refer to the metrics: two plans at once take turns.
     for (metric, splits) in splits {
         let Some(mut metric) = metrics::find_for_update(tx, plan.tenant_id, &metric.to_string()).await?
         else {
@@ -403,7 +403,7 @@ async fn insert_version(
             metrics::save(tx, &metric).await?;
         }
     }
-    Ok(())
+    Ok(plans::insert_version(tx, plan, now).await?)
 }
 
 /// The present version, which stays the present one until the transaction ends.

@@ -175,9 +175,11 @@ pub async fn not_removed(db: &impl ConnectionTrait, tenant: TenantId) -> Result<
 }
 
 /// Takes out some of an archive's events, or on PostgreSQL all of them with their partition; says how many, and none at
-/// the end.
+/// the end. Its file has to have been read once more: whose has not keeps its events.
 pub async fn remove(tx: &DatabaseTransaction, archive: &Archive, now: DateTime<Utc>) -> Result<u64, DbErr> {
-    let archived = archives::lock_tenants_of(tx, archive.month).await?;
+    let others = archives::lock_tenants_of(tx, archive.month).await?;
+    archives::set_checked(tx, archive, now).await?;
+    let archived: Vec<TenantId> = others.into_iter().chain([archive.tenant_id]).collect();
     let tenants = auth::service::all_tenants(tx).await?.into_iter().map(|tenant| tenant.id);
     let staying: Vec<TenantId> = tenants.filter(|tenant| !archived.contains(tenant)).collect();
     if partitions::drop_month(tx, archive.month, &staying, MOVED_MAX).await? {

@@ -166,22 +166,29 @@ pub(super) async fn track(
     tenant: TenantId,
 ) -> Result<Tracked, DbErr> {
     let metrics = catalog::service::all_metrics(tx, tenant).await?;
-    let mut builds = HashMap::<_, Vec<Build>>::new();
-    for build in builds::all(tx, tenant).await? {
-        builds.entry(build.grain.metric_id).or_default().push(build);
-    }
-    for metric in &metrics {
-        let begun = builds.entry(metric.id).or_default();
-        for grain in Grain::all_of(metric) {
-            if begun.iter().all(|build| build.grain != grain) {
-                let build = Build::first(grain);
-                builds::save(tx, tenant, &build).await?;
+    let mut builds = by_metric(builds::all(tx, tenant).await?);
+    let is_missing = |grain: &Grain| {
+        builds.get(&grain.metric_id).is_none_or(|begun| begun.iter().all(|build| build.grain != *grain))
+    };
+    let missing: Vec<Grain> = metrics.iter().flat_map(Grain::all_of).filter(is_missing).collect();
+    if !missing.is_empty() {
+        for build in missing.into_iter().map(Build::first) {
+            if builds::begin(tx, tenant, &build).await? {
                 jobs::build_later(tx, clock.now(), tenant, &build).await?;
-                begun.push(build);
             }
         }
+        // Somebody else may have begun one meanwhile, and be further.
+        builds = by_metric(builds::all(tx, tenant).await?);
     }
     Ok(Tracked { metrics, builds })
+}
+
+fn by_metric(builds: Vec<Build>) -> HashMap<MetricId, Vec<Build>> {
+    let mut of = HashMap::<_, Vec<Build>>::new();
+    for build in builds {
+        of.entry(build.grain.metric_id).or_default().push(build);
+    }
+    of
 }
 
 /// Finds the customers of a tenant's events and looks which events may be stored.

@@ -253,6 +253,27 @@ async fn try_out(world: &World, events: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whose_file_was_not_read_once_more_keeps_the_events_when_the_partition_is_dropped() {
+    let Some(of) = Archiving::two_months(Postgres).await else { return };
+    try_out(&of.world, 3).await;
+    of.skip_to("2026-03-13T02:37:00Z");
+    let archive = of.note(of.write().await).await;
+    let noted = "insert into usage_archives
+        select (select id from tenants where not livemode), id, month, event_names, events_before, final_before,
+            file, events, bytes, sha256, archived_at, null, null
+        from usage_archives";
+    of.world.sql(noted).await;
+
+    while of.remove_some(&archive).await > 0 {}
+
+    assert_eq!(
+        places(&of.world).await.values().sum::<i64>(),
+        2 + 3,
+        "the other month's, and those of test mode"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_partition_of_an_archived_month_is_dropped_and_test_mode_keeps_its_events() {
     let Some(of) = Archiving::two_months(Postgres).await else { return };
     try_out(&of.world, 3).await;

@@ -256,6 +256,10 @@ async fn what_was_used_before_counts_and_another_threshold_is_another_chance(
     assert_eq!(shop.told().await.last().unwrap(), "triggered 120");
     shop.change(&alert, json!({"threshold": "80"})).await;
     assert_eq!(shop.told().await.len(), 3, "it triggered at 80 before");
+    assert_eq!(shop.world.get(&format!("/v1/usage_alerts/{alert}")).await["status"], "triggered");
+    shop.world.post("/v1/usage_events/a/void", json!({})).await;
+    shop.world.work().await;
+    assert_eq!(shop.told().await.last().unwrap(), "recovered 20");
 }
 
 #[rstest]

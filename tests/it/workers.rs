@@ -258,10 +258,11 @@ async fn a_job_that_is_enqueued_again_while_it_runs_runs_once_more(#[values(Sqli
         queue::enqueue_again(&tx, now, vec![look(&world, tenant)]).await.unwrap();
         tx.commit().await.unwrap();
     };
-    let claim = async || {
+    let claim_at = async |at| {
         let claim = Claim { due: Due::ByWallClock, except: &[], limit: 10, lease: LEASE };
-        queue::claim(db, now, claim).await.unwrap()
+        queue::claim(db, at, claim).await.unwrap()
     };
+    let (claim, later) = (async || claim_at(now).await, now + TimeDelta::seconds(1));
     enqueue().await;
     enqueue().await;
     let first = claim().await;
@@ -270,12 +271,19 @@ async fn a_job_that_is_enqueued_again_while_it_runs_runs_once_more(#[values(Sqli
     enqueue().await;
     enqueue().await;
     assert!(claim().await.is_empty(), "one at a time");
-    queue::finish(db, &first[0]).await.unwrap();
+    queue::finish(db, &first[0], later).await.unwrap();
 
-    let second = claim().await;
+    assert!(claim().await.is_empty(), "it stands at the end of the queue");
+    let second = claim_at(later).await;
     assert_eq!(second.len(), 1, "it has not seen what happened while it ran");
-    queue::finish(db, &second[0]).await.unwrap();
-    assert!(claim().await.is_empty());
+    queue::finish(db, &second[0], later).await.unwrap();
+    assert!(claim_at(later).await.is_empty());
+
+    enqueue().await;
+    world.sql("update jobs set state = 'dead', failures = 20 where name = 'nobody.knows'").await;
+    assert!(claim_at(later).await.is_empty());
+    enqueue().await;
+    assert_eq!(claim_at(later).await.len(), 1, "what it failed on may be another now");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,7 +306,7 @@ async fn a_job_does_not_run_before_what_enqueued_it_again_is_committed() {
     // It ends while another change is under way: the end waits for that.
     let changing = db.begin().await.unwrap();
     queue::enqueue_again(&changing, now, vec![look(&world, tenant)]).await.unwrap();
-    let end = queue::finish(db, &claimed[0]);
+    let end = queue::finish(db, &claimed[0], now);
     let (ended, ()) = tokio::join!(end, async { changing.commit().await.unwrap() });
     ended.unwrap();
     assert_eq!(queue::claim(db, now, claim).await.unwrap().len(), 1, "it runs once more");

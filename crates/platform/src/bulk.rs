@@ -92,6 +92,17 @@ pub async fn upsert(
     state: &[&'static str],
 ) -> Result<u64, DbErr> {
     let set = state.iter().map(|name| format!("{name} = excluded.{name}")).collect::<Vec<_>>().join(", ");
+    upsert_by(tx, table, columns, key, &set).await
+}
+
+/// The same with a `set` of one's own.
+pub async fn upsert_by(
+    tx: &DatabaseTransaction,
+    table: &'static str,
+    columns: Vec<Column>,
+    key: &'static str,
+    set: &str,
+) -> Result<u64, DbErr> {
     write(tx, table, columns, &format!("on conflict ({key}) do update set {set}")).await
 }
 

@@ -103,6 +103,13 @@ pub async fn enqueue(tx: &DatabaseTransaction, now: DateTime<Utc>, job: NewJob) 
     tx.execute_raw(statement(tx, ENQUEUE, values)).await.map(drop)
 }
 
+/// A job that was given up tries again: what it failed on may be another now.
+const AGAIN: &str = "again = excluded.again,
+    state = case when jobs.state = 'dead' then excluded.state else jobs.state end,
+    failures = case when jobs.state = 'dead' then 0 else jobs.failures end,
+    retry_at = case when jobs.state = 'dead' then null else jobs.retry_at end,
+    run_at = case when jobs.state = 'dead' then excluded.run_at else jobs.run_at end";
+
 /// Stores jobs that look at what is true when they run: one that waits, or runs already, runs once more after these
 /// transactions' commits, however many there were. So what `tx` changes is seen by a run.
 ///
@@ -128,7 +135,7 @@ pub async fn enqueue_again(
         Column::new("again", jobs.iter().map(|_| true)),
         Column::new("created_at", jobs.iter().map(|_| now)),
     ];
-    bulk::upsert(tx, "jobs", columns, "tenant_id, unique_key", &["again"]).await.map(drop)
+    bulk::upsert_by(tx, "jobs", columns, "tenant_id, unique_key", AGAIN).await.map(drop)
 }
 
 /// Takes due jobs, the longest due first. `wall` is the time of leases and of retries.
@@ -204,14 +211,18 @@ const FINISH: &str =
     "delete from jobs where tenant_id = $1 and id = $2 and lease_token = $3 and again = false";
 
 const QUEUE_AGAIN: &str = "
-update jobs set state = 'queued', failures = 0, retry_at = null, leased_until = null
+update jobs set state = 'queued', failures = 0, retry_at = null, leased_until = null,
+    run_at = case when test_clock_id is null then $4 else run_at end
 where tenant_id = $1 and id = $2 and lease_token = $3 and again = true";
 
 /// Removes a job that is done, unless it was enqueued again since it was claimed: then it waits for its next run.
-pub async fn finish(db: &Db, job: &ClaimedJob) -> Result<(), DbErr> {
+///
+/// It takes its turn at the end of the queue, so that what never stops being enqueued stands in nobody's way.
+pub async fn finish(db: &Db, job: &ClaimedJob, wall: DateTime<Utc>) -> Result<(), DbErr> {
     let tx = db.begin().await?;
     let values: [Value; 3] = [job.tenant.into(), job.id.into(), job.token.into()];
     if tx.execute_raw(statement(&tx, FINISH, values.clone())).await?.rows_affected() == 0 {
+        let values = values.into_iter().chain([wall.into()]);
         tx.execute_raw(statement(&tx, QUEUE_AGAIN, values)).await?;
     }
     tx.commit().await

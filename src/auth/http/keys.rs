@@ -134,7 +134,7 @@ pub(super) async fn list_keys(read: Read<resource::Account>, page: Query<PageQue
 
 /// Revoke a key.
 ///
-/// From the next request on it opens nothing. A key may revoke itself, unless it is the account's last secret key
+/// Within half a second it opens nothing any more. A key may revoke itself, unless it is the account's last secret key
 /// in this mode: 409. (`accrue keys revoke` revokes that one too.)
 #[utoipa::path(
     tag = "account",

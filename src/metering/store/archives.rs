@@ -27,6 +27,8 @@ pub struct Model {
     pub bytes: i64,
     pub sha256: String,
     pub archived_at: DateTime<Utc>,
+    /// When the file was last read once more, before the events leave.
+    pub checked_at: Option<DateTime<Utc>>,
     /// Since when the events are in the file alone.
     pub removed_at: Option<DateTime<Utc>>,
 }
@@ -60,6 +62,7 @@ pub(in crate::metering) async fn insert(
         bytes: Set(number(bytes)?),
         sha256: Set(sha256),
         archived_at: Set(now),
+        checked_at: Set(None),
         removed_at: Set(None),
     };
     Entity::insert(row).exec_without_returning(tx).await.map(drop)
@@ -91,20 +94,21 @@ pub(in crate::metering) async fn not_removed(
     select.all(db).await?.into_iter().map(TryInto::try_into).collect()
 }
 
-/// Whose events of a month are archived, locked: only one takes them out at a time.
+/// Whose events of a month may leave, because their files were read once more, locked: only one takes them out at a time.
 pub(in crate::metering) async fn lock_tenants_of(
     tx: &DatabaseTransaction,
     month: Month,
 ) -> Result<Vec<TenantId>, DbErr> {
-    Entity::find()
+    let rows: Vec<(TenantId, Option<DateTime<Utc>>)> = Entity::find()
         .select_only()
-        .column(Column::TenantId)
+        .columns([Column::TenantId, Column::CheckedAt])
         .filter(Column::Id.eq(month.ids().0))
         .order_by_asc(Column::TenantId)
         .lock_exclusive()
         .into_tuple()
         .all(tx)
-        .await
+        .await?;
+    Ok(rows.into_iter().filter(|(_, checked_at)| checked_at.is_some()).map(|(tenant, _)| tenant).collect())
 }
 
 /// What was used before is final.
@@ -132,14 +136,32 @@ pub(in crate::metering) async fn events_before(
     Ok(named.map(|(before, _)| before).max())
 }
 
+/// The file was read once more.
+pub(in crate::metering) async fn set_checked(
+    tx: &DatabaseTransaction,
+    archive: &Archive,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    set(tx, archive, Column::CheckedAt, now).await
+}
+
 /// The events are in the file alone.
 pub(in crate::metering) async fn set_removed(
     tx: &DatabaseTransaction,
     archive: &Archive,
     now: DateTime<Utc>,
 ) -> Result<(), DbErr> {
+    set(tx, archive, Column::RemovedAt, now).await
+}
+
+async fn set(
+    tx: &DatabaseTransaction,
+    archive: &Archive,
+    column: Column,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
     Entity::update_many()
-        .col_expr(Column::RemovedAt, Expr::val(now))
+        .col_expr(column, Expr::val(now))
         .filter(Column::TenantId.eq(archive.tenant_id))
         .filter(Column::Id.eq(archive.month.ids().0))
         .exec(tx)

@@ -68,12 +68,30 @@ pub(in crate::metering) async fn find_for_update(
     Ok(of(tenant).filter(Column::Id.eq(grain.id())).lock_exclusive().one(tx).await?.map(Into::into))
 }
 
+/// Begins a grain's first build; `false` if somebody else has begun one.
+pub(in crate::metering) async fn begin(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    build: &Build,
+) -> Result<bool, DbErr> {
+    let known = OnConflict::columns([Column::TenantId, Column::Id]).do_nothing().to_owned();
+    let rows = Entity::insert(row(tenant, build)).on_conflict(known).exec_without_returning(tx).await?;
+    Ok(rows == 1)
+}
+
 pub(in crate::metering) async fn save(
     tx: &DatabaseTransaction,
     tenant: TenantId,
     build: &Build,
 ) -> Result<(), DbErr> {
-    let row = ActiveModel {
+    let known = OnConflict::columns([Column::TenantId, Column::Id])
+        .update_columns([Column::Build, Column::IsComplete, Column::CountsFrom])
+        .to_owned();
+    Entity::insert(row(tenant, build)).on_conflict(known).exec_without_returning(tx).await.map(drop)
+}
+
+fn row(tenant: TenantId, build: &Build) -> ActiveModel {
+    ActiveModel {
         tenant_id: Set(tenant),
         id: Set(build.grain.id()),
         metric_id: Set(build.grain.metric_id),
@@ -81,11 +99,7 @@ pub(in crate::metering) async fn save(
         build: Set(build.number),
         is_complete: Set(build.is_complete),
         counts_from: Set(build.counts_from),
-    };
-    let known = OnConflict::columns([Column::TenantId, Column::Id])
-        .update_columns([Column::Build, Column::IsComplete, Column::CountsFrom])
-        .to_owned();
-    Entity::insert(row).on_conflict(known).exec_without_returning(tx).await.map(drop)
+    }
 }
 
 impl From<Model> for Build {
