@@ -5,12 +5,7 @@
 //! written at the same time only one is small: what a transaction costs is for many events. What is answered is
 //! committed.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    fmt,
-    panic::AssertUnwindSafe,
-    sync::Arc,
-};
+use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc};
 
 use accrue_core::{clock::Clock, id::TenantId};
 use accrue_platform::{
@@ -35,7 +30,7 @@ const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Parcels that are looked at at a time.
 const PARCELS_AT_ONCE: usize = 1000;
 /// Events for which a transaction is worth its cost while another one is small.
-const LARGE: usize = 500;
+const LARGE: usize = 250;
 
 /// How many requests are taken together.
 #[derive(Clone, Copy, Debug)]
@@ -251,46 +246,18 @@ fn senders(sent: &[Sent]) -> Vec<(TenantId, Option<SentBy>)> {
     sent.iter().map(|sent| (sent.tenant, sent.by.clone())).collect()
 }
 
-/// Writes down who sent what was taken: an entry for each key, however many of its requests are taken together.
+/// Writes down who sent what was taken.
 async fn note(
     tx: &DatabaseTransaction,
     clock: &dyn Clock,
     senders: Vec<(TenantId, Option<SentBy>)>,
     outcomes: &[Ingested],
 ) -> Result<(), DbErr> {
-    let mut deeds = BTreeMap::<_, Brought>::new();
-    for ((tenant, by), outcome) in senders.into_iter().zip(outcomes) {
-        let Some(SentBy { actor, action, request_id }) = by else { continue };
-        let brought =
-            deeds.entry((tenant, actor, action)).or_insert(Brought { request_id, ..Brought::default() });
-        brought.events += outcome.accepted;
-        brought.requests += 1;
-    }
-    let deed = |((tenant, actor, action), brought): ((TenantId, String, &'static str), Brought)| SharedDeed {
-        tenant,
-        actor,
-        action,
-        object_id: brought.to_string(),
-        request_id: brought.request_id,
+    let deed = |((tenant, by), outcome): ((TenantId, Option<SentBy>), &Ingested)| {
+        let SentBy { actor, action, request_id } = by?;
+        let object_id = format!("{} usage events", outcome.accepted);
+        Some(SharedDeed { tenant, actor, action, object_id, request_id })
     };
-    auth::service::note_all(tx, clock.now(), deeds.into_iter().map(deed).collect()).await
-}
-
-/// What a key brought by requests that were taken together.
-#[derive(Default)]
-struct Brought {
-    events: usize,
-    requests: usize,
-    /// Of the first of them.
-    request_id: String,
-}
-
-impl fmt::Display for Brought {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} usage events", self.events)?;
-        if self.requests > 1 {
-            write!(f, " of {} requests", self.requests)?;
-        }
-        Ok(())
-    }
+    let deeds = senders.into_iter().zip(outcomes).filter_map(deed).collect();
+    auth::service::note_all(tx, clock.now(), deeds).await
 }

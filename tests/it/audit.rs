@@ -191,3 +191,27 @@ async fn a_payment_that_the_gateway_did_not_take_up_is_in_the_log(#[values(Sqlit
         (&json!("POST /v1/invoices/{id}/pay"), &json!(shop.invoice))
     );
 }
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_whose_events_are_taken_together_have_an_audit_entry_each(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = World::new(on).await else { return };
+    world.create("/v1/customers", json!({"external_id": "acme", "name": "Acme"})).await;
+    let send = async |number: usize| {
+        let event = json!({"event_id": number.to_string(), "customer_id": "acme", "event_name": "call"});
+        let reply = world.send("POST", "/v1/usage_events", &event).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        reply.header("x-request-id").to_owned()
+    };
+
+    let mut sent = futures_util::future::join_all((0..30).map(send)).await;
+
+    let log = world.list("/v1/audit_log?limit=100").await;
+    let of_usage = log.iter().filter(|entry| entry["action"] == "POST /v1/usage_events");
+    let mut noted: Vec<String> = of_usage.map(|entry| text(&entry["request_id"])).collect();
+    sent.sort();
+    noted.sort();
+    assert_eq!(noted, sent);
+}
