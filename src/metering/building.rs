@@ -13,9 +13,6 @@ use super::{
 };
 use crate::catalog::Metric;
 
-/// Events that are added to hours in one transaction.
-const EVENTS_AT_ONCE: u64 = 5000;
-
 /// A build that is going on. It has a number of its own, so it may die anywhere: the next one starts anew, and until
 /// one is complete the events are read.
 pub struct Building {
@@ -60,17 +57,17 @@ impl Building {
         Ok(Some(Self { tenant, metric, build, snapshot, last: None }))
     }
 
-    /// How many events there are to read.
+    /// How many events there are to read, voided ones too.
     pub async fn count(&self) -> Result<u64, MeteringError> {
         Ok(events::count_named(&self.snapshot, self.tenant, &self.metric.event_name).await?)
     }
 
-    /// Adds the next events to their hours, and says how many these were; none if none is left.
+    /// Adds the next events to their hours, and says how many these were, voided ones too; none if none is left.
     pub async fn step(&mut self, tx: &DatabaseTransaction) -> Result<usize, MeteringError> {
         let name = &self.metric.event_name;
-        let events = events::next_named(&self.snapshot, self.tenant, name, self.last, EVENTS_AT_ONCE).await?;
+        let events = events::next_named(&self.snapshot, self.tenant, name, self.last).await?;
         let mut added = Additions::default();
-        for (event, properties) in &events {
+        for (event, properties) in events.iter().filter(|(event, _)| event.voided_at.is_none()) {
             service::count(&mut added, &self.metric, from_ref(&self.build), event, properties);
         }
         rollups::add(tx, &added).await?;
