@@ -223,16 +223,16 @@ struct EventFilter {
 struct EventPage {
     #[serde(flatten)]
     page: Page<UsageEventBody>,
-    /// If the search was ended before the page was full: it goes on with this as `starting_after` (or as
-    /// `ending_before`, if that was given), and `has_more` is true.
+    /// If the search ended before the page was full: it goes on with this as `starting_after` (or as `ending_before`,
+    /// if that was given), and `has_more` is true.
     #[serde(skip_serializing_if = "Option::is_none")]
     searched_to: Option<UsageEventId>,
 }
 
 /// List usage events.
 ///
-/// Events are searched from the last that arrived. Without `customer` and `awaited_customer` some thousands are searched
-/// at a time: a page may then have fewer events than asked for, or none, and a `searched_to`.
+/// There is no index by all of these filters. A search ends after some thousands of stored rows: the page then has fewer
+/// events than asked for, or none, and says in `searched_to` where to go on.
 #[utoipa::path(
     tag = "usage",
     params(EventFilter, PageQuery),

@@ -7,7 +7,8 @@ use sea_orm::{ConnectionTrait, QueryOrder, QuerySelect, entity::prelude::*, sea_
 use super::packs::{self, Column};
 use crate::metering::model::{Found, Packed, Wanted, last_of_pack, pack_of};
 
-/// Packs that are searched for a page: there is no index by which the events of a source are found, or all of a time.
+/// Packs that are searched for a page: there is no index by which the events of a source are found, or those of a time
+/// whoever's they are.
 const SEARCHED_MAX: usize = 2500;
 
 /// The events that are wanted, the last to arrive first.
