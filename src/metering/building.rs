@@ -64,17 +64,16 @@ impl Building {
 
     /// Adds the next events to their hours, and says how many these were, voided ones too; none if none is left.
     pub async fn step(&mut self, tx: &DatabaseTransaction) -> Result<usize, MeteringError> {
-        let name = &self.metric.event_name;
-        let events = events::next_named(&self.snapshot, self.tenant, name, self.last).await?;
+        let Self { tenant, metric, build, snapshot, last } = self;
         let mut added = Additions::default();
-        for (event, properties) in events.iter().filter(|(event, _)| event.voided_at.is_none()) {
-            service::count(&mut added, &self.metric, from_ref(&self.build), event, properties);
-        }
+        let taken = events::take_named(&*snapshot, *tenant, &metric.event_name, last, |event, properties| {
+            if event.voided_at.is_none() {
+                service::count(&mut added, metric, from_ref(build), event, properties);
+            }
+        });
+        let taken = taken.await?;
         rollups::add(tx, &added).await?;
-        if let Some((event, _)) = events.last() {
-            self.last = Some(event.id);
-        }
-        Ok(events.len())
+        Ok(taken)
     }
 
     /// From now on the hours are read, unless another build began meanwhile.

@@ -182,22 +182,32 @@ pub(in crate::metering) async fn count_named(
     packs::count(db, packs::of(tenant).filter(Column::EventName.eq(event_name))).await
 }
 
-/// The next events of a name after `last`, voided ones too, in the order of arrival, with what they say; none at the
-/// end.
-pub(in crate::metering) async fn next_named(
+/// Takes the next events of a name after `last`, voided ones too, in the order of arrival; says how many these were,
+/// none at the end.
+pub(in crate::metering) async fn take_named(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     event_name: &str,
-    last: Option<UsageEventId>,
-) -> Result<Vec<(UsageEvent, Properties)>, DbErr> {
+    last: &mut Option<UsageEventId>,
+    mut take: impl FnMut(&UsageEvent, &Properties),
+) -> Result<usize, DbErr> {
     let mut select = packs::of(tenant)
         .filter(Column::EventName.eq(event_name))
         .order_by_asc(Column::Id)
         .limit(packs::READ_AT_ONCE);
-    if let Some(last) = last {
+    if let Some(last) = *last {
         select = select.filter(Column::Id.gt(last));
     }
-    with_properties(&select.all(db).await?)
+    let mut taken = 0;
+    // One by one: unpacked they take up much more room.
+    for pack in select.all(db).await? {
+        for event in pack.unpack()? {
+            take(&event, &read(&event.metadata)?);
+            *last = Some(event.id);
+            taken += 1;
+        }
+    }
+    Ok(taken)
 }
 
 /// The next events that wait for a customer of this name, voided ones too, locked, with what they say.
@@ -211,7 +221,11 @@ pub(in crate::metering) async fn next_awaiting(
         .order_by_asc(Column::Id)
         .limit(packs::READ_AT_ONCE)
         .lock_exclusive();
-    with_properties(&select.all(tx).await?)
+    let with_properties = |event: UsageEvent| {
+        let properties = read(&event.metadata)?;
+        Ok((event, properties))
+    };
+    packs::unpack_all(&select.all(tx).await?)?.into_iter().map(with_properties).collect()
 }
 
 /// Gives events, whole packs of them, the customer that they waited for, who appeared at an instant.
@@ -257,14 +271,6 @@ pub(in crate::metering) async fn awaited(
         select = select.filter(ExprTrait::gt(place, last));
     }
     select.into_tuple().all(db).await
-}
-
-fn with_properties(packs: &[packs::Model]) -> Result<Vec<(UsageEvent, Properties)>, DbErr> {
-    let with_properties = |event: UsageEvent| {
-        let properties = read(&event.metadata)?;
-        Ok((event, properties))
-    };
-    packs::unpack_all(packs)?.into_iter().map(with_properties).collect()
 }
 
 fn read(metadata: &str) -> Result<Properties, DbErr> {

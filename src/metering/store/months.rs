@@ -10,6 +10,9 @@ use sea_orm::{
 use super::packs::{self, Column, Entity};
 use crate::metering::model::{Archive, Month, Packed, UsageEvent};
 
+/// Packs that are read at a time: their events are unpacked, and written out beside that.
+const READ_AT_ONCE: u64 = 200;
+
 /// The months before one in which a tenant received events that are here.
 pub(in crate::metering) async fn before(
     db: &impl ConnectionTrait,
@@ -51,7 +54,7 @@ pub(in crate::metering) async fn next(
     month: Month,
     last: Option<UsageEventId>,
 ) -> Result<Vec<UsageEvent>, DbErr> {
-    let mut select = of(tenant, month).order_by_asc(Column::Id).limit(packs::READ_AT_ONCE);
+    let mut select = of(tenant, month).order_by_asc(Column::Id).limit(READ_AT_ONCE);
     if let Some(last) = last {
         select = select.filter(Column::Id.gt(last));
     }
