@@ -250,7 +250,8 @@ impl Span<'_> {
         db: &impl ConnectionTrait,
         last: Option<&Model>,
     ) -> Result<Vec<Model>, DbErr> {
-        let mut select = self.of_customer().filter(Column::HasStrays.eq(true));
+        // As the partial index has it: compared with a value that is bound, SQLite would not find them by it.
+        let mut select = self.of_customer().filter(Expr::col(Column::HasStrays));
         if let Some(last) = last {
             select = select.filter(Column::Id.gt(last.id));
         }
