@@ -220,8 +220,8 @@ async fn judge(
     candidates: &mut Vec<(usize, Candidate)>,
 ) -> Result<(), MeteringError> {
     let readable = requests.iter().flat_map(|(_, sent)| &sent.events).flatten();
-    let names: HashSet<String> = readable.map(|event| event.customer.clone()).collect();
-    let customers = standing.customers(tx, names.iter().map(String::as_str).collect()).await?;
+    let names: HashSet<&str> = readable.map(|event| event.customer.as_str()).collect();
+    let customers = standing.customers(tx, names).await?;
     let wall = clock.now();
     let mut times = HashMap::from([(None, wall)]);
     for (_, test_clock) in customers.values() {
