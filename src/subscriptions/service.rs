@@ -369,9 +369,9 @@ impl From<CatalogError> for SubscriptionError {
         match error {
             CatalogError::NotFound { reference, .. } => Self::NoSuchPlan(reference),
             CatalogError::Database(error) => Self::Database(error),
-            error @ (CatalogError::CodeTaken { .. } | CatalogError::DefaultTaken(_)) => {
-                Self::Broken(error.into())
-            }
+            error @ (CatalogError::CodeTaken { .. }
+            | CatalogError::DefaultTaken(_)
+            | CatalogError::TooManySplits(_)) => Self::Broken(error.into()),
         }
     }
 }

@@ -25,11 +25,10 @@ pub struct Grain {
 }
 
 impl Grain {
-    /// Every grain in which the hours of a metric are kept: what cannot be summed up is not told apart.
+    /// Every grain in which the hours of a metric are kept.
     pub fn all_of(metric: &Metric) -> impl Iterator<Item = Self> {
-        let splits = metric.splits.iter().filter(|_| metric.rules.aggregation.is_mergeable(false));
         let of = |properties| Self { metric_id: metric.id, properties };
-        once(Vec::new()).chain(splits.cloned()).map(of)
+        once(Vec::new()).chain(metric.splits.iter().cloned()).map(of)
     }
 
     /// The same for the same metric and properties.
