@@ -147,9 +147,7 @@ async fn a_price_that_tells_usage_apart_in_one_way_too_many_is_refused_with_its_
             "model": {"type": "per_unit", "unit_price": "1"}})
     };
     let way = |way: usize| vec![format!("property {way}")];
-    let plan = |code: &str, prices: Vec<Value>| {
-        json!({"code": code, "currency": "USD", "interval": {"unit": "month", "count": 1}, "prices": prices})
-    };
+    let plan = |code: &str, prices: Vec<Value>| json!({"code": code, "currency": "USD", "interval": {"unit": "month", "count": 1}, "prices": prices});
     let some = (0..15).map(|number| price(number, &way(number))).collect();
     world.create("/v1/plans", plan("pro", some)).await;
 
