@@ -141,7 +141,7 @@ async fn run_jobs(app: App, mut stopped: watch::Receiver<bool>) {
         for Lent { names, slots } in &lent {
             match slots.available_permits() {
                 0 => except.extend_from_slice(names),
-                left => limit = limit.min(left),
+                few => limit = limit.min(few),
             }
         }
         let jobs = if limit == 0 { Vec::new() } else { claim_any(&app, limit as u64, &except).await };

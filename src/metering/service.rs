@@ -61,6 +61,12 @@ pub enum MeteringError {
     #[error("more than {0} windows were asked for: take a larger granularity, or a shorter time")]
     TooManyWindows(usize),
     #[error(
+        "the answer has more than {0} windows and groups: take a larger granularity, a shorter time, or group by less"
+    )]
+    TooMuchToTell(usize),
+    #[error("its hours were built up anew meanwhile")]
+    Rebuilt,
+    #[error(
         "the events of before {0} are archived: usage that is not kept by the hour cannot be told any more"
     )]
     Archived(DateTime<Utc>),
