@@ -282,6 +282,7 @@ struct UsageQuery {
     #[param(inline)]
     granularity: Option<Granularity>,
     /// Tells the usage of each value of this property as well; several properties with commas between them, at most 5.
+    /// All windows together may have at most 100,000 groups.
     group_by: Option<String>,
 }
 
