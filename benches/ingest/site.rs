@@ -29,6 +29,9 @@ use crate::{
 /// A customer with very many events in one month; also the name of its events and its metric.
 pub const BUSY: &str = "busy";
 
+/// Of 16 MB, as many as the server's `min_wal_size` keeps.
+const LOG_FILES: usize = 256;
+
 /// Where the measured program runs, within this process.
 pub struct Site {
     pub app: App,
@@ -110,6 +113,13 @@ async fn new_database(server: &str) -> Result<String> {
     let admin = Database::connect(format!("{server}/postgres")).await?;
     let name = format!("accrue_bench_{}", std::process::id());
     admin.execute_unprepared(&format!("create database {name}")).await?;
+    // A server that has run for a while writes over old files of its log; a new one makes each as it needs it, and
+    // everybody waits for that.
+    for _ in 0..LOG_FILES {
+        admin.execute_unprepared("select pg_logical_emit_message(false, '', '')").await?;
+        admin.execute_unprepared("select pg_switch_wal()").await?;
+    }
+    admin.execute_unprepared("checkpoint").await?;
     admin.close().await?;
     Ok(format!("{server}/{name}"))
 }

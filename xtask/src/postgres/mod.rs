@@ -46,6 +46,7 @@ impl Purpose {
                 "shared_buffers=4GB",
                 "wal_buffers=64MB",
                 "wal_compression=lz4",
+                "min_wal_size=4GB",
                 "max_wal_size=16GB",
                 "checkpoint_timeout=15min",
             ],
