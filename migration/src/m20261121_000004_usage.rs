@@ -30,6 +30,7 @@ const TABLES: &[&str] = &[
     "usage_closings",
     "usage_unmatched",
     "usage_unmatched_reports",
+    "usage_looks",
     "usage_watches",
     "usage_alerts",
     "usage_alert_triggers",
@@ -135,6 +136,13 @@ create table usage_unmatched_reports (
     tenant_id uuid not null references tenants (id),
     id text not null,
     created_at timestamptz not null,
+    primary key (tenant_id, id)
+);
+
+create table usage_looks (
+    tenant_id uuid not null references tenants (id),
+    id text not null,
+    last_event_id uuid not null,
     primary key (tenant_id, id)
 );
 

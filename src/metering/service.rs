@@ -39,6 +39,7 @@ use crate::{
 
 pub use super::{
     reading::{month_of, quantity, usage_by_bucket},
+    unbilled::{next_counted, tally},
     watching::{look_again, unwatch, watch, watched_of},
 };
 

@@ -4,6 +4,7 @@ pub(super) mod archives;
 pub(super) mod builds;
 pub(super) mod closings;
 pub(super) mod events;
+pub(super) mod looks;
 pub(super) mod months;
 pub(super) mod partitions;
 pub(super) mod rollups;

@@ -1,0 +1,77 @@
+//! Going through what was counted, a little later, for whoever knows what is billed: metering knows no subscriptions and
+//! no prices (decision 0030).
+
+use accrue_core::{
+    id::{MetricId, TenantId, UsageEventId, first_uuid_v7},
+    usage::Sample,
+};
+use accrue_platform::gate::Gate;
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{DatabaseTransaction, DbErr};
+
+use super::{
+    model::{Tally, Unmatched, UsageEvent},
+    store::{events, looks, unmatched},
+};
+use crate::catalog::Metric;
+
+/// How old an event is when it is looked at: whoever took it has committed by then, and whatever the seller was about to
+/// make for it is there.
+const AGE_MIN: TimeDelta = TimeDelta::minutes(5);
+/// How far the first look at a name goes back.
+const FIRST: TimeDelta = TimeDelta::hours(1);
+const EVENTS_AT_ONCE: u64 = 2000;
+
+/// An event, and which metrics count it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    pub event: UsageEvent,
+    pub metrics: Vec<MetricId>,
+}
+
+/// The next events of a name that were taken since they were looked at last, those of them that are counted; `None` if
+/// there are no more. From now on they were looked at.
+pub async fn next_counted(
+    tx: &DatabaseTransaction,
+    wall: DateTime<Utc>,
+    tenant: TenantId,
+    metrics: &[Metric],
+    event_name: &str,
+) -> Result<Option<Vec<Counted>>, DbErr> {
+    let (from, until) = (first_uuid_v7(wall - AGE_MIN - FIRST), first_uuid_v7(wall - AGE_MIN));
+    let last = looks::lock(tx, tenant, event_name, UsageEventId(from)).await?;
+    let mut events = events::next_named(tx, tenant, event_name, Some(last), EVENTS_AT_ONCE).await?;
+    events.retain(|(event, _)| event.id.0 < until);
+    // What is looked at is not read again, whatever comes between: events of other names may be many.
+    let seen = events.last().map_or(UsageEventId(until).max(last), |(event, _)| event.id);
+    looks::save(tx, tenant, event_name, seen).await?;
+    if events.is_empty() {
+        return Ok(None);
+    }
+    let counted = events.into_iter().filter_map(|(event, properties)| {
+        event.payer.customer()?;
+        let (at, arrival) = (event.timestamp, event.id.0.as_u128());
+        let counts = |metric: &&Metric| Sample::of(&metric.rules, at, arrival, &properties).is_some();
+        let named = metrics.iter().filter(|metric| metric.event_name == event_name);
+        let metrics: Vec<MetricId> = named.filter(counts).map(|metric| metric.id).collect();
+        (!metrics.is_empty()).then_some(Counted { event, metrics })
+    });
+    Ok(Some(counted.collect()))
+}
+
+/// Adds to the counters of what comes to nothing; they tell the metrics of the process when `tx` is committed.
+pub async fn tally<'a>(
+    tx: &DatabaseTransaction,
+    wall: DateTime<Utc>,
+    tenant: TenantId,
+    unbilled: impl Iterator<Item = (&'a UsageEvent, Unmatched)>,
+) -> Result<Tally, DbErr> {
+    let mut tally = Tally::default();
+    for (event, why) in unbilled {
+        tally.push(event, why);
+    }
+    // Whoever tells of these counters is alone with them.
+    Gate::Usage.pass(tx, tenant).await?;
+    unmatched::add(tx, wall, &tally).await?;
+    Ok(tally)
+}
