@@ -27,6 +27,7 @@ const TABLES: &[&str] = &[
     "audit_entries",
     "idempotency_keys",
     "counters",
+    "gates",
     "test_clocks",
     "jobs",
     "events",
@@ -78,6 +79,13 @@ create table api_keys (
     revoked_at timestamptz,
     primary key (tenant_id, id),
     unique (tenant_id, hash)
+);
+
+create table gates (
+    tenant_id uuid not null references tenants (id),
+    id integer not null,
+    closings bigint not null,
+    primary key (tenant_id, id)
 );
 
 create table audit_entries (

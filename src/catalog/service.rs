@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use accrue_core::id::{FeatureId, MetricId, PlanId, PlanVersionId, PriceId, TaxId, TenantId};
 use accrue_platform::{
     db::is_unique_violation,
+    gate::Gate,
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
@@ -224,6 +225,7 @@ pub(super) async fn create_metric(
         metadata,
         created_at: now,
     };
+    Gate::Usage.close(tx, tenant.id).await?;
     metrics::insert(tx, &metric).await.map_err(taken("metric", &metric.code))?;
     Ok(metric)
 }
@@ -235,6 +237,7 @@ pub(super) async fn update_metric(
     reference: &str,
     change: MetricChange,
 ) -> Result<Metric, CatalogError> {
+    Gate::Usage.close(tx, tenant.id).await?;
     let found = metrics::find_for_update(tx, tenant.id, reference).await?;
     let mut metric = found.ok_or_else(|| CatalogError::no("metric", reference))?;
     metric.name = change.name.unwrap_or(metric.name);
@@ -411,6 +414,9 @@ async fn note_splits(tx: &DatabaseTransaction, plan: &PlanVersion) -> Result<(),
         if let Some(metric) = price.metric_id.filter(|_| !by.is_empty()) {
             splits.entry(metric).or_default().push((at, by));
         }
+    }
+    if !splits.is_empty() {
+        Gate::Usage.close(tx, plan.tenant_id).await?;
     }
     let mut too_many = Vec::new();
     for (metric, splits) in splits {

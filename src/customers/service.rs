@@ -9,6 +9,7 @@ use accrue_core::{
 use accrue_platform::{
     check::{self, Metadata},
     db::is_unique_violation,
+    gate::Gate,
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
@@ -162,6 +163,10 @@ pub async fn update(
         return Err(CustomerError::NoSuchMethod(method));
     }
     if after != before {
+        if after.external_id != before.external_id {
+            // Events that name the customer one way or the other are being taken.
+            Gate::Usage.close(tx, tenant.id).await?;
+        }
         store::save(tx, &after).await.map_err(|error| taken(error, &after))?;
         events::updated(tx, now, &before, &after, tenant.livemode).await?;
     }

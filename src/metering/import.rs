@@ -68,7 +68,7 @@ impl Importer {
     /// Says what would become of events, and takes none.
     pub async fn try_out(&self, lines: &[Line]) -> Result<Imported, Problem> {
         let tx = self.db.begin().await?;
-        let taken = service::ingest(&tx, &*self.clock, vec![self.sent(lines)]).await?;
+        let taken = service::ingest(&tx, &*self.clock, &self.intake.memory, vec![self.sent(lines)]).await?;
         tx.rollback().await?;
         let ingested = taken.outcomes.into_iter().next().expect("an outcome for each request");
         Ok(told(ingested, lines))

@@ -1,11 +1,16 @@
 //! The intake: requests that wait at the same time are taken in one transaction, so that a thousand events cost
 //! one wait for the disk.
 //!
-//! Nobody waits for more to come: a writer that is free takes all that is there. But of the groups that are being
+//! Nobody waits for more to come: a writer that is free takes all that is there for it. But of the groups that are being
 //! written at the same time only one is small: what a transaction costs is for many events. What is answered is
 //! committed.
 
-use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    collections::VecDeque,
+    hash::{DefaultHasher, Hash, Hasher},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+};
 
 use accrue_core::{clock::Clock, id::TenantId};
 use accrue_platform::{
@@ -20,6 +25,7 @@ use tokio::{
 };
 
 use super::{
+    memory::Memory,
     model::Ingested,
     service::{self, MeteringError, Sent, SentBy, Taken},
 };
@@ -30,7 +36,7 @@ const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Parcels that are looked at at a time.
 const PARCELS_AT_ONCE: usize = 1000;
 /// Events for which a transaction is worth its cost while another one is small.
-const LARGE: usize = 250;
+const LARGE: usize = 100;
 
 /// How many requests are taken together.
 #[derive(Clone, Copy, Debug)]
@@ -52,11 +58,14 @@ impl Default for Grouping {
 pub struct Intake {
     queue: mpsc::UnboundedSender<Parcel>,
     room: Arc<Semaphore>,
+    pub(super) memory: Memory,
 }
 
 /// What a request brings, and whom to answer.
 #[derive(Debug)]
 struct Parcel {
+    /// In the order of arrival.
+    number: u64,
     sent: Sent,
     all_or_nothing: bool,
     answer: oneshot::Sender<Result<Ingested, MeteringError>>,
@@ -70,16 +79,12 @@ impl Intake {
         let Grouping { writers, events_at_once } = grouping;
         let (queue, brought) = mpsc::unbounded_channel();
         let writers = if db.is_sqlite() { 1 } else { writers };
-        let desk = Desk {
-            db: db.clone(),
-            clock: clock.clone(),
-            grouping: Grouping { writers, events_at_once },
-            waiting: VecDeque::new(),
-            writing: JoinSet::new(),
-            small: None,
-        };
+        let memory = Memory::default();
+        let writer = Writer { db: db.clone(), clock: clock.clone(), memory: memory.clone() };
+        let lanes = std::iter::repeat_with(Lane::default).take(writers).collect();
+        let desk = Desk { writer, events_at_once, lanes, brought: 0, writing: JoinSet::new(), small: None };
         tokio::spawn(desk.run(brought));
-        Self { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
+        Self { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), memory }
     }
 
     /// Takes what a request of `bytes` sends; durable when it answers.
@@ -98,7 +103,7 @@ impl Intake {
             )
         })?;
         let (answer, answered) = oneshot::channel();
-        let parcel = Parcel { sent, all_or_nothing, answer, room };
+        let parcel = Parcel { number: 0, sent, all_or_nothing, answer, room };
         let gone = || Problem::new(&problem::UNAVAILABLE, "the events were not taken; send them again");
         self.queue.send(parcel).map_err(|_| gone())?;
         Ok(answered.await.map_err(|_| gone())??)
@@ -107,13 +112,24 @@ impl Intake {
 
 /// Groups what is brought and has it written.
 struct Desk {
-    db: Db,
-    clock: Arc<dyn Clock>,
-    grouping: Grouping,
-    waiting: VecDeque<Parcel>,
+    writer: Writer,
+    events_at_once: usize,
+    lanes: Vec<Lane>,
+    /// Parcels until now.
+    brought: u64,
+    /// Groups that are being written.
     writing: JoinSet<()>,
-    /// The group that is being written although it is small.
+    /// The one of them that is small.
     small: Option<Id>,
+}
+
+/// What waits for the same writer. Events of one customer change the same rows: two writers would wait for each other.
+#[derive(Default)]
+struct Lane {
+    waiting: VecDeque<Parcel>,
+    events: usize,
+    /// What is being written of it.
+    writing: Option<Id>,
 }
 
 impl Desk {
@@ -123,42 +139,96 @@ impl Desk {
             tokio::select! {
                 count = brought.recv_many(&mut new, PARCELS_AT_ONCE), if is_open => is_open = count > 0,
                 Some(written) = self.writing.join_next_with_id() => {
-                    let id = written.map_or_else(|error| error.id(), |(id, ())| id);
-                    self.small.take_if(|small| *small == id);
+                    self.written(written.map_or_else(|error| error.id(), |(id, ())| id));
                 }
             }
-            self.waiting.extend(new.drain(..));
-            while let Some(group) = self.next() {
-                let is_small = events_of(&group) < self.large();
-                let (db, clock) = (self.db.clone(), self.clock.clone());
-                let handle = self.writing.spawn(async move { write(&db, &*clock, group).await });
-                if is_small {
-                    self.small = Some(handle.id());
-                }
+            for mut parcel in new.drain(..) {
+                self.brought += 1;
+                parcel.number = self.brought;
+                self.lane_of(&parcel).push(parcel);
+            }
+            while let Some(lane) = self.next() {
+                self.start(lane);
             }
         }
     }
 
-    /// What is to be written now, if anything is.
-    fn next(&mut self) -> Option<Vec<Parcel>> {
-        let is_free = self.writing.len() < self.grouping.writers;
-        let may_be_small = self.small.is_none();
-        if !is_free || self.waiting.is_empty() || !(may_be_small || events_of(&self.waiting) >= self.large())
-        {
-            return None;
+    fn written(&mut self, id: Id) {
+        self.small.take_if(|small| *small == id);
+        for lane in &mut self.lanes {
+            lane.writing.take_if(|writing| *writing == id);
         }
-        let mut events = 0;
-        let fits = |parcel: &&Parcel| {
-            let is_full = events >= self.grouping.events_at_once;
-            events += parcel.sent.events.len();
-            !is_full
+    }
+
+    /// That of the customer whose events a request brings; of several customers, the shortest.
+    fn lane_of(&mut self, parcel: &Parcel) -> &mut Lane {
+        let mut events = parcel.sent.events.iter().flatten();
+        let first = events.next().map(|event| event.customer.as_str());
+        let index = if let Some(customer) = first.filter(|first| events.all(|event| event.customer == *first))
+        {
+            let mut hasher = DefaultHasher::new();
+            (parcel.sent.tenant, customer).hash(&mut hasher);
+            usize::try_from(hasher.finish() % self.lanes.len() as u64).expect("less than there are lanes")
+        } else {
+            let shortest = self.lanes.iter().enumerate().min_by_key(|(_, lane)| lane.load());
+            shortest.map_or(0, |(index, _)| index)
         };
-        let count = self.waiting.iter().take_while(fits).count();
-        Some(self.waiting.drain(..count).collect())
+        &mut self.lanes[index]
+    }
+
+    /// The lane of which something is to be written now, if there is one: the fullest, if it has many events; of few, the
+    /// first that came, unless another lane's few are being written.
+    fn next(&self) -> Option<usize> {
+        let free = || self.lanes.iter().enumerate().filter(|(_, lane)| lane.writing.is_none());
+        let (fullest, lane) = free().max_by_key(|(_, lane)| lane.events)?;
+        if lane.events >= self.large() {
+            return Some(fullest);
+        }
+        let waiting = free().filter_map(|(index, lane)| Some((lane.waiting.front()?.number, index)));
+        waiting.min().filter(|_| self.small.is_none()).map(|(_, index)| index)
+    }
+
+    fn start(&mut self, lane: usize) {
+        let large = self.large();
+        let lane = &mut self.lanes[lane];
+        let group = lane.take(self.events_at_once);
+        let is_small = events_of(&group) < large;
+        let writer = self.writer.clone();
+        let id = self.writing.spawn(async move { writer.write(group).await }).id();
+        lane.writing = Some(id);
+        if is_small {
+            self.small = Some(id);
+        }
     }
 
     fn large(&self) -> usize {
-        LARGE.min(self.grouping.events_at_once)
+        LARGE.min(self.events_at_once)
+    }
+}
+
+impl Lane {
+    fn push(&mut self, parcel: Parcel) {
+        // An empty request is answered, too.
+        self.events += parcel.sent.events.len().max(1);
+        self.waiting.push_back(parcel);
+    }
+
+    fn load(&self) -> (usize, bool) {
+        (self.events, self.writing.is_some())
+    }
+
+    /// Requests of so many events, and the one that goes beyond.
+    fn take(&mut self, events_max: usize) -> Vec<Parcel> {
+        let mut events = 0;
+        let mut group = Vec::new();
+        while events < events_max
+            && let Some(parcel) = self.waiting.pop_front()
+        {
+            events += parcel.sent.events.len().max(1);
+            group.push(parcel);
+        }
+        self.events -= events;
+        group
     }
 }
 
@@ -166,12 +236,78 @@ fn events_of<'a>(parcels: impl IntoIterator<Item = &'a Parcel>) -> usize {
     parcels.into_iter().map(|parcel| parcel.sent.events.len()).sum()
 }
 
-async fn write(db: &Db, clock: &dyn Clock, group: Vec<Parcel>) {
-    let (alone, together): (Vec<_>, Vec<_>) = group.into_iter().partition(|parcel| parcel.all_or_nothing);
-    take_together(db, clock, together).await;
-    for parcel in alone {
-        let outcome = unless_it_panics(take_alone(db, clock, parcel.sent, true)).await;
-        drop(parcel.answer.send(outcome));
+/// Writes groups of requests.
+#[derive(Clone)]
+struct Writer {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    memory: Memory,
+}
+
+impl Writer {
+    async fn write(&self, group: Vec<Parcel>) {
+        let (alone, together): (Vec<_>, Vec<_>) = group.into_iter().partition(|parcel| parcel.all_or_nothing);
+        self.take_together(together).await;
+        for parcel in alone {
+            let outcome = unless_it_panics(self.take_alone(parcel.sent, true)).await;
+            drop(parcel.answer.send(outcome));
+        }
+    }
+
+    async fn take_together(&self, parcels: Vec<Parcel>) {
+        if parcels.is_empty() {
+            return;
+        }
+        let (sent, answers): (Vec<_>, Vec<_>) =
+            parcels.into_iter().map(|parcel| (parcel.sent, (parcel.answer, parcel.room))).unzip();
+        let outcomes = match unless_it_panics(self.commit(sent.clone())).await {
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            Err(error) => {
+                // One of them may be the trouble: each for itself, so that it is nobody else's.
+                tracing::warn!(%error, requests = sent.len(), "usage events could not be taken together");
+                let mut outcomes = Vec::with_capacity(sent.len());
+                for sent in sent {
+                    outcomes.push(unless_it_panics(self.take_alone(sent, false)).await);
+                }
+                outcomes
+            }
+        };
+        for ((answer, room), outcome) in answers.into_iter().zip(outcomes) {
+            // Whoever is gone has not heard that the events are stored, and will send them again.
+            drop(answer.send(outcome));
+            drop(room);
+        }
+    }
+
+    async fn commit(&self, sent: Vec<Sent>) -> Result<Vec<Ingested>, MeteringError> {
+        let senders = senders(&sent);
+        let tx = self.db.begin().await?;
+        let Taken { outcomes, unmatched } = service::ingest(&tx, &*self.clock, &self.memory, sent).await?;
+        note(&tx, &*self.clock, senders, &outcomes).await?;
+        tx.commit().await?;
+        let taken: usize = outcomes.iter().map(|outcome| outcome.accepted).sum();
+        metrics::counter!("usage_events_total").increment(taken as u64);
+        unmatched.tell();
+        Ok(outcomes)
+    }
+
+    /// Takes one request's events; if all or nothing is wanted and one is rejected, nothing is left behind.
+    async fn take_alone(&self, sent: Sent, all_or_nothing: bool) -> Result<Ingested, MeteringError> {
+        let sent = vec![sent];
+        let senders = senders(&sent);
+        let tx = self.db.begin().await?;
+        let Taken { mut outcomes, unmatched } =
+            service::ingest(&tx, &*self.clock, &self.memory, sent).await?;
+        if all_or_nothing && outcomes.iter().any(|outcome| !outcome.rejected.is_empty()) {
+            tx.rollback().await?;
+            return Ok(outcomes.pop().expect("an outcome for each request"));
+        }
+        note(&tx, &*self.clock, senders, &outcomes).await?;
+        tx.commit().await?;
+        let outcome = outcomes.pop().expect("an outcome for each request");
+        metrics::counter!("usage_events_total").increment(outcome.accepted as u64);
+        unmatched.tell();
+        Ok(outcome)
     }
 }
 
@@ -180,66 +316,6 @@ async fn unless_it_panics<T>(
     work: impl Future<Output = Result<T, MeteringError>>,
 ) -> Result<T, MeteringError> {
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(MeteringError::Panicked))
-}
-
-async fn take_together(db: &Db, clock: &dyn Clock, parcels: Vec<Parcel>) {
-    if parcels.is_empty() {
-        return;
-    }
-    let (sent, answers): (Vec<_>, Vec<_>) =
-        parcels.into_iter().map(|parcel| (parcel.sent, (parcel.answer, parcel.room))).unzip();
-    let outcomes = match unless_it_panics(commit(db, clock, sent.clone())).await {
-        Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
-        Err(error) => {
-            // One of them may be the trouble: each for itself, so that it is nobody else's.
-            tracing::warn!(%error, requests = sent.len(), "usage events could not be taken together");
-            let mut outcomes = Vec::with_capacity(sent.len());
-            for sent in sent {
-                outcomes.push(unless_it_panics(take_alone(db, clock, sent, false)).await);
-            }
-            outcomes
-        }
-    };
-    for ((answer, room), outcome) in answers.into_iter().zip(outcomes) {
-        // Whoever is gone has not heard that the events are stored, and will send them again.
-        drop(answer.send(outcome));
-        drop(room);
-    }
-}
-
-async fn commit(db: &Db, clock: &dyn Clock, sent: Vec<Sent>) -> Result<Vec<Ingested>, MeteringError> {
-    let senders = senders(&sent);
-    let tx = db.begin().await?;
-    let Taken { outcomes, unmatched } = service::ingest(&tx, clock, sent).await?;
-    note(&tx, clock, senders, &outcomes).await?;
-    tx.commit().await?;
-    let taken: usize = outcomes.iter().map(|outcome| outcome.accepted).sum();
-    metrics::counter!("usage_events_total").increment(taken as u64);
-    unmatched.tell();
-    Ok(outcomes)
-}
-
-/// Takes one request's events; if all or nothing is wanted and one is rejected, nothing is left behind.
-async fn take_alone(
-    db: &Db,
-    clock: &dyn Clock,
-    sent: Sent,
-    all_or_nothing: bool,
-) -> Result<Ingested, MeteringError> {
-    let sent = vec![sent];
-    let senders = senders(&sent);
-    let tx = db.begin().await?;
-    let Taken { mut outcomes, unmatched } = service::ingest(&tx, clock, sent).await?;
-    if all_or_nothing && outcomes.iter().any(|outcome| !outcome.rejected.is_empty()) {
-        tx.rollback().await?;
-        return Ok(outcomes.pop().expect("an outcome for each request"));
-    }
-    note(&tx, clock, senders, &outcomes).await?;
-    tx.commit().await?;
-    let outcome = outcomes.pop().expect("an outcome for each request");
-    metrics::counter!("usage_events_total").increment(outcome.accepted as u64);
-    unmatched.tell();
-    Ok(outcome)
 }
 
 fn senders(sent: &[Sent]) -> Vec<(TenantId, Option<SentBy>)> {

@@ -11,6 +11,7 @@ mod http;
 mod import;
 mod intake;
 mod jobs;
+mod memory;
 mod model;
 pub mod partitions;
 mod reading;

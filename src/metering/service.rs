@@ -1,6 +1,9 @@
 //! The verbs of metering.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use accrue_core::{
     arithmetic::Overflow,
@@ -22,6 +25,7 @@ use uuid::Uuid;
 
 use super::{
     jobs,
+    memory::{Memory, Standing},
     model::{
         Additions, Build, Candidate, Closing, CorrectionError, Grain, Ingested, Known, Month, Payer,
         Rejection, Remembered, Sender, SentEvent, Strict, Tally, Terms, Unmatched, UnmatchedUsage,
@@ -133,6 +137,7 @@ pub(super) struct Taken {
 pub(super) async fn ingest(
     tx: &DatabaseTransaction,
     clock: &dyn Clock,
+    memory: &Memory,
     sent: Vec<Sent>,
 ) -> Result<Taken, MeteringError> {
     let mut outcomes: Vec<Ingested> = sent.iter().map(|_| Ingested::default()).collect();
@@ -140,15 +145,19 @@ pub(super) async fn ingest(
     for (request, sent) in sent.into_iter().enumerate() {
         by_tenant.entry(sent.tenant).or_default().push((request, sent));
     }
-    let mut tracked = BTreeMap::new();
+    let (mut tracked, mut watched) = (BTreeMap::new(), Vec::new());
     let mut candidates = Vec::new();
     for (tenant, requests) in by_tenant {
-        Gate::Usage.pass(tx, tenant).await?;
-        let metrics = track(tx, clock, tenant).await?;
-        judge(tx, clock, tenant, &metrics, requests, &mut outcomes, &mut candidates).await?;
-        tracked.insert(tenant, metrics);
+        let closings = Gate::Usage.pass(tx, tenant).await?;
+        let standing = memory.standing(tx, tenant, closings).await?;
+        judge(tx, clock, tenant, &standing, requests, &mut outcomes, &mut candidates).await?;
+        let of_tenant = track_metrics(tx, clock, tenant, standing.metrics.clone()).await?;
+        watched.extend(standing.is_watched.then_some(tenant));
+        tracked.insert(tenant, of_tenant);
     }
-    let (known, unmatched) = store(tx, clock, &tracked, &candidates).await?;
+    let Stored { known, new, unmatched } = store(tx, clock, &tracked, &candidates).await?;
+    let metrics: Vec<_> = watched.into_iter().map(|tenant| (tenant, tracked[&tenant].metrics())).collect();
+    watching::moved(tx, clock.now(), &metrics, new.iter().map(|new| &new.event)).await?;
     for (request, candidate) in candidates {
         let held = known.get(&(candidate.event.tenant_id, candidate.identity)).copied();
         outcomes[request].settle(candidate, held);
@@ -161,7 +170,7 @@ pub(super) async fn ingest(
 
 /// A tenant's metrics, and how far the hours of each are built up.
 pub(super) struct Tracked {
-    metrics: Vec<Metric>,
+    metrics: Arc<[Metric]>,
     /// Of each grain of each metric.
     builds: HashMap<MetricId, Vec<Build>>,
 }
@@ -173,6 +182,15 @@ pub(super) async fn track(
     tenant: TenantId,
 ) -> Result<Tracked, DbErr> {
     let metrics = catalog::service::all_metrics(tx, tenant).await?;
+    track_metrics(tx, clock, tenant, metrics.into()).await
+}
+
+async fn track_metrics(
+    tx: &DatabaseTransaction,
+    clock: &dyn Clock,
+    tenant: TenantId,
+    metrics: Arc<[Metric]>,
+) -> Result<Tracked, DbErr> {
     let mut builds = by_metric(builds::all(tx, tenant).await?);
     let is_missing = |grain: &Grain| {
         builds.get(&grain.metric_id).is_none_or(|begun| begun.iter().all(|build| build.grain != *grain))
@@ -203,14 +221,14 @@ async fn judge(
     tx: &DatabaseTransaction,
     clock: &dyn Clock,
     tenant: TenantId,
-    tracked: &Tracked,
+    standing: &Standing,
     requests: Vec<(usize, Sent)>,
     outcomes: &mut [Ingested],
     candidates: &mut Vec<(usize, Candidate)>,
 ) -> Result<(), MeteringError> {
     let readable = requests.iter().flat_map(|(_, sent)| &sent.events).flatten();
     let names: HashSet<String> = readable.map(|event| event.customer.clone()).collect();
-    let customers = customers::service::resolve_all(tx, tenant, names.iter().map(String::as_str)).await?;
+    let customers = standing.customers(tx, names.iter().map(String::as_str).collect()).await?;
     let wall = clock.now();
     let mut times = HashMap::from([(None, wall)]);
     for (_, test_clock) in customers.values() {
@@ -220,7 +238,7 @@ async fn judge(
     }
     let first = candidates.len();
     for (request, sent) in requests {
-        let sender = Sender { tenant, metrics: &tracked.metrics, wall, terms: sent.terms };
+        let sender = Sender { tenant, metrics: &standing.metrics, wall, terms: sent.terms };
         for (index, event) in sent.events.into_iter().enumerate() {
             let event = match event {
                 Ok(event) => event,
@@ -244,24 +262,20 @@ async fn judge(
             candidates.push((request, Candidate::new(sender, index, event, payer, now)));
         }
     }
-    refuse_final(tx, tenant, &mut candidates[first..]).await?;
-    refuse_late(tx, tenant, &tracked.metrics, &mut candidates[first..]).await?;
+    if let Some(until) = standing.final_before {
+        refuse_final(until, &mut candidates[first..]);
+    }
+    refuse_late(tx, tenant, &standing.metrics, &mut candidates[first..]).await?;
     Ok(())
 }
 
 /// Refuses what would change usage whose events are archived: it could not be billed right.
-async fn refuse_final(
-    tx: &DatabaseTransaction,
-    tenant: TenantId,
-    candidates: &mut [(usize, Candidate)],
-) -> Result<(), DbErr> {
-    let Some(until) = archives::final_before(tx, tenant).await? else { return Ok(()) };
+fn refuse_final(until: DateTime<Utc>, candidates: &mut [(usize, Candidate)]) {
     let too_old = candidates.iter_mut().filter(|(_, candidate)| candidate.event.timestamp < until);
     for (_, candidate) in too_old {
         let detail = MeteringError::Final(until).to_string();
         candidate.refused.get_or_insert(FieldError::new("/timestamp", "usage_archived", detail));
     }
-    Ok(())
 }
 
 /// Refuses what comes for a period that was billed, where a metric wants that (RULES 18).
@@ -281,13 +295,21 @@ async fn refuse_late(
     Ok(())
 }
 
-/// Stores and counts what is new, and tells what is stored under each candidate's identity and what nothing counts.
-async fn store(
+/// What became of candidates.
+struct Stored<'a> {
+    /// What is stored under the identity of each.
+    known: Known,
+    new: Vec<&'a Candidate>,
+    unmatched: Tally,
+}
+
+/// Stores and counts what is new.
+async fn store<'a>(
     tx: &DatabaseTransaction,
     clock: &dyn Clock,
     tracked: &BTreeMap<TenantId, Tracked>,
-    candidates: &[(usize, Candidate)],
-) -> Result<(Known, Tally), MeteringError> {
+    candidates: &'a [(usize, Candidate)],
+) -> Result<Stored<'a>, MeteringError> {
     let fresh = first_of_each(candidates.iter().map(|(_, candidate)| candidate));
     let taken = events::take_identities(tx, &fresh).await?;
     let mut known = Known::new();
@@ -319,9 +341,7 @@ async fn store(
         tracked.note_late(tx, *tenant, of_tenant).await?;
     }
     store::unmatched::add(tx, clock.now(), &unmatched).await?;
-    let metrics: Vec<_> = tracked.iter().map(|(tenant, of)| (*tenant, of.metrics.as_slice())).collect();
-    watching::moved(tx, clock.now(), &metrics, new.iter().map(|new| &new.event)).await?;
-    Ok((known, unmatched))
+    Ok(Stored { known, new, unmatched })
 }
 
 impl Tracked {

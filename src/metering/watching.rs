@@ -1,7 +1,7 @@
 //! Who wants to know when usage moves. Metering does not know why: whoever does stands above it, and runs the job.
 //!
-//! The transaction that moves usage enqueues the job, so it is lost with it or not at all. A tenant in which nobody
-//! watches costs one look at an index for all that is taken together, whoever's it is.
+//! The transaction that moves usage enqueues the job, so it is lost with it or not at all. The intake remembers in which
+//! tenants nobody watches.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -117,9 +117,8 @@ pub(super) async fn moved<'a>(
     if events.clone().next().is_none() {
         return Ok(());
     }
-    let tenants = watches::tenants(tx, metrics.iter().map(|(tenant, _)| *tenant)).await?;
     let mut moved = Vec::new();
-    for (tenant, metrics) in metrics.iter().filter(|(tenant, _)| tenants.contains(tenant)) {
+    for (tenant, metrics) in metrics {
         let mut names = HashMap::<CustomerId, HashSet<&str>>::new();
         for event in events.clone().filter(|event| event.tenant_id == *tenant) {
             if let Some(customer) = event.payer.customer() {

@@ -174,3 +174,33 @@ async fn a_key_that_is_revoked_on_one_replica_is_refused_by_the_other_within_a_s
     }
     assert_eq!(ask().await, 401);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_on_one_replica_holds_for_the_next_event_on_the_other() {
+    let Some((world, other)) = two_servers().await else { return };
+    let metric =
+        |code: &str| json!({"code": code, "name": code, "event_name": "call", "aggregation": "count"});
+    let call = async |event_id: &str| {
+        let event = json!({"event_id": event_id, "customer_id": "acme", "event_name": "call"});
+        let request = reqwest::Client::new().post(format!("{other}/v1/usage_events"));
+        let taken = Reply::of(request.bearer_auth(&world.key).json(&event)).await;
+        assert_eq!(taken.json()["accepted"], 1, "{taken:?}");
+    };
+    world.create("/v1/metrics", metric("calls")).await;
+    let first = world.create("/v1/customers", json!({"external_id": "acme", "name": "First"})).await;
+    call("e-000001").await;
+
+    let path = format!("/v1/customers/{}", text(&first["id"]));
+    world.send("PATCH", &path, &json!({"external_id": "acme-old"})).await;
+    let second = world.create("/v1/customers", json!({"external_id": "acme", "name": "Second"})).await;
+    world.create("/v1/metrics", metric("calls_again")).await;
+    call("e-000002").await;
+
+    world.work().await;
+    for (customer, used) in [(&first, "1"), (&second, "1")] {
+        for code in ["calls", "calls_again"] {
+            let path = format!("/v1/customers/{}/usage?metric={code}", text(&customer["id"]));
+            assert_eq!(world.get(&path).await["quantity"], used, "{code}");
+        }
+    }
+}

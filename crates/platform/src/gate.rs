@@ -1,10 +1,11 @@
 //! A gate for each tenant and purpose, through which many transactions pass at once until one closes it.
 //!
 //! Whoever closes it waits until all who passed have ended, and is alone until it ends itself. On SQLite a
-//! writing transaction is alone anyway.
+//! writing transaction is alone anyway. How often it was closed is counted: whoever passes knows whether what it
+//! remembers may have changed.
 
 use accrue_core::id::TenantId;
-use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, Statement, Value};
 
 /// What the gate is for, and therefore which gate it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +16,26 @@ pub enum Gate {
 }
 
 impl Gate {
-    pub async fn pass(self, tx: &DatabaseTransaction, tenant: TenantId) -> Result<(), DbErr> {
-        self.lock(tx, tenant, "select pg_advisory_xact_lock_shared($1, $2)").await
+    /// Passes, and says how often the gate was closed until now.
+    pub async fn pass(self, tx: &DatabaseTransaction, tenant: TenantId) -> Result<i64, DbErr> {
+        self.lock(tx, tenant, "select pg_advisory_xact_lock_shared($1, $2)").await?;
+        // Asked in a statement of its own: one sees what was committed before it began, not before it got its lock.
+        let sql = "select closings from gates where tenant_id = $1 and id = $2";
+        let row = tx.query_one_raw(self.statement(tx, tenant, sql)).await?;
+        row.map_or(Ok(0), |row| row.try_get_by_index(0))
     }
 
+    /// Before any other lock that those who pass may want.
     pub async fn close(self, tx: &DatabaseTransaction, tenant: TenantId) -> Result<(), DbErr> {
-        self.lock(tx, tenant, "select pg_advisory_xact_lock($1, $2)").await
+        self.lock(tx, tenant, "select pg_advisory_xact_lock($1, $2)").await?;
+        let sql = "insert into gates (tenant_id, id, closings) values ($1, $2, 1)
+            on conflict (tenant_id, id) do update set closings = gates.closings + 1";
+        tx.execute_raw(self.statement(tx, tenant, sql)).await.map(drop)
+    }
+
+    fn statement(self, tx: &DatabaseTransaction, tenant: TenantId, sql: &str) -> Statement {
+        let values: [Value; 2] = [tenant.0.into(), (self as i32).into()];
+        Statement::from_sql_and_values(tx.get_database_backend(), sql, values)
     }
 
     async fn lock(self, tx: &DatabaseTransaction, tenant: TenantId, sql: &str) -> Result<(), DbErr> {

@@ -164,7 +164,7 @@ async fn ingest(
     let IngestQuery { atomic, backfill } = query.0;
     if request.headers().contains_key("idempotency-key") {
         let write = Write::<resource::Usage>::extract(&request).await?;
-        return Ok(ingest_once(write, atomic, backfill, &request).await?);
+        return Ok(ingest_once(write, atomic, backfill, &request, &intake).await?);
     }
     let caller = Bring::<resource::Usage>::extract(&request).await?;
     let (Batch { form, events }, bytes) = sent::read_request(&request)?;
@@ -183,12 +183,14 @@ async fn ingest_once(
     atomic: bool,
     backfill: bool,
     request: &HttpRequest,
+    intake: &Intake,
 ) -> Answer {
     let (Batch { form, events }, _) = sent::read_request(request)?;
     let tx = write.begin().await?;
     let terms = Terms::of(&write.tenant.settings, backfill);
     let sent = Sent { tenant: write.tenant_id(), events, terms, by: None };
-    let Taken { outcomes, unmatched } = service::ingest(&tx, &*write.app.clock, vec![sent]).await?;
+    let Taken { outcomes, unmatched } =
+        service::ingest(&tx, &*write.app.clock, &intake.memory, vec![sent]).await?;
     let ingested = outcomes.into_iter().next().expect("an outcome for each request");
     let ingested = form.answer(ingested, atomic)?;
     let object_id = format!("{} usage events", ingested.accepted);

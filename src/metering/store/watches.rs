@@ -5,10 +5,8 @@ use std::collections::HashSet;
 use accrue_core::id::{CustomerId, MetricId, TenantId, TestClockId};
 use accrue_platform::bulk;
 use sea_orm::{
-    ActiveValue::Set,
-    ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, QuerySelect, Statement, Value,
-    entity::prelude::*,
-    sea_query::{ArrayType, OnConflict},
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QuerySelect, entity::prelude::*,
+    sea_query::OnConflict,
 };
 
 use crate::metering::watching::{Watched, Watcher};
@@ -74,28 +72,9 @@ pub(in crate::metering) async fn delete(
     of_tenant.filter(Column::Id.eq(by)).exec(tx).await.map(drop)
 }
 
-/// Those of the tenants in which somebody watches: one query, and one look at an index for each of them, however many
-/// watch.
-pub(in crate::metering) async fn tenants(
-    tx: &DatabaseTransaction,
-    tenants: impl Iterator<Item = TenantId>,
-) -> Result<HashSet<TenantId>, DbErr> {
-    let backend = tx.get_database_backend();
-    let tenants: Vec<Value> = tenants.map(Into::into).collect();
-    let (asked, values) = if backend == DatabaseBackend::Postgres {
-        (
-            "unnest($1::uuid[]) as t (column1)".to_owned(),
-            vec![Value::Array(ArrayType::Uuid, Some(Box::new(tenants)))],
-        )
-    } else {
-        (format!("(values {}) as t", vec!["(?)"; tenants.len()].join(", ")), tenants)
-    };
-    let sql = format!(
-        "select t.column1 from {asked}
-        where exists (select 1 from usage_watches as w where w.tenant_id = t.column1)"
-    );
-    let rows = tx.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
-    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+/// Whether anybody watches in a tenant.
+pub(in crate::metering) async fn is_any(tx: &DatabaseTransaction, tenant: TenantId) -> Result<bool, DbErr> {
+    Ok(of(tenant).select_only().column(Column::Id).limit(1).into_tuple::<Uuid>().one(tx).await?.is_some())
 }
 
 /// What somebody wants to know of these customers.

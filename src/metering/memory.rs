@@ -1,0 +1,109 @@
+//! What the intake remembers of tenants from one transaction to the next, so that it need not ask again for every group
+//! of requests.
+//!
+//! Whoever changes any of it closes the tenant's gate, and the gate counts how often: what is remembered was read while
+//! the gate was passed, and holds for as long as the count is the same, in every process (decision 0033).
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use accrue_core::id::{CustomerId, TenantId, TestClockId};
+use chrono::{DateTime, Utc};
+use moka::sync::Cache;
+use sea_orm::{DatabaseTransaction, DbErr};
+
+use super::store::{archives, watches};
+use crate::{
+    catalog::{self, Metric},
+    customers,
+};
+
+/// Tenants that are remembered.
+const TENANTS_MAX: u64 = 64;
+/// Names of customers that are remembered of each.
+const NAMES_MAX: usize = 20_000;
+
+/// A customer, and the test clock that it hangs on.
+type Customer = (CustomerId, Option<TestClockId>);
+
+/// What is remembered of tenants. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Memory(Cache<TenantId, Arc<Standing>>);
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self(Cache::new(TENANTS_MAX))
+    }
+}
+
+impl Memory {
+    /// What holds for a tenant whose gate `tx` has passed, and which was closed so many times.
+    pub async fn standing(
+        &self,
+        tx: &DatabaseTransaction,
+        tenant: TenantId,
+        closings: i64,
+    ) -> Result<Arc<Standing>, DbErr> {
+        if let Some(standing) = self.0.get(&tenant).filter(|standing| standing.closings == closings) {
+            return Ok(standing);
+        }
+        let standing = Arc::new(Standing {
+            tenant,
+            closings,
+            metrics: catalog::service::all_metrics(tx, tenant).await?.into(),
+            final_before: archives::final_before(tx, tenant).await?,
+            is_watched: watches::is_any(tx, tenant).await?,
+            customers: Mutex::default(),
+        });
+        self.0.insert(tenant, standing.clone());
+        Ok(standing)
+    }
+}
+
+/// What holds for a tenant's events until its gate is closed.
+#[derive(Debug)]
+pub(super) struct Standing {
+    tenant: TenantId,
+    closings: i64,
+    pub metrics: Arc<[Metric]>,
+    /// Usage of before is final, because its events are archived.
+    pub final_before: Option<DateTime<Utc>>,
+    /// Whether anybody wants to know when usage moves.
+    pub is_watched: bool,
+    /// By identifier or name, as events call them. Who is not there may appear.
+    customers: Mutex<HashMap<String, Customer>>,
+}
+
+impl Standing {
+    /// Those of these identifiers and names that exist.
+    pub async fn customers<'a>(
+        &self,
+        tx: &DatabaseTransaction,
+        names: HashSet<&'a str>,
+    ) -> Result<HashMap<&'a str, Customer>, DbErr> {
+        let mut found = HashMap::with_capacity(names.len());
+        let mut unknown = Vec::new();
+        {
+            let known = self.customers.lock().unwrap_or_else(PoisonError::into_inner);
+            for name in names {
+                match known.get(name) {
+                    Some(customer) => drop(found.insert(name, *customer)),
+                    None => unknown.push(name),
+                }
+            }
+        }
+        if !unknown.is_empty() {
+            let asked = customers::service::resolve_all(tx, self.tenant, unknown).await?;
+            let mut known = self.customers.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() + asked.len() > NAMES_MAX {
+                known.clear();
+            }
+            known
+                .extend(asked.iter().take(NAMES_MAX).map(|(name, customer)| ((*name).to_owned(), *customer)));
+            found.extend(asked);
+        }
+        Ok(found)
+    }
+}
