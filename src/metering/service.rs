@@ -44,7 +44,7 @@ use crate::{
 pub use super::{
     reading::{month_of, quantity, usage_by_bucket},
     unbilled::{next_counted, tally},
-    watching::{look_again, unwatch, watch, watched_of},
+    watching::{look_again, unwatch, watch, watch_all, watched_of},
 };
 
 /// Subscriptions whose closed periods are looked for at a time.
