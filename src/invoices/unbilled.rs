@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
-use accrue_core::id::{CustomerId, MetricId, PlanVersionId, TenantId};
+use accrue_core::id::{CustomerId, MetricId, PlanVersionId, TenantId, UsageEventId};
 use sea_orm::DatabaseTransaction;
 
 use super::service::InvoiceError;
@@ -32,7 +32,7 @@ pub(super) async fn look(context: &JobContext) -> Result<(), JobError> {
                 break;
             };
             let unbilled = unbilled(&tx, tenant, &mut plans, &counted).await?;
-            let tally = metering::service::tally(&tx, wall, tenant, unbilled.into_iter()).await?;
+            let tally = metering::service::tally(&tx, wall, (tenant, name), unbilled.into_iter()).await?;
             context.commit(tx).await?;
             tally.tell();
         }
@@ -41,14 +41,13 @@ pub(super) async fn look(context: &JobContext) -> Result<(), JobError> {
 }
 
 /// Those that no subscription bills, and why.
-async fn unbilled<'a>(
+async fn unbilled(
     tx: &DatabaseTransaction,
     tenant: TenantId,
     plans: &mut Plans,
-    counted: &'a [Counted],
-) -> Result<Vec<(&'a metering::UsageEvent, Unmatched)>, InvoiceError> {
-    let customers: HashSet<CustomerId> =
-        counted.iter().filter_map(|counted| counted.event.payer.customer()).collect();
+    counted: &[Counted],
+) -> Result<Vec<(UsageEventId, Unmatched)>, InvoiceError> {
+    let customers: HashSet<CustomerId> = counted.iter().map(|counted| counted.customer_id).collect();
     let found = subscriptions::service::of_customers(tx, tenant, customers.into_iter().collect()).await?;
     let mut of = HashMap::<CustomerId, Vec<Subscription>>::new();
     for subscription in found {
@@ -58,11 +57,9 @@ async fn unbilled<'a>(
         of.entry(subscription.customer_id).or_default().push(subscription);
     }
     let why = |counted: &Counted| {
-        let theirs = counted.event.payer.customer().and_then(|customer| of.get(&customer));
+        let theirs = of.get(&counted.customer_id).into_iter().flatten();
         let mut covering = theirs
-            .into_iter()
-            .flatten()
-            .filter(|subscription| subscription.covers(counted.event.timestamp))
+            .filter(|subscription| subscription.covers(counted.timestamp))
             .map(|subscription| &plans[&subscription.plan_version_id])
             .peekable();
         if covering.peek().is_none() {
@@ -71,7 +68,7 @@ async fn unbilled<'a>(
         let is_billed = covering.any(|plan| counted.metrics.iter().any(|metric| plan.contains(metric)));
         (!is_billed).then_some(Unmatched::NoPrice)
     };
-    Ok(counted.iter().filter_map(|counted| Some((&counted.event, why(counted)?))).collect())
+    Ok(counted.iter().filter_map(|counted| Some((counted.id, why(counted)?))).collect())
 }
 
 /// The metrics that a plan has a price or a limit on: what counts against a limit is not forgotten.

@@ -2,8 +2,8 @@
 //! no prices (decision 0030).
 
 use accrue_core::{
-    id::{MetricId, TenantId, UsageEventId, first_uuid_v7},
-    usage::Sample,
+    id::{CustomerId, MetricId, TenantId, UsageEventId, first_uuid_v7},
+    usage::{Properties, Sample},
 };
 use accrue_platform::gate::Gate;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -22,11 +22,26 @@ const AGE_MIN: TimeDelta = TimeDelta::minutes(5);
 const FIRST: TimeDelta = TimeDelta::hours(1);
 const EVENTS_AT_ONCE: u64 = 2000;
 
-/// An event, and which metrics count it.
+/// An event that metrics count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counted {
-    pub event: UsageEvent,
+    pub id: UsageEventId,
+    pub customer_id: CustomerId,
+    pub timestamp: DateTime<Utc>,
     pub metrics: Vec<MetricId>,
+}
+
+impl Counted {
+    /// What an event is for these metrics, if it has a customer and any of them counts it.
+    fn of(event: &UsageEvent, properties: &Properties, metrics: &[Metric]) -> Option<Self> {
+        let (id, timestamp, customer_id) = (event.id, event.timestamp, event.payer.customer()?);
+        let counts = |metric: &&Metric| {
+            metric.event_name == event.event_name
+                && Sample::of(&metric.rules, timestamp, id.0.as_u128(), properties).is_some()
+        };
+        let metrics: Vec<MetricId> = metrics.iter().filter(counts).map(|metric| metric.id).collect();
+        (!metrics.is_empty()).then_some(Self { id, customer_id, timestamp, metrics })
+    }
 }
 
 /// The next events of a name that were taken since they were looked at last, those of them that are counted; `None` if
@@ -42,33 +57,23 @@ pub async fn next_counted(
     let last = looks::lock(tx, tenant, event_name, UsageEventId(from)).await?;
     let mut events = events::next_named(tx, tenant, event_name, Some(last), EVENTS_AT_ONCE).await?;
     events.retain(|(event, _)| event.id.0 < until);
-    // What is looked at is not read again, whatever comes between: events of other names may be many.
+    // At the end the next look begins at that time: events of other names may be many.
     let seen = events.last().map_or(UsageEventId(until).max(last), |(event, _)| event.id);
     looks::save(tx, tenant, event_name, seen).await?;
-    if events.is_empty() {
-        return Ok(None);
-    }
-    let counted = events.into_iter().filter_map(|(event, properties)| {
-        event.payer.customer()?;
-        let (at, arrival) = (event.timestamp, event.id.0.as_u128());
-        let counts = |metric: &&Metric| Sample::of(&metric.rules, at, arrival, &properties).is_some();
-        let named = metrics.iter().filter(|metric| metric.event_name == event_name);
-        let metrics: Vec<MetricId> = named.filter(counts).map(|metric| metric.id).collect();
-        (!metrics.is_empty()).then_some(Counted { event, metrics })
-    });
-    Ok(Some(counted.collect()))
+    let counted = |(event, properties): &(_, _)| Counted::of(event, properties, metrics);
+    Ok((!events.is_empty()).then(|| events.iter().filter_map(counted).collect()))
 }
 
 /// Adds to the counters of what comes to nothing; they tell the metrics of the process when `tx` is committed.
-pub async fn tally<'a>(
+pub async fn tally(
     tx: &DatabaseTransaction,
     wall: DateTime<Utc>,
-    tenant: TenantId,
-    unbilled: impl Iterator<Item = (&'a UsageEvent, Unmatched)>,
+    (tenant, event_name): (TenantId, &str),
+    unbilled: impl Iterator<Item = (UsageEventId, Unmatched)>,
 ) -> Result<Tally, DbErr> {
     let mut tally = Tally::default();
     for (event, why) in unbilled {
-        tally.push(event, why);
+        tally.add(tenant, event_name, event, why);
     }
     // Whoever tells of these counters is alone with them.
     Gate::Usage.pass(tx, tenant).await?;

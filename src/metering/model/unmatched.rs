@@ -80,12 +80,22 @@ pub struct Tally(pub(in crate::metering) BTreeMap<(TenantId, Unmatched, String),
 
 impl Tally {
     pub(in crate::metering) fn push(&mut self, event: &UsageEvent, why: Unmatched) {
-        match self.0.entry((event.tenant_id, why, event.event_name.clone())) {
-            Entry::Vacant(new) => drop(new.insert((1, event.id))),
+        self.add(event.tenant_id, &event.event_name, event.id, why);
+    }
+
+    pub(in crate::metering) fn add(
+        &mut self,
+        tenant: TenantId,
+        event_name: &str,
+        event: UsageEventId,
+        why: Unmatched,
+    ) {
+        match self.0.entry((tenant, why, event_name.to_owned())) {
+            Entry::Vacant(new) => drop(new.insert((1, event))),
             Entry::Occupied(mut held) => {
                 let (count, last) = held.get_mut();
                 *count += 1;
-                *last = event.id;
+                *last = event;
             }
         }
     }
