@@ -15,7 +15,12 @@ use tokio::task::yield_now;
 use super::{
     model::{Build, Filling, Granularity, Usage, WINDOWS_MAX, WindowUsage},
     service::MeteringError,
-    store::{archives, builds, events, rollups},
+    store::{
+        archives, builds,
+        events::{self, Used},
+        packs::Span,
+        rollups,
+    },
 };
 use crate::{
     auth::Tenant,
@@ -24,8 +29,6 @@ use crate::{
     customers::{self, Customer},
 };
 
-/// Events read at a time: a customer may have millions.
-const READ_AT_ONCE: usize = 5000;
 /// More than anybody reads: windows, or groups in them.
 const TOLD_MAX: usize = 100_000;
 
@@ -241,27 +244,14 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         filling: &mut Filling<'_>,
         most: usize,
     ) -> Result<(), MeteringError> {
-        let (name, limit) = (&self.metric.event_name, READ_AT_ONCE as u64);
-        let (tenant, customer, within) = (self.tenant, self.customer, (begin(edge), edge.end));
-        let mut last = None;
-        loop {
-            let used =
-                events::next_used(self.db, tenant, customer, name, within, last.as_ref(), limit).await?;
-            // An event may count in every window.
-            for some in used.chunks((READ_AT_ONCE / filling.windows()).max(1)) {
-                for used in some {
-                    filling.take_event(used.at, used.id.0.as_u128(), &used.properties);
-                }
-                yield_now().await;
-            }
-            if filling.buckets() > most {
-                return Err(MeteringError::TooMuchToTell(most));
-            }
-            if used.len() < READ_AT_ONCE {
-                return Ok(());
-            }
-            last = used.into_iter().next_back();
+        let (tenant, customer, event_name) = (self.tenant, self.customer, &*self.metric.event_name);
+        let span = Span { tenant, customer, event_name, from: begin(edge), to: edge.end };
+        let take = |used: Used| filling.take_event(used.at, used.id.0.as_u128(), &used.properties);
+        events::each_used(self.db, span, take).await?;
+        if filling.buckets() > most {
+            return Err(MeteringError::TooMuchToTell(most));
         }
+        Ok(())
     }
 
     /// An error if events are archived since the beginning of a stretch of time. Asked last: what was taken out while

@@ -20,7 +20,6 @@ use crate::catalog::Metric;
 const AGE_MIN: TimeDelta = TimeDelta::minutes(5);
 /// How far the first look at a name goes back.
 const FIRST: TimeDelta = TimeDelta::hours(1);
-const EVENTS_AT_ONCE: u64 = 2000;
 
 /// An event that metrics count.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,9 +31,11 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// What an event is for these metrics, if it has a customer and any of them counts it.
+    /// What an event is for these metrics, if it has a customer and any of them counts it. One that was taken back is
+    /// nothing.
     fn of(event: &UsageEvent, properties: &Properties, metrics: &[Metric]) -> Option<Self> {
-        let (id, timestamp, customer_id) = (event.id, event.timestamp, event.payer.customer()?);
+        let customer_id = event.payer.customer().filter(|_| event.voided_at.is_none())?;
+        let (id, timestamp) = (event.id, event.timestamp);
         let counts = |metric: &&Metric| {
             metric.event_name == event.event_name
                 && Sample::of(&metric.rules, timestamp, id.0.as_u128(), properties).is_some()
@@ -55,13 +56,18 @@ pub async fn next_counted(
 ) -> Result<Option<Vec<Counted>>, DbErr> {
     let (from, until) = (first_uuid_v7(wall - AGE_MIN - FIRST), first_uuid_v7(wall - AGE_MIN));
     let last = looks::lock(tx, tenant, event_name, UsageEventId(from)).await?;
-    let mut events = events::next_named(tx, tenant, event_name, Some(last), EVENTS_AT_ONCE).await?;
-    events.retain(|(event, _)| event.id.0 < until);
+    let (mut counted, mut seen, mut read) = (Vec::new(), None, Some(last));
+    let taken = events::take_named(tx, tenant, event_name, &mut read, |event, properties| {
+        if event.id.0 < until {
+            seen = Some(event.id);
+            counted.extend(Counted::of(event, properties, metrics));
+        }
+    });
+    taken.await?;
     // At the end the next look begins at that time: events of other names may be many.
-    let seen = events.last().map_or(UsageEventId(until).max(last), |(event, _)| event.id);
-    looks::save(tx, tenant, event_name, seen).await?;
-    let counted = |(event, properties): &(_, _)| Counted::of(event, properties, metrics);
-    Ok((!events.is_empty()).then(|| events.iter().filter_map(counted).collect()))
+    let last = seen.unwrap_or(UsageEventId(until).max(last));
+    looks::save(tx, tenant, event_name, last).await?;
+    Ok(seen.map(|_| counted))
 }
 
 /// Adds to the counters of what comes to nothing; they tell the metrics of the process when `tx` is committed.

@@ -107,11 +107,6 @@ impl<'a> Filling<'a> {
         }
     }
 
-    /// How many windows there are.
-    pub fn windows(&self) -> usize {
-        self.windows.len()
-    }
-
     /// How many buckets there are in all windows. What is carried is one for each window from its own on.
     pub fn buckets(&self) -> usize {
         let carried = |(at, window): (usize, &Window)| (self.windows.len() - at) * window.carried.len();

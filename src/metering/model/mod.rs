@@ -6,6 +6,7 @@ mod closing;
 mod correction;
 mod filling;
 mod month;
+mod pack;
 mod rollup;
 mod unmatched;
 mod window;
@@ -26,7 +27,7 @@ pub(super) use self::correction::{Change, Correction, Version};
 pub use self::month::{Month, NoMonth};
 pub use self::rollup::Grain;
 pub use self::unmatched::{Tally, Unmatched};
-pub(super) use self::{candidate::*, filling::*, rollup::*, unmatched::UnmatchedUsage, window::*};
+pub(super) use self::{candidate::*, filling::*, pack::*, rollup::*, unmatched::UnmatchedUsage, window::*};
 use crate::catalog::Metric;
 
 /// Something that a customer did and that is, perhaps, to be paid for. As it is known now: what was true before it
@@ -53,7 +54,7 @@ pub struct UsageEvent {
 }
 
 /// Who pays for an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payer {
     Known(CustomerId),
     /// Nobody yet: it waits for a customer of this external id.
@@ -89,6 +90,15 @@ pub(super) struct Wanted<'a> {
     pub start: Option<DateTime<Utc>>,
     /// When they happened: before this instant.
     pub end: Option<DateTime<Utc>>,
+}
+
+/// A page of events.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// One more than asked for, if it is there.
+    pub events: Vec<UsageEvent>,
+    /// If the search was given up before the page was full: where it goes on.
+    pub searched_to: Option<UsageEventId>,
 }
 
 /// How much a customer used.
