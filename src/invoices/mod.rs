@@ -19,6 +19,7 @@ mod rating;
 mod samples;
 pub mod service;
 mod store;
+mod unbilled;
 mod usage;
 mod verify;
 

@@ -43,7 +43,8 @@ use crate::{
 
 pub use super::{
     reading::{month_of, quantity, usage_by_bucket},
-    watching::{look_again, unwatch, watch, watched_of},
+    unbilled::{next_counted, tally},
+    watching::{look_again, unwatch, watch, watch_all, watched_of},
 };
 
 /// Subscriptions whose closed periods are looked for at a time.
@@ -64,6 +65,12 @@ pub enum MeteringError {
     Period(#[from] CalendarError),
     #[error("more than {0} windows were asked for: take a larger granularity, or a shorter time")]
     TooManyWindows(usize),
+    #[error(
+        "the answer has more than {0} windows and groups: take a larger granularity, a shorter time, or group by less"
+    )]
+    TooMuchToTell(usize),
+    #[error("its hours were built up anew meanwhile")]
+    Rebuilt,
     #[error(
         "the events of before {0} are archived: usage that is not kept by the hour cannot be told any more"
     )]
