@@ -49,7 +49,7 @@ pub struct Grouping {
 
 impl Default for Grouping {
     fn default() -> Self {
-        Self { writers: 4, events_at_once: 10_000 }
+        Self { writers: 6, events_at_once: 10_000 }
     }
 }
 
