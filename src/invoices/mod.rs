@@ -2,6 +2,7 @@
 //! paid. They take no money.
 
 mod body;
+pub mod credit_notes;
 mod cycle;
 mod documents;
 mod draft;

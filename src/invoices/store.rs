@@ -24,7 +24,7 @@ use super::{
 };
 use crate::subscriptions::Subscription;
 
-pub(super) use checks::{numbers, owed, unlike_their_lines};
+pub(super) use checks::{numbers, owed, unlike_their_lines, void_ids};
 pub(super) use documents::{find_document, keep_document};
 
 /// A statement has an end: usage by group may have thousands of lines.
@@ -201,6 +201,8 @@ pub(super) async fn save(tx: &DatabaseTransaction, invoice: &Invoice) -> Result<
 
     let saved = invoices::Entity::update_many()
         .col_expr(Column::Status, Expr::value(invoice.status))
+        .col_expr(Column::OffsetMinor, invoice.offset_total.minor().into())
+        .col_expr(Column::CreditedMinor, invoice.credited_total.minor().into())
         .col_expr(Column::AmountPaidMinor, invoice.amount_paid.minor().into())
         .col_expr(Column::PaidAt, invoice.paid_at.into())
         .col_expr(Column::VoidedAt, invoice.voided_at.into())
