@@ -203,8 +203,8 @@ pub(super) fn credit(
     let charged = charged(invoice, before)?;
     let lines = match wanted {
         Wanted::Rest => charged.iter().map(Charged::rest).collect::<Result<Vec<_>, _>>()?,
-        Wanted::Net(amount) => spread(&charged, *amount, |line| line.net_left(), Asked::Net)?,
-        Wanted::Gross(amount) => spread(&charged, *amount, |line| line.gross_left(), Asked::Gross)?,
+        Wanted::Net(amount) => spread(&charged, *amount, Charged::net_left, Asked::Net)?,
+        Wanted::Gross(amount) => spread(&charged, *amount, Charged::gross_left, Asked::Gross)?,
         Wanted::Lines(wanted) => of_lines(&charged, wanted)?,
     };
     let credit = summed(invoice, lines)?;
@@ -237,7 +237,7 @@ fn charged<'a>(invoice: &'a Invoice, before: &[CreditLine]) -> Result<Vec<Charge
         *tax = tax.checked_add(line.tax)?;
         *quantity += line.quantity.unwrap_or_default();
     }
-    let charged = charges.into_iter().zip(nets.into_iter().zip(taxes)).map(|(line, (net, tax))| {
+    let with_credits = charges.into_iter().zip(nets.into_iter().zip(taxes)).map(|(line, (net, tax))| {
         let (credited_net, credited_tax, quantity) =
             earlier.get(&line.id).copied().unwrap_or((zero, zero, Decimal::ZERO));
         Ok(Charged {
@@ -247,14 +247,14 @@ fn charged<'a>(invoice: &'a Invoice, before: &[CreditLine]) -> Result<Vec<Charge
             quantity,
         })
     });
-    charged.collect()
+    with_credits.collect()
 }
 
 /// Spreads an amount over the lines by what is left of them (RULES 30).
-fn spread(
-    charged: &[Charged<'_>],
+fn spread<'a>(
+    charged: &[Charged<'a>],
     amount: Money,
-    left: fn(&Charged<'_>) -> Result<Money, MoneyError>,
+    left: fn(&Charged<'a>) -> Result<Money, MoneyError>,
     asked: fn(Money) -> Asked,
 ) -> Result<Vec<CreditLine>, CreditError> {
     let lefts = charged.iter().map(left).collect::<Result<Vec<_>, _>>()?;
