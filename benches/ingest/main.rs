@@ -196,7 +196,7 @@ fn summing(site: &Site) -> String {
     };
     let tenant = fill::literal(db, site.tenant.0);
     format!(
-        "select cast(sum({number}) as bigint) from usage_events where tenant_id = {tenant} and customer_id = \
+        "select cast(sum({number}) as bigint) from plain_events where tenant_id = {tenant} and customer_id = \
          (select id from customers where tenant_id = {tenant} and external_id = '{BUSY}') \
          and event_name = '{BUSY}' and timestamp >= {start} and timestamp < {end}"
     )

@@ -70,7 +70,7 @@ pub async fn raw_rows(site: &Site, seconds: u64) -> Result<u64> {
 }
 
 async fn copy_rows(site: &Site, seconds: u64) -> Result<u64> {
-    site.execute("create table if not exists copied (like usage_events)").await?;
+    site.execute("create table if not exists copied (like plain_events)").await?;
     let rows = Arc::new(binary_rows(site.tenant.0)?);
     let (started, written) = (Instant::now(), Arc::new(AtomicU64::new(0)));
     let time = Duration::from_secs(seconds);
@@ -97,7 +97,7 @@ async fn copy_rows(site: &Site, seconds: u64) -> Result<u64> {
     Ok(written.load(Ordering::Relaxed) * 1000 / millis)
 }
 
-/// The columns of `usage_events`, as COPY reads them.
+/// The columns of `plain_events`, as COPY reads them.
 fn binary_rows(tenant: Uuid) -> Result<Vec<u8>> {
     /// Microseconds since the year 2000.
     const AT: i64 = 848_000_000_000_000;

@@ -21,9 +21,7 @@ use crate::{
     catalog::{self, Metric, Price},
 };
 
-/// Events that are read at a time: each may have 8 KiB.
-const READ_AT_ONCE: u64 = 1000;
-/// Events that are taken out in one transaction, and that may be moved while everybody waits.
+/// Packs of events that are taken out in one transaction, and that may be moved while everybody waits.
 const REMOVED_AT_ONCE: u64 = 5000;
 const MOVED_MAX: u64 = 50_000;
 /// How far clocks of processes may be apart.
@@ -63,7 +61,7 @@ impl<'a> Reading<'a> {
     /// The next events as the API shows each of them, with its history; none at the end.
     pub async fn next(&mut self) -> Result<Vec<String>, DbErr> {
         let (db, tenant) = (self.db.reader(), self.tenant.id);
-        let events = months::next(db, tenant, self.month, self.last, READ_AT_ONCE).await?;
+        let events = months::next(db, tenant, self.month, self.last).await?;
         let Some((first, last)) = events.first().zip(events.last()) else { return Ok(Vec::new()) };
         let last_id = last.id;
         let versions = versions::between(db, tenant, (first.id, last_id)).await?;

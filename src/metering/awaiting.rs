@@ -18,8 +18,6 @@ use super::{
 };
 use crate::customers;
 
-/// Events that are given to their customer in one transaction.
-const EVENTS_AT_ONCE: u64 = 5000;
 /// Names that are looked up at a time.
 const NAMES_AT_ONCE: u64 = 500;
 
@@ -35,12 +33,12 @@ pub(super) async fn give(
     let customer = customers::service::get(tx, tenant, customer).await?;
     let Some(name) = &customer.external_id else { return Ok(0) };
     Gate::Usage.pass(tx, tenant).await?;
-    let waiting = events::next_awaiting(tx, tenant, name, EVENTS_AT_ONCE).await?;
+    let waiting = events::next_awaiting(tx, tenant, name).await?;
     if waiting.is_empty() {
         return Ok(0);
     }
     let tracked = service::track(tx, clock, tenant).await?;
-    let ids = waiting.iter().map(|(event, _)| event.id).collect();
+    let ids = waiting.iter().map(|(event, _)| event.id);
     events::give(tx, tenant, ids, customer.id, now).await?;
 
     let mut added = Additions::default();

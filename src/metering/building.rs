@@ -13,9 +13,6 @@ use super::{
 };
 use crate::catalog::Metric;
 
-/// Events that are added to hours in one transaction.
-const EVENTS_AT_ONCE: u64 = 5000;
-
 /// A build that is going on. It has a number of its own, so it may die anywhere: the next one starts anew, and until
 /// one is complete the events are read.
 pub struct Building {
@@ -60,24 +57,23 @@ impl Building {
         Ok(Some(Self { tenant, metric, build, snapshot, last: None }))
     }
 
-    /// How many events there are to read.
+    /// How many events there are to read, voided ones too.
     pub async fn count(&self) -> Result<u64, MeteringError> {
         Ok(events::count_named(&self.snapshot, self.tenant, &self.metric.event_name).await?)
     }
 
-    /// Adds the next events to their hours, and says how many these were; none if none is left.
+    /// Adds the next events to their hours, and says how many these were, voided ones too; none if none is left.
     pub async fn step(&mut self, tx: &DatabaseTransaction) -> Result<usize, MeteringError> {
-        let name = &self.metric.event_name;
-        let events = events::next_named(&self.snapshot, self.tenant, name, self.last, EVENTS_AT_ONCE).await?;
+        let Self { tenant, metric, build, snapshot, last } = self;
         let mut added = Additions::default();
-        for (event, properties) in &events {
-            service::count(&mut added, &self.metric, from_ref(&self.build), event, properties);
-        }
+        let taken = events::take_named(&*snapshot, *tenant, &metric.event_name, last, |event, properties| {
+            if event.voided_at.is_none() {
+                service::count(&mut added, metric, from_ref(build), event, properties);
+            }
+        });
+        let taken = taken.await?;
         rollups::add(tx, &added).await?;
-        if let Some((event, _)) = events.last() {
-            self.last = Some(event.id);
-        }
-        Ok(events.len())
+        Ok(taken)
     }
 
     /// From now on the hours are read, unless another build began meanwhile.

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use accrue_core::{
-    calendar::Period,
     clock::Clock,
     id::TestClockId,
     usage::{Partial, Properties},
@@ -20,7 +19,11 @@ use super::{
         end_of_hour,
     },
     service::{self, MeteringError},
-    store::{archives, builds, closings, events, rollups, versions},
+    store::{
+        archives, builds, closings, events,
+        packs::{self, Span},
+        rollups, versions,
+    },
     watching,
 };
 use crate::{
@@ -28,9 +31,6 @@ use crate::{
     catalog::{self, Metric},
     clocks, customers,
 };
-
-/// Events read at a time when an hour is made anew: a customer may have millions.
-const READ_AT_ONCE: u64 = 5000;
 
 /// Who corrects an event, and why.
 pub(super) struct Corrector {
@@ -64,7 +64,7 @@ pub(super) async fn correct(
 
     let wall = clock.now();
     let terms = Terms::of(&tenant.settings, corrector.backfill);
-    let sender = Sender { tenant: tenant.id, metrics: &metrics, wall, terms };
+    let sender = Sender { tenant: tenant.id, metrics: &metrics, terms };
     if let Some((after, change)) = before.corrected(correction, sender, now)? {
         let earliest = before.timestamp.min(after.timestamp);
         if let Some(until) = archives::final_before(tx, tenant.id).await?.filter(|until| earliest < *until) {
@@ -81,7 +81,7 @@ pub(super) async fn correct(
             reason: corrector.reason,
         };
         versions::insert(tx, tenant.id, wall, version).await?;
-        events::correct(tx, &after).await?;
+        packs::correct(tx, &after).await?;
         recount(tx, wall, &metrics, &before, &after).await?;
         look_again(tx, &metrics, &before, &after, now).await?;
         tell(tx, tenant, test_clock, (&before, &after, change), now).await?;
@@ -122,9 +122,7 @@ async fn recount(
     before: &UsageEvent,
     after: &UsageEvent,
 ) -> Result<(), MeteringError> {
-    if before.payer.customer().is_none() {
-        return Ok(());
-    }
+    let Some(customer) = before.payer.customer() else { return Ok(()) };
     let mut counted = Vec::new();
     let mut touched = Additions::default();
     for metric in metrics {
@@ -149,24 +147,19 @@ async fn recount(
     rollups::add(tx, &Additions(hours.clone())).await?;
 
     for hour in hours.keys().map(|key| key.hour).collect::<BTreeSet<_>>() {
-        let period = Period { start: hour, end: end_of_hour(hour) };
-        let mut last = None;
-        loop {
-            let read = events::next_within(tx, before, period, last, READ_AT_ONCE).await?;
-            let mut page = Additions::default();
-            for (event, properties) in &read {
-                for (metric, builds) in &counted {
-                    service::count(&mut page, metric, builds, event, properties);
-                }
+        let (from, to) = (Some(hour), end_of_hour(hour));
+        let span = Span { tenant: before.tenant_id, customer, event_name: &before.event_name, from, to };
+        let mut anew = Additions::default();
+        events::each_used(tx, span, |used| {
+            let event = UsageEvent { id: used.id, timestamp: used.at, ..before.clone() };
+            for (metric, builds) in &counted {
+                service::count(&mut anew, metric, builds, &event, &used.properties);
             }
-            for (key, partial) in page.0 {
-                if let Some(hour) = hours.get_mut(&key) {
-                    hour.merge(&partial);
-                }
-            }
-            match read.into_iter().next_back() {
-                Some((event, _)) => last = Some(event.id),
-                None => break,
+        })
+        .await?;
+        for (key, partial) in anew.0 {
+            if let Some(hour) = hours.get_mut(&key) {
+                hour.merge(&partial);
             }
         }
     }

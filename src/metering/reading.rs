@@ -20,6 +20,7 @@ use super::{
     store::{
         archives, builds,
         events::{self, Used},
+        packs::Span,
         rollups::{self, Hour},
     },
 };
@@ -29,9 +30,6 @@ use crate::{
     clocks,
     customers::{self, Customer},
 };
-
-/// Events read at a time: a customer may have millions.
-const READ_AT_ONCE: usize = 5000;
 
 /// How much of a metric a customer used in a period, exactly. Events belong to the period that holds their
 /// timestamp (RULES 16). Negative too, rounded as the metric says, not converted.
@@ -227,26 +225,17 @@ impl<C: ConnectionTrait> Reader<'_, C> {
         complete.filter(tells).min_by_key(|build| build.grain.properties.len())
     }
 
-    /// Takes the events of a stretch of time in their order: from an instant, if there is one, to before another. An
-    /// error if some of them are archived.
+    /// Takes the events of a stretch of time: from an instant, if there is one, to before another. An error if some of
+    /// them are archived.
     async fn each_event(
         &self,
         from: Option<DateTime<Utc>>,
         to: DateTime<Utc>,
         mut take: impl FnMut(&Used),
     ) -> Result<(), MeteringError> {
-        let mut last = None;
-        loop {
-            let (name, limit) = (&self.metric.event_name, READ_AT_ONCE as u64);
-            let (tenant, customer) = (self.tenant, self.customer);
-            let used =
-                events::next_used(self.db, tenant, customer, name, (from, to), last.as_ref(), limit).await?;
-            used.iter().for_each(&mut take);
-            if used.len() < READ_AT_ONCE {
-                break;
-            }
-            last = used.into_iter().next_back();
-        }
+        let (tenant, customer, event_name) = (self.tenant, self.customer, &*self.metric.event_name);
+        let span = Span { tenant, customer, event_name, from, to };
+        events::each_used(self.db, span, |used| take(&used)).await?;
         // Asked last: what was taken out while the events were being read is noticed too.
         match archives::events_before(self.db, self.tenant, &self.metric.event_name, from).await? {
             Some(until) => Err(MeteringError::Archived(until)),

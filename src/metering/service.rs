@@ -27,11 +27,11 @@ use super::{
     jobs,
     memory::{Memory, Standing},
     model::{
-        Additions, Build, Candidate, Closing, CorrectionError, Grain, Ingested, Known, Month, Payer,
-        Rejection, Remembered, Sender, SentEvent, Strict, Tally, Terms, Unmatched, UnmatchedUsage,
+        Additions, Build, Candidate, Closing, CorrectionError, Found, Grain, Ingested, Known, Month, Numbers,
+        Payer, Rejection, Remembered, Sender, SentEvent, Strict, Tally, Terms, Unmatched, UnmatchedUsage,
         UsageEvent, Wanted, first_of_each,
     },
-    store::{self, archives, builds, closings, events, rollups},
+    store::{self, archives, builds, closings, events, listing, packs, rollups},
     watching,
 };
 use crate::{
@@ -230,8 +230,9 @@ async fn judge(
         }
     }
     let first = candidates.len();
+    let mut numbers = Numbers::new(wall);
     for (request, sent) in requests {
-        let sender = Sender { tenant, metrics: &standing.metrics, wall, terms: sent.terms };
+        let sender = Sender { tenant, metrics: &standing.metrics, terms: sent.terms };
         for (index, event) in sent.events.into_iter().enumerate() {
             let event = match event {
                 Ok(event) => event,
@@ -252,7 +253,7 @@ async fn judge(
                     continue;
                 }
             };
-            candidates.push((request, Candidate::new(sender, index, event, payer, now)));
+            candidates.push((request, Candidate::new(sender, &mut numbers, index, event, payer, now)));
         }
     }
     if let Some(until) = standing.final_before {
@@ -320,7 +321,7 @@ async fn store<'a>(
         known[&(candidate.event.tenant_id, candidate.identity)].id == candidate.event.id
     };
     let new: Vec<&Candidate> = fresh.into_iter().filter(is_new).collect();
-    events::insert(tx, &new).await?;
+    packs::insert(tx, &new).await?;
     let (mut added, mut unmatched) = (Additions::default(), Tally::default());
     for candidate in &new {
         let tracked = &tracked[&candidate.event.tenant_id];
@@ -497,10 +498,10 @@ pub(super) async fn list_events(
     tenant: TenantId,
     wanted: Wanted<'_>,
     page: &PageQuery,
-) -> Result<Vec<UsageEvent>, MeteringError> {
+) -> Result<Found, MeteringError> {
     let customer = match wanted.customer {
         Some(reference) => Some(customers::service::resolve(db, tenant, reference).await?.id),
         None => None,
     };
-    Ok(events::list(db, tenant, customer, wanted, page).await?)
+    Ok(listing::list(db, tenant, customer, wanted, page).await?)
 }

@@ -82,29 +82,34 @@ async fn a_metric_that_carries_its_events_over_keeps_every_month(#[values(Sqlite
     assert!(of.archive().await.is_none());
 }
 
-/// Events of January 2026 of nobody in particular, more than a run reads at once.
+/// Events of January 2026 of nobody in particular, five in a pack, in more packs than a run reads at once.
 const EVENTS: u64 = 5000;
 
 async fn fill(home: &Installation, on: Engine) {
     let db = Database::connect(&home.database_url).await.unwrap();
     let (from, to) = JANUARY.parse::<Month>().unwrap().ids();
     let month = &from.simple().to_string()[..12];
-    let columns =
-        "tenant_id, id, source, event_id, event_name, customer_id, timestamp, metadata, received_at";
+    let columns = "tenant_id, id, event_name, customer_id, first_at, last_at, count, events, received_at";
     let live = "(select id from tenants where livemode)";
     let sql = if on == Postgres {
         format!(
-            "create table usage_events_2026_01 partition of usage_events for values from ('{from}') to ('{to}');
-            insert into usage_events ({columns}) select {live}, ('{month}' || lpad(to_hex(n), 20, '0'))::uuid, '', n,
-                'call', '{to}', '2026-01-10T00:00:00Z', '{{\"n\":0.10}}', '2026-01-10T00:00:00Z'
-            from generate_series(1, {EVENTS}) as n"
+            "create table usage_event_packs_2026_01 partition of usage_event_packs for values from ('{from}') to ('{to}');
+            insert into usage_event_packs ({columns})
+            select {live}, ('{month}' || lpad(to_hex(n / 5), 16, '0') || '0000')::uuid, 'call', '{to}',
+                '2026-01-10T00:00:00Z', '2026-01-10T00:00:00Z', count(*),
+                '[' || string_agg(format('[%s,\"\",\"%s\",1768003200000000,{{\"n\":0.10}}]', n % 5, n), ',' order by n) || ']',
+                '2026-01-10T00:00:00Z'
+            from generate_series(1, {EVENTS}) as n group by n / 5"
         )
     } else {
         format!(
             "with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < {EVENTS})
-            insert into usage_events ({columns}) select {live}, unhex('{month}' || printf('%020x', n)), '', n,
-                'call', unhex('{}'), '2026-01-10T00:00:00+00:00', '{{\"n\":0.10}}', '2026-01-10T00:00:00+00:00'
-            from numbers",
+            insert into usage_event_packs ({columns})
+            select {live}, unhex('{month}' || printf('%016x0000', n / 5)), 'call', unhex('{}'),
+                '2026-01-10T00:00:00+00:00', '2026-01-10T00:00:00+00:00', count(*),
+                '[' || group_concat(printf('[%d,\"\",\"%d\",1768003200000000,{{\"n\":0.10}}]', n % 5, n)) || ']',
+                '2026-01-10T00:00:00+00:00'
+            from numbers group by n / 5",
             to.simple()
         )
     };
@@ -144,7 +149,7 @@ async fn a_killed_command_is_given_again_and_every_event_is_in_the_file_once(
     assert_eq!((lines.lines().count() as u64, numbers), (EVENTS, (1..=EVENTS).collect()));
     assert!(lines.lines().all(|line| line.contains(r#""metadata":{"n":0.10}"#)), "numbers as they were sent");
     let db = Database::connect(&home.database_url).await.unwrap();
-    let count = Statement::from_string(db.get_database_backend(), "select count(*) from usage_events");
+    let count = Statement::from_string(db.get_database_backend(), "select count(*) from usage_event_packs");
     assert_eq!(db.query_one_raw(count).await.unwrap().unwrap().try_get_by_index::<i64>(0).unwrap(), 0);
 }
 
@@ -243,10 +248,11 @@ async fn try_out(world: &World, events: u64) {
     let (from, _) = JANUARY.parse::<Month>().unwrap().ids();
     let month = &from.simple().to_string()[..12];
     let sql = format!(
-        "insert into usage_events (tenant_id, id, source, event_id, event_name, customer_id, timestamp, metadata,
+        "insert into usage_event_packs (tenant_id, id, event_name, customer_id, first_at, last_at, count, events,
             received_at)
-        select (select id from tenants where not livemode), ('{month}' || lpad(to_hex(n), 20, '0'))::uuid, '',
-            'tried-' || n, 'call', '{from}', '2026-01-10T00:00:00Z', '{{}}', '2026-01-10T00:00:00Z'
+        select (select id from tenants where not livemode), ('{month}' || lpad(to_hex(n), 16, '0') || '0000')::uuid,
+            'call', '{from}', '2026-01-10T00:00:00Z', '2026-01-10T00:00:00Z', 1,
+            format('[[0,\"\",\"tried-%s\",1768003200000000,{{}}]]', n), '2026-01-10T00:00:00Z'
         from generate_series(1, {events}) as n"
     );
     world.sql(&sql).await;
@@ -283,7 +289,7 @@ async fn the_partition_of_an_archived_month_is_dropped_and_test_mode_keeps_its_e
 
     let reading = of.world.app.db.begin_snapshot().await.unwrap();
     Db::fix(&reading).await.unwrap();
-    reading.execute_unprepared("select count(*) from usage_events").await.unwrap();
+    reading.execute_unprepared("select count(*) from usage_event_packs").await.unwrap();
     let tx = of.world.app.db.begin().await.unwrap();
     let (removed, ()) =
         tokio::join!(archive::remove(&tx, &archive, of.world.app.now()), of.call("meanwhile"));
@@ -293,12 +299,12 @@ async fn the_partition_of_an_archived_month_is_dropped_and_test_mode_keeps_its_e
     while of.remove_some(&archive).await > 0 {}
 
     assert!(why.contains("lock timeout"), "who reads for long is not waited for: {why}");
-    let of_place = |place: &str, count: i64| (format!("usage_events_{place}"), count);
+    let of_place = |place: &str, count: i64| (format!("usage_event_packs_{place}"), count);
     let february = of_place("2026_02", 2);
     assert_eq!(before, BTreeMap::from([of_place("2026_01", 5), february.clone()]));
     let after = [of_place("default", 3), february, of_place("2026_03", 1)];
     assert_eq!(places(&of.world).await, BTreeMap::from(after));
-    let partitions = "select count(*) from pg_class where relname = 'usage_events_2026_01'";
+    let partitions = "select count(*) from pg_class where relname = 'usage_event_packs_2026_01'";
     let db = of.world.app.db.reader();
     let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), partitions)).await.unwrap();
     assert_eq!(row.unwrap().try_get_by_index::<i64>(0).unwrap(), 0);
@@ -314,6 +320,6 @@ async fn a_partition_with_very_many_events_of_others_stays_without_those_that_ar
     of.go_to("2026-03-13T03:37:00Z").await;
 
     let left = places(&of.world).await;
-    assert_eq!(left["usage_events_2026_01"], i64::try_from(MANY).unwrap(), "{left:?}");
+    assert_eq!(left["usage_event_packs_2026_01"], i64::try_from(MANY).unwrap(), "{left:?}");
     assert_eq!(of.listed().await, ["d", "c"]);
 }

@@ -144,7 +144,7 @@ async fn an_event_that_missed_its_customer_is_found_by_the_sweep_and_hours_agree
     assert_eq!(quantity(&world).await, "6");
     // As if they had been on their way while the customer appeared.
     world
-        .sql("update usage_events set customer_id = null, awaited_customer = 'acme' where event_id = 'b'; delete from usage_rollups")
+        .sql(r#"update usage_event_packs set customer_id = null, awaited_customer = 'acme' where events like '%"b"%'; delete from usage_rollups"#)
         .await;
 
     world.sweep().await;

@@ -48,5 +48,6 @@ mod usage_alerts;
 mod usage_alerts_live;
 mod usage_corrections;
 mod usage_formats;
+mod usage_packs;
 mod webhooks;
 mod workers;

@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 use crate::support::{Engine::*, World, process::Installation};
 
 const PARTITIONS: &str = "
-select child.relname || ' ' || coalesce((select string_agg(event_id, ',' order by event_id)
-    from usage_events where usage_events.tableoid = child.oid), '-')
+select child.relname || ' ' || coalesce((select string_agg(event ->> 2, ',' order by event ->> 2)
+    from usage_event_packs as pack, json_array_elements(events::json) as event where pack.tableoid = child.oid), '-')
 from pg_inherits join pg_class as child on child.oid = inhrelid
-where inhparent = 'usage_events'::regclass order by 1";
+where inhparent = 'usage_event_packs'::regclass order by 1";
 
 /// Every partition, with the names of the events that stand in it.
 async fn partitions(world: &World) -> Vec<String> {
     let db = world.app.db.reader();
     let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), PARTITIONS)).await.unwrap();
     let line = |row: &sea_orm::QueryResult| row.try_get_by_index::<String>(0).unwrap();
-    rows.iter().map(|row| line(row).replace("usage_events_", "")).collect()
+    rows.iter().map(|row| line(row).replace("usage_event_packs_", "")).collect()
 }
 
 async fn call(world: &World, event_id: &str) {
@@ -94,7 +94,7 @@ async fn who_reads_for_long_keeps_a_partition_from_being_made_and_events_come_in
     world.clock.advance(TimeDelta::days(31));
     let reading = world.app.db.begin_snapshot().await.unwrap();
     Db::fix(&reading).await.unwrap();
-    reading.execute_unprepared("select count(*) from usage_events").await.unwrap();
+    reading.execute_unprepared("select count(*) from usage_event_packs").await.unwrap();
 
     let (made, ()) = tokio::join!(make_ahead(&world.app.db, world.app.now()), call(&world, "meanwhile"));
 
@@ -117,7 +117,7 @@ async fn an_event_that_is_on_its_way_while_its_month_gets_a_partition_is_taken(#
     // Somebody reads what has no partition: making one waits for that, and the event waits behind it.
     let reading = db.begin_snapshot().await.unwrap();
     Db::fix(&reading).await.unwrap();
-    reading.execute_unprepared("select count(*) from usage_events_default").await.unwrap();
+    reading.execute_unprepared("select count(*) from usage_event_packs_default").await.unwrap();
     let event = async {
         until_waiting(&world, 1).await;
         let event = json!({"event_id": "a", "customer_id": "acme", "event_name": "call"});
@@ -158,7 +158,7 @@ async fn the_doctor_says_that_a_month_has_no_partition() {
     let db = sea_orm::Database::connect(&home.database_url).await.unwrap();
     let sql =
         "do $$ begin execute (select string_agg('drop table ' || inhrelid::regclass, ';') from pg_inherits
-        where inhparent = 'usage_events'::regclass and inhrelid <> 'usage_events_default'::regclass); end $$";
+        where inhparent = 'usage_event_packs'::regclass and inhrelid <> 'usage_event_packs_default'::regclass); end $$";
     db.execute_unprepared(sql).await.unwrap();
     db.close().await.unwrap();
 

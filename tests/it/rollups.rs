@@ -168,7 +168,7 @@ async fn usage_that_a_price_tells_apart_is_read_by_the_hour_too(#[values(Sqlite,
         .await;
 
     // From here on no event tells anything.
-    metered.world.sql("update usage_events set metadata = '{}'").await;
+    metered.world.sql("update usage_event_packs set events = '[]'").await;
 
     assert_eq!(by_model(&metered).await, ["null \"16\"", "\"1.5\" \"4\"", "\"a\" \"12\""]);
     metered.advance("2026-03-02T00:00:00Z").await;

@@ -24,6 +24,17 @@ pub struct PageQuery {
     pub ending_before: Option<String>,
 }
 
+/// Where a page starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start<I> {
+    /// With the newest.
+    Newest,
+    /// With the first that is older than this one.
+    OlderThan(I),
+    /// With those that are newer than this one, the oldest of them at its end.
+    NewerThan(I),
+}
+
 /// What is wrong with a page's query.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
@@ -61,18 +72,26 @@ impl PageQuery {
         E: EntityTrait,
         I: FromStr<Err: ToString> + Into<Value>,
     {
-        let limit = self.limit()?;
-        let after = cursor::<I>("starting_after", self.starting_after.as_deref())?;
-        let before = cursor::<I>("ending_before", self.ending_before.as_deref())?;
-        let select = select.limit(limit + 1);
-        match (after, before) {
-            (Some(_), Some(_)) => Err(PageError::BothCursors),
-            (None, Some(before)) => {
+        let select = select.limit(self.limit()? + 1);
+        match self.start::<I>()? {
+            Start::NewerThan(before) => {
                 let newer = select.filter(id.gt(before)).order_by_asc(id).all(db).await?;
                 Ok(newer.into_iter().rev().collect())
             }
-            (Some(after), None) => Ok(select.filter(id.lt(after)).order_by_desc(id).all(db).await?),
-            (None, None) => Ok(select.order_by_desc(id).all(db).await?),
+            Start::OlderThan(after) => Ok(select.filter(id.lt(after)).order_by_desc(id).all(db).await?),
+            Start::Newest => Ok(select.order_by_desc(id).all(db).await?),
+        }
+    }
+
+    /// Where the page starts, for what is not found row by row.
+    pub fn start<I: FromStr<Err: ToString>>(&self) -> Result<Start<I>, PageError> {
+        let after = cursor::<I>("starting_after", self.starting_after.as_deref())?;
+        let before = cursor::<I>("ending_before", self.ending_before.as_deref())?;
+        match (after, before) {
+            (Some(_), Some(_)) => Err(PageError::BothCursors),
+            (None, Some(before)) => Ok(Start::NewerThan(before)),
+            (Some(after), None) => Ok(Start::OlderThan(after)),
+            (None, None) => Ok(Start::Newest),
         }
     }
 }

@@ -6,7 +6,11 @@ mod unmatched;
 
 use std::collections::BTreeMap;
 
-use accrue_core::{calendar::Period, decimal::Number, id::CustomerId};
+use accrue_core::{
+    calendar::Period,
+    decimal::Number,
+    id::{CustomerId, UsageEventId},
+};
 use accrue_platform::{
     body::Query,
     page::{Page, PageQuery},
@@ -215,12 +219,27 @@ struct EventFilter {
     end: Option<DateTime<Utc>>,
 }
 
+/// A page of events.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = UsageEventPage)]
+struct EventPage {
+    #[serde(flatten)]
+    page: Page<UsageEventBody>,
+    /// If the search ended before the page was full: it goes on with this as `starting_after` (or as `ending_before`,
+    /// if that was given), and `has_more` is true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    searched_to: Option<UsageEventId>,
+}
+
 /// List usage events.
+///
+/// There is no index by all of these filters. A search ends after some thousands of stored rows: the page then has fewer
+/// events than asked for, or none, and says in `searched_to` where to go on.
 #[utoipa::path(
     tag = "usage",
     params(EventFilter, PageQuery),
     responses(
-        (status = 200, description = "A page of events, the last to arrive first", body = Page<UsageEventBody>),
+        (status = 200, description = "A page of events, the last to arrive first", body = EventPage),
         (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
@@ -239,9 +258,11 @@ async fn list_events(
         start,
         end,
     };
-    let events = service::list_events(read.db(), read.tenant_id(), wanted, &page.0).await?;
+    let found = service::list_events(read.db(), read.tenant_id(), wanted, &page.0).await?;
     let body = |event| UsageEventBody::new(event, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/usage_events", events, body))
+    let mut page = Page::of(&page.0, "/v1/usage_events", found.events, body);
+    page.has_more |= found.searched_to.is_some();
+    read.answer(&EventPage { page, searched_to: found.searched_to })
 }
 
 /// Whose event is meant.

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use ulid::Ulid;
 use uuid::Uuid;
 
-use super::{Payer, UsageEvent, short};
+use super::{Numbers, Payer, UsageEvent, short};
 use crate::{auth::TenantSettings, catalog::Metric};
 
 const METADATA_KEYS_MAX: usize = 50;
@@ -94,8 +94,6 @@ pub(in crate::metering) struct Candidate {
 pub(in crate::metering) struct Sender<'a> {
     pub tenant: TenantId,
     pub metrics: &'a [Metric],
-    /// The real time, by which events are numbered.
-    pub wall: DateTime<Utc>,
     pub terms: Terms,
 }
 
@@ -122,14 +120,22 @@ impl Terms {
 
 impl Candidate {
     /// `now` is the customer's time.
-    pub fn new(sender: Sender, index: usize, sent: SentEvent, payer: Payer, now: DateTime<Utc>) -> Self {
+    pub fn new(
+        sender: Sender,
+        numbers: &mut Numbers,
+        index: usize,
+        sent: SentEvent,
+        payer: Payer,
+        now: DateTime<Utc>,
+    ) -> Self {
         let timestamp = sent.timestamp.unwrap_or(now);
+        let bytes = sent.event_id.len() + sent.source.len() + sent.metadata.json.len();
         let refused = out_of_window(timestamp, now, sender.terms)
             .or_else(|| no_number(sender.metrics, &sent.event_name, &sent.metadata.properties));
         let body_hash = body_hash(&payer, sent.timestamp, &sent.event_name, &sent.metadata.json);
         let event = UsageEvent {
             tenant_id: sender.tenant,
-            id: UsageEventId::new(sender.wall),
+            id: numbers.next(&payer, &sent.event_name, timestamp, bytes),
             event_id: sent.event_id,
             source: sent.source,
             event_name: sent.event_name,
@@ -330,8 +336,9 @@ mod tests {
 
     fn candidate(index: usize, sent: SentEvent, metrics: &[Metric]) -> Candidate {
         let terms = Terms::of(&TenantSettings::default(), false);
-        let sender = Sender { tenant: TenantId(Uuid::nil()), metrics, wall: now(), terms };
-        Candidate::new(sender, index, sent, Payer::Known(CustomerId(Uuid::nil())), now())
+        let sender = Sender { tenant: TenantId(Uuid::nil()), metrics, terms };
+        let mut numbers = Numbers::new(now());
+        Candidate::new(sender, &mut numbers, index, sent, Payer::Known(CustomerId(Uuid::nil())), now())
     }
 
     fn tokens(aggregation: Aggregation) -> Metric {

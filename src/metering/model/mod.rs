@@ -5,6 +5,7 @@ mod candidate;
 mod closing;
 mod correction;
 mod month;
+mod pack;
 mod rollup;
 mod unmatched;
 mod window;
@@ -24,7 +25,7 @@ pub use self::correction::CorrectionError;
 pub(super) use self::correction::{Change, Correction, Version};
 pub use self::month::{Month, NoMonth};
 pub use self::rollup::Grain;
-pub(super) use self::{candidate::*, rollup::*, unmatched::*, window::*};
+pub(super) use self::{candidate::*, pack::*, rollup::*, unmatched::*, window::*};
 use crate::catalog::Metric;
 
 /// Something that a customer did and that is, perhaps, to be paid for. As it is known now: what was true before it
@@ -51,7 +52,7 @@ pub struct UsageEvent {
 }
 
 /// Who pays for an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payer {
     Known(CustomerId),
     /// Nobody yet: it waits for a customer of this external id.
@@ -87,6 +88,15 @@ pub(super) struct Wanted<'a> {
     pub start: Option<DateTime<Utc>>,
     /// When they happened: before this instant.
     pub end: Option<DateTime<Utc>>,
+}
+
+/// A page of events.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// One more than asked for, if it is there.
+    pub events: Vec<UsageEvent>,
+    /// If the search was given up before the page was full: where it goes on.
+    pub searched_to: Option<UsageEventId>,
 }
 
 /// How much a customer used.

@@ -4,10 +4,14 @@ use accrue_core::id::{TenantId, UsageEventId};
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, Statement, entity::prelude::*,
+    sea_query::ExprTrait,
 };
 
-use super::events::rows::{self, Column, Entity};
-use crate::metering::model::{Archive, Month, UsageEvent};
+use super::packs::{self, Column, Entity};
+use crate::metering::model::{Archive, Month, Packed, UsageEvent};
+
+/// Packs that are read at a time: their events are unpacked, and written out beside that.
+const READ_AT_ONCE: u64 = 200;
 
 /// The months before one in which a tenant received events that are here.
 pub(in crate::metering) async fn before(
@@ -17,7 +21,7 @@ pub(in crate::metering) async fn before(
 ) -> Result<Vec<Month>, DbErr> {
     let (mut found, mut from) = (Vec::new(), Uuid::nil());
     loop {
-        let next = rows::of(tenant)
+        let next = packs::of(tenant)
             .select_only()
             .column(Column::Id)
             .filter(Column::Id.gte(from))
@@ -32,7 +36,7 @@ pub(in crate::metering) async fn before(
 
 fn of(tenant: TenantId, month: Month) -> Select<Entity> {
     let (from, to) = month.ids();
-    rows::of(tenant).filter(Column::Id.gte(from)).filter(Column::Id.lt(to))
+    packs::of(tenant).filter(Column::Id.gte(from)).filter(Column::Id.lt(to))
 }
 
 pub(in crate::metering) async fn count(
@@ -40,22 +44,21 @@ pub(in crate::metering) async fn count(
     tenant: TenantId,
     month: Month,
 ) -> Result<u64, DbErr> {
-    of(tenant, month).count(db).await
+    packs::count(db, of(tenant, month)).await
 }
 
-/// The next `limit` events of a month after `last`, in the order of arrival.
+/// The next events of a month after `last`, in the order of arrival; none at the end.
 pub(in crate::metering) async fn next(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     month: Month,
     last: Option<UsageEventId>,
-    limit: u64,
 ) -> Result<Vec<UsageEvent>, DbErr> {
-    let mut select = of(tenant, month).order_by_asc(Column::Id).limit(limit);
+    let mut select = of(tenant, month).order_by_asc(Column::Id).limit(READ_AT_ONCE);
     if let Some(last) = last {
         select = select.filter(Column::Id.gt(last));
     }
-    Ok(select.all(db).await?.into_iter().map(Into::into).collect())
+    packs::unpack_all(&select.all(db).await?)
 }
 
 /// For whom usage of before an instant waits.
@@ -64,21 +67,31 @@ pub(in crate::metering) async fn awaited(
     tenant: TenantId,
     before: DateTime<Utc>,
 ) -> Result<Option<String>, DbErr> {
-    let waiting = rows::of(tenant)
-        .select_only()
-        .column(Column::AwaitedCustomer)
-        .filter(Column::AwaitedCustomer.is_not_null())
-        .filter(Column::VoidedAt.is_null())
-        .filter(Column::Timestamp.lt(before))
-        .limit(1);
-    waiting.into_tuple().one(db).await
+    let mut last = Uuid::nil();
+    loop {
+        let next = packs::of(tenant)
+            .filter(Column::AwaitedCustomer.is_not_null())
+            .filter(Column::FirstAt.lt(before).or(Column::HasStrays.eq(true)))
+            .filter(Column::Id.gt(last))
+            .order_by_asc(Column::Id)
+            .limit(packs::READ_AT_ONCE);
+        let waiting = next.all(db).await?;
+        for pack in &waiting {
+            let counts = |packed: &Packed| packed.voided_at.is_none() && packed.timestamp < before;
+            if pack.packed()?.iter().any(counts) {
+                return Ok(pack.awaited_customer.clone());
+            }
+        }
+        let Some(pack) = waiting.last() else { return Ok(None) };
+        last = pack.id;
+    }
 }
 
 const REMOVE: &str = "
-delete from usage_events where tenant_id = $1 and id >= $2 and id < $3 and id in (
-    select id from usage_events where tenant_id = $1 and id >= $2 and id < $3 order by id limit $4)";
+delete from usage_event_packs where tenant_id = $1 and id >= $2 and id < $3 and id in (
+    select id from usage_event_packs where tenant_id = $1 and id >= $2 and id < $3 order by id limit $4)";
 
-/// Takes out some of the events that are archived, and says how many.
+/// Takes out some packs of the events that are archived, and says how many.
 pub(in crate::metering) async fn remove(
     tx: &DatabaseTransaction,
     archive: &Archive,

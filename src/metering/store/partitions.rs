@@ -8,7 +8,7 @@ use crate::metering::model::Month;
 
 const NAMES: &str = "
 select child.relname from pg_inherits join pg_class as child on child.oid = inhrelid
-where inhparent = to_regclass('usage_events')";
+where inhparent = to_regclass('usage_event_packs')";
 
 /// Whoever uses the table for long is not waited for long, because others wait behind us. Rows are moved however many
 /// they are.
@@ -16,19 +16,19 @@ const PATIENCE: &str = "set local lock_timeout = '1s'; set local statement_timeo
 
 /// Has writers wait before they look for the partition of an event: one that had found the default partition would fail
 /// when it is not the right one any more.
-const STOP_WRITERS: &str = "lock table usage_events in share row exclusive mode;";
+const STOP_WRITERS: &str = "lock table usage_event_packs in share row exclusive mode;";
 
 const MAKE: &str = "
-lock table usage_events_default in access exclusive mode;
-create table {name} (like usage_events including all);
-with moved as (delete from usage_events_default where id >= '{from}' and id < '{to}' returning *)
+lock table usage_event_packs_default in access exclusive mode;
+create table {name} (like usage_event_packs including all);
+with moved as (delete from usage_event_packs_default where id >= '{from}' and id < '{to}' returning *)
 insert into {name} select * from moved;
-alter table usage_events attach partition {name} for values from ('{from}') to ('{to}')";
+alter table usage_event_packs attach partition {name} for values from ('{from}') to ('{to}')";
 
 /// What stays goes into the default partition.
 const DROP: &str = "
-alter table usage_events detach partition {name};
-insert into usage_events select * from {name} where {stays};
+alter table usage_event_packs detach partition {name};
+insert into usage_event_packs select * from {name} where {stays};
 drop table {name}";
 
 /// Of these months, those without a partition. Of none on SQLite, which has no partitions.
@@ -92,7 +92,7 @@ pub(in crate::metering) async fn drop_month(
     Ok(true)
 }
 
-/// `usage_events_2026_01`
+/// `usage_event_packs_2026_01`
 fn name(month: Month) -> String {
-    format!("usage_events_{}", month.to_string().replace('-', "_"))
+    format!("usage_event_packs_{}", month.to_string().replace('-', "_"))
 }

@@ -177,9 +177,9 @@ impl Archiving {
 pub async fn places(world: &World) -> BTreeMap<String, i64> {
     let db = world.app.db.reader();
     let sql = if db.get_database_backend() == sea_orm::DatabaseBackend::Postgres {
-        "select tableoid::regclass::text, count(*) from usage_events group by 1"
+        "select tableoid::regclass::text, sum(count)::bigint from usage_event_packs group by 1"
     } else {
-        "select 'usage_events', count(*) from usage_events"
+        "select 'usage_event_packs', sum(count) from usage_event_packs"
     };
     let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap();
     rows.iter().map(|row| (row.try_get_by_index(0).unwrap(), row.try_get_by_index(1).unwrap())).collect()
