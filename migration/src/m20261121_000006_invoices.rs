@@ -146,6 +146,8 @@ create table credit_note_lines (
     foreign key (tenant_id, invoice_line_id) references invoice_lines (tenant_id, id)
 );
 
+create index credit_note_lines_by_line on credit_note_lines (tenant_id, invoice_line_id);
+
 create table credit_applications (
     tenant_id uuid not null references tenants (id),
     id uuid not null,

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::{
     body::TaxBody,
-    credit_notes,
+    credit_notes::{self, CreditKind, CreditReason},
     model::{Invoice, Line},
     service::InvoiceError,
     store,
@@ -46,6 +46,19 @@ pub(super) struct InvoiceExplanation {
     total: Money,
     /// The credit notes of earlier invoices that paid a part of it, the oldest first.
     credits: Vec<CreditExplanation>,
+    /// The credit notes that took back something of it, the oldest first.
+    credit_notes: Vec<CreditNoteExplanation>,
+}
+
+/// What a credit note took back.
+#[derive(Serialize, utoipa::ToSchema)]
+struct CreditNoteExplanation {
+    credit_note: CreditNoteId,
+    number: String,
+    kind: CreditKind,
+    reason: CreditReason,
+    /// With tax.
+    total: Money,
 }
 
 /// What a credit note paid.
@@ -144,6 +157,14 @@ pub(super) async fn explain(
         number: note.number,
         amount,
     });
+    let credit_notes = credit_notes::service::of_invoice(db, &invoice).await?;
+    let credit_notes = credit_notes.into_iter().map(|note| CreditNoteExplanation {
+        credit_note: note.id,
+        number: note.number,
+        kind: note.kind,
+        reason: note.reason,
+        total: note.credit.total,
+    });
     let currency = invoice.currency;
     let mut lines = Vec::with_capacity(invoice.lines.len());
     for line in invoice.lines {
@@ -167,6 +188,7 @@ pub(super) async fn explain(
         tax_total: invoice.tax_total,
         total: invoice.total,
         credits: credits.collect(),
+        credit_notes: credit_notes.collect(),
     })
 }
 

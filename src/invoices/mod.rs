@@ -9,6 +9,7 @@ mod draft;
 mod event;
 mod events;
 mod explain;
+mod giving_back;
 mod http;
 mod jobs;
 mod late;

@@ -71,7 +71,7 @@ pub struct CreditLineBody {
     /// The line of the invoice.
     pub line: InvoiceLineId,
     pub description: String,
-    /// If it was asked for by quantity.
+    /// If it was asked for by quantity, or is for usage that was corrected.
     pub quantity: Option<Number>,
     /// Without tax.
     pub amount: Money,

@@ -14,4 +14,5 @@ pub use model::{
     Credit, CreditError, CreditKind, CreditLine, CreditNote, CreditReason, LineError, RefundProgress, Share,
     Wanted,
 };
+pub(super) use store::corrected;
 pub(super) use verify::verify;

@@ -56,7 +56,7 @@ pub struct Credit {
 pub struct CreditLine {
     pub invoice_line_id: InvoiceLineId,
     pub description: String,
-    /// If it was asked for by quantity.
+    /// If it was asked for by quantity, or is for usage that was not.
     pub quantity: Option<Decimal>,
     /// Without tax.
     pub amount: Money,
@@ -139,6 +139,11 @@ pub enum Share {
     /// Without tax.
     Net(Money),
     Quantity(Decimal),
+    /// So much without tax, for which so much less was used.
+    Correction {
+        amount: Money,
+        quantity: Option<Decimal>,
+    },
 }
 
 /// Why an invoice cannot be credited so.
@@ -215,6 +220,14 @@ pub(super) fn credit(
     Ok(credit)
 }
 
+/// What is left to credit of each line that charges something, without tax.
+pub(super) fn left_of_lines(
+    invoice: &Invoice,
+    before: &[CreditLine],
+) -> Result<HashMap<InvoiceLineId, Money>, CreditError> {
+    charged(invoice, before)?.iter().map(|line| Ok((line.line.id, line.net_left()?))).collect()
+}
+
 /// The lines that charge something. Lines in the customer's favour are taken off them, net and tax, by largest
 /// remainder: so together they are exactly what the invoice came to.
 fn charged<'a>(invoice: &'a Invoice, before: &[CreditLine]) -> Result<Vec<Charged<'a>>, CreditError> {
@@ -283,6 +296,7 @@ fn of_lines(
         let taken = match share {
             Share::Rest => line.rest(),
             Share::Net(amount) => line.take(Asked::Net(*amount), None),
+            Share::Correction { amount, quantity } => line.take(Asked::Net(*amount), *quantity),
             Share::Quantity(quantity) => line.take_quantity(*quantity).map_err(|error| match error {
                 CreditError::Line(_, why) => of_line(why),
                 error => error,

@@ -1,7 +1,9 @@
 //! The verbs of credit notes.
 
+use std::collections::HashMap;
+
 use accrue_core::{
-    id::{CreditNoteId, CustomerId, TenantId},
+    id::{CreditNoteId, CustomerId, InvoiceLineId, TenantId},
     invoice as arithmetic,
     money::Money,
 };
@@ -15,7 +17,9 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
     events,
-    model::{Credit, CreditError, CreditKind, CreditNote, CreditReason, RefundProgress, Wanted, credit},
+    model::{
+        self, Credit, CreditError, CreditKind, CreditNote, CreditReason, RefundProgress, Wanted, credit,
+    },
     postings, store,
 };
 use crate::{
@@ -77,6 +81,23 @@ pub async fn preview(
 ) -> Result<Credit, InvoiceError> {
     let before = store::lines_of_invoice(db, invoice.tenant_id, invoice.id, invoice.currency).await?;
     Ok(credit(invoice, &before, kind, wanted)?)
+}
+
+/// What is left to credit of each line that charges something, without tax.
+pub(in crate::invoices) async fn left_of_lines(
+    db: &impl ConnectionTrait,
+    invoice: &Invoice,
+) -> Result<HashMap<InvoiceLineId, Money>, InvoiceError> {
+    let before = store::lines_of_invoice(db, invoice.tenant_id, invoice.id, invoice.currency).await?;
+    Ok(model::left_of_lines(invoice, &before)?)
+}
+
+/// Which credit notes take back what of an invoice, the oldest first.
+pub(in crate::invoices) async fn of_invoice(
+    db: &impl ConnectionTrait,
+    invoice: &Invoice,
+) -> Result<Vec<CreditNote>, DbErr> {
+    store::of_invoice(db, invoice.tenant_id, invoice.id).await
 }
 
 /// Makes a credit note of the locked invoice, with its number, its entry in the books and its event. The lock lets

@@ -8,10 +8,11 @@ mod notes;
 use std::collections::HashMap;
 
 use accrue_core::{
-    id::{CreditNoteId, CustomerId, InvoiceId, TenantId},
+    id::{CreditNoteId, CustomerId, InvoiceId, InvoiceLineId, TenantId},
     money::Currency,
 };
 use accrue_platform::page::{PageError, PageQuery};
+use rust_decimal::Decimal;
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, QueryTrait, entity::prelude::*,
 };
@@ -23,6 +24,15 @@ pub(super) use checks::{credit_left, numbers, unlike_their_lines, unlike_their_n
 
 /// A statement has an end: a whole invoice may have thousands of lines.
 const LINES_AT_ONCE: usize = 500;
+
+/// What a usage correction took back of a line.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::invoices) struct Corrected {
+    pub line: InvoiceLineId,
+    pub note: CreditNoteId,
+    pub quantity: Decimal,
+    pub minor: i64,
+}
 
 /// Which credit notes to list.
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,6 +126,44 @@ pub(super) async fn lines_of_invoice(
         .await?;
     let rows = lines::of(tenant).filter(lines::Column::CreditNoteId.is_in(ids)).all(db).await?;
     Ok(rows.into_iter().map(|row| lines::line(row, currency)).collect())
+}
+
+/// The credit notes of an invoice, the oldest first.
+pub(super) async fn of_invoice(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    invoice: InvoiceId,
+) -> Result<Vec<CreditNote>, DbErr> {
+    let select = notes::of(tenant).filter(notes::Column::InvoiceId.eq(invoice));
+    complete(db, tenant, select.order_by_asc(notes::Column::Id).all(db).await?).await
+}
+
+/// What usage corrections took back of these lines, and by which note, of the lines that have any.
+pub(in crate::invoices) async fn corrected(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    invoice_lines: &[InvoiceLineId],
+) -> Result<Vec<Corrected>, DbErr> {
+    let mut corrected = Vec::new();
+    for some in invoice_lines.chunks(LINES_AT_ONCE) {
+        let by_usage = notes::of(tenant)
+            .select_only()
+            .column(notes::Column::Id)
+            .filter(notes::Column::Cause.is_not_null())
+            .into_query();
+        let found = lines::of(tenant)
+            .filter(lines::Column::InvoiceLineId.is_in(some.iter().copied()))
+            .filter(lines::Column::CreditNoteId.in_subquery(by_usage))
+            .all(db)
+            .await?;
+        corrected.extend(found.into_iter().map(|line| Corrected {
+            line: line.invoice_line_id,
+            note: line.credit_note_id,
+            quantity: line.quantity.map_or(Decimal::ZERO, |quantity| quantity.0),
+            minor: line.amount_minor,
+        }));
+    }
+    Ok(corrected)
 }
 
 /// A page of them.
