@@ -1,6 +1,6 @@
 //! What an ended subscription was billed too much goes back by credit notes of the invoices that billed it (RULES 18).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use accrue_core::{
     id::{InvoiceId, InvoiceLineId},
@@ -41,10 +41,11 @@ pub(super) async fn give_back(
         let mut missing = Money::round(-charge.exact_amount, subscription.currency)?;
         let mut quantity = Some(-charge.quantity).filter(|quantity| !quantity.is_zero());
         for (invoice, line) in store::lines_that_bill(tx, subscription, charge).await? {
-            if !lefts.contains_key(&invoice) {
-                lefts.insert(invoice, left_of(tx, tenant, invoice).await?);
-            }
-            let Some(left) = lefts.get_mut(&invoice).and_then(|lines| lines.get_mut(&line)) else { continue };
+            let lines = match lefts.entry(invoice) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(left_of(tx, tenant, invoice).await?),
+            };
+            let Some(left) = lines.get_mut(&line) else { continue };
             let amount = if left.minor() < missing.minor() { *left } else { missing };
             if amount.is_zero() {
                 continue;

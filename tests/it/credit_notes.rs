@@ -305,6 +305,24 @@ async fn an_invoice_that_an_offset_settles_is_chased_no_more(#[values(Sqlite, Po
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_chased_is_what_an_offset_left(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    let shop = Shop::open(world, Some("tok_decline_insufficient_funds")).await;
+    credit(&shop.world, &json!({"invoice": shop.invoice, "kind": "offset", "total": "12.00"}))
+        .await
+        .expect(201);
+
+    shop.advance("2026-02-02T10:00:00Z").await;
+
+    let attempts = shop.payment().await["attempts"].clone();
+    let amounts: Vec<_> =
+        attempts.as_array().unwrap().iter().map(|attempt| text(&attempt["amount"])).collect();
+    assert_eq!(amounts, ["30.00", "18.00"]);
+    assert_eq!(text(&shop.world.list("/v1/dunnings").await[0]["amount_due"]), "18.00");
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_preview_says_what_a_credit_note_would_be_and_makes_none(#[values(Sqlite, Postgres)] on: Engine) {
     let Some(world) = billed(on).await else { return };
     let body = json!({"invoice": "INV-000001", "kind": "credit", "amount": "5.00"});
