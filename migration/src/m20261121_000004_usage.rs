@@ -30,6 +30,7 @@ const TABLES: &[&str] = &[
     "usage_closings",
     "usage_unmatched",
     "usage_unmatched_reports",
+    "usage_looks",
     "usage_watches",
     "usage_alerts",
     "usage_alert_triggers",
@@ -139,6 +140,13 @@ create table usage_unmatched_reports (
     primary key (tenant_id, id)
 );
 
+create table usage_looks (
+    tenant_id uuid not null references tenants (id),
+    id text not null,
+    last_event_id uuid not null,
+    primary key (tenant_id, id)
+);
+
 create table usage_rollup_builds (
     tenant_id uuid not null,
     id uuid not null,
@@ -154,7 +162,7 @@ create table usage_rollup_builds (
 create table usage_watches (
     tenant_id uuid not null,
     id uuid not null,
-    customer_id uuid not null,
+    customer_id uuid,
     metric_id uuid not null,
     test_clock_id uuid,
     watcher text not null,
@@ -168,7 +176,8 @@ create index usage_watches_by_customer on usage_watches (tenant_id, customer_id,
 create table usage_alerts (
     tenant_id uuid not null references tenants (id),
     id uuid not null,
-    customer_id uuid not null,
+    customer_id uuid,
+    template_id uuid,
     test_clock_id uuid,
     metric_id uuid not null,
     name text not null,
@@ -182,7 +191,9 @@ create table usage_alerts (
     metadata text not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),
+    unique (tenant_id, template_id, customer_id),
     foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, template_id) references usage_alerts (tenant_id, id),
     foreign key (tenant_id, metric_id) references metrics (tenant_id, id)
 );
 

@@ -21,7 +21,11 @@ pub struct UsageAlertBody {
     pub livemode: bool,
     #[schema(example = "Four fifths of the tokens")]
     pub name: String,
-    pub customer: CustomerId,
+    /// Null if it holds for every customer.
+    pub customer: Option<CustomerId>,
+    /// Of what an alert for every customer told of this one: that alert, which is changed and deleted in its stead.
+    #[schema(example = json!(null))]
+    pub template: Option<UsageAlertId>,
     /// The metric's code.
     #[schema(example = "tokens")]
     pub metric: String,
@@ -29,7 +33,7 @@ pub struct UsageAlertBody {
     /// In the metric's units, in the currency, or in percent.
     #[schema(example = "80")]
     pub threshold: String,
-    /// Of an amount: the customer's.
+    /// Of an amount.
     #[schema(example = json!(null))]
     pub currency: Option<Currency>,
     pub active: bool,
@@ -70,6 +74,7 @@ impl UsageAlertBody {
             tenant_id: _,
             id,
             customer_id: customer,
+            template_id: template,
             test_clock_id: _,
             metric_id: _,
             name,
@@ -89,6 +94,7 @@ impl UsageAlertBody {
             livemode,
             name,
             customer,
+            template,
             metric,
             kind,
             threshold,

@@ -3,7 +3,9 @@
 //! Only one job at a time does this for a customer's usage of a metric, and it runs again after whatever happened
 //! while it ran; so what it read is not older than what another one has written.
 
-use accrue_core::id::{CustomerId, MetricId};
+use std::collections::HashSet;
+
+use accrue_core::id::{CustomerId, MetricId, UsageAlertId};
 use chrono::{DateTime, Utc};
 use sea_orm::DatabaseTransaction;
 
@@ -33,7 +35,7 @@ pub(super) async fn check(
     }
     let metric = catalog::service::get_metric(db, tenant, metric).await.map_err(AlertError::from)?;
     let mut readings: Vec<(Kind, Option<Reading>)> = Vec::new();
-    for alert in alerts {
+    for alert in of_customer(alerts, context, customer) {
         if !readings.iter().any(|(kind, _)| *kind == alert.kind) {
             let reading = reading::read(db, now, (tenant, customer, &metric), alert.kind).await?;
             readings.push((alert.kind, reading));
@@ -41,7 +43,8 @@ pub(super) async fn check(
         let reading =
             readings.iter().find(|(kind, _)| *kind == alert.kind).and_then(|(_, reading)| reading.as_ref());
         let review_at = reading.map(|reading| reading.period.end);
-        if alert.step(reading, now) == Step::Nothing && alert.review_at == review_at {
+        let is_settled = alert.review_at == review_at || alert.is_quiet_copy();
+        if alert.step(reading, now) == Step::Nothing && is_settled {
             continue;
         }
         let tx = context.begin().await?;
@@ -54,6 +57,29 @@ pub(super) async fn check(
     Ok(())
 }
 
+/// What alerts are for a customer: those for every customer are what is stored of them for this one, or else new.
+fn of_customer(alerts: Vec<Alert>, context: &JobContext, customer: CustomerId) -> Vec<Alert> {
+    let stored: HashSet<UsageAlertId> = alerts.iter().filter_map(|alert| alert.template_id).collect();
+    let alerts = alerts.into_iter().filter(|alert| !stored.contains(&alert.id));
+    let of_customer = |alert: Alert| match alert.customer_id {
+        Some(_) => alert,
+        None => alert.of_customer(context.now, customer, context.test_clock),
+    };
+    alerts.map(of_customer).collect()
+}
+
+/// Stores what an alert for every customer is for one of them, unless that alert was changed or deleted meanwhile.
+async fn store_copy(tx: &DatabaseTransaction, copy: &Alert) -> Result<Option<Alert>, AlertError> {
+    let Some(template) = copy.template_id else { return Ok(None) };
+    let template = store::find_for_update(tx, copy.tenant_id, template).await?;
+    let Some((template, customer)) = template.zip(copy.customer_id) else { return Ok(None) };
+    let as_it_is = template.of_customer(copy.created_at, customer, copy.test_clock_id);
+    if as_it_is != (Alert { id: as_it_is.id, ..copy.clone() }) || !store::insert_copy(tx, copy).await? {
+        return Ok(None);
+    }
+    Ok(Some(copy.clone()))
+}
+
 /// Writes what follows from a reading, and says what was told. Nothing follows for an alert that was changed
 /// meanwhile: it is looked at again.
 async fn write(
@@ -63,7 +89,11 @@ async fn write(
     reading: Option<&Reading>,
     metric: &Metric,
 ) -> Result<Option<&'static str>, AlertError> {
-    let found = store::find_for_update(tx, seen.tenant_id, seen.id).await?;
+    let found = if seen.is_quiet_copy() {
+        store_copy(tx, seen).await?
+    } else {
+        store::find_for_update(tx, seen.tenant_id, seen.id).await?
+    };
     let Some(before) = found.filter(|found| found == seen) else { return Ok(None) };
     let mut after = before.clone();
     after.review_at = reading.map(|reading| reading.period.end);

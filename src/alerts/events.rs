@@ -19,8 +19,10 @@ pub(super) async fn moved(
 ) -> Result<(), DbErr> {
     let kind = if after.is_triggered { TRIGGERED } else { RECOVERED };
     let body = |alert: &Alert| UsageAlertBody::new(alert.clone(), metric.to_owned(), livemode);
-    let fact = Fact::new(kind, after.id, &body(after))
-        .of_customer(after.customer_id, after.test_clock_id)
-        .changed_from(&body(before));
+    let fact = Fact::new(kind, after.id, &body(after)).changed_from(&body(before));
+    let fact = match after.customer_id {
+        Some(customer) => fact.of_customer(customer, after.test_clock_id),
+        None => fact,
+    };
     outbox::append(tx, now, after.tenant_id, fact).await.map(drop)
 }

@@ -2,7 +2,7 @@
 
 use std::convert::identity;
 
-use accrue_core::{decimal::Number, id::UsageAlertId};
+use accrue_core::{decimal::Number, id::UsageAlertId, money::Currency};
 use accrue_platform::{
     body::{Body, Query},
     check::{Check, Metadata},
@@ -31,9 +31,13 @@ pub fn routes(routes: &mut Routes) {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateUsageAlert {
-    /// The customer's identifier, or your own name for it.
+    /// The customer's identifier, or your own name for it. Unless given, the alert holds for every customer, those to
+    /// come included, each for itself.
     #[schema(example = "acme")]
-    customer: String,
+    customer: Option<String>,
+    /// Of an amount for every customer: it holds for those who pay in this currency.
+    #[schema(value_type = Option<Currency>, example = json!(null))]
+    currency: Option<String>,
     /// The metric's identifier or code.
     #[schema(example = "tokens")]
     metric: String,
@@ -55,12 +59,26 @@ struct CreateUsageAlert {
 
 impl CreateUsageAlert {
     fn check(self) -> Result<NewAlert, Problem> {
-        let Self { customer, metric, kind, threshold, name, metadata } = self;
+        let Self { customer, currency, metric, kind, threshold, name, metadata } = self;
         let mut check = Check::new();
+        let is_needed = customer.is_none() && kind == Kind::Amount;
+        let currency = match currency {
+            Some(_) if !is_needed => {
+                let detail = "only an amount for every customer needs one: other alerts have the customer's";
+                check.refuse("/currency", "unexpected", detail);
+                None
+            }
+            Some(code) => check.currency("/currency", &code),
+            None if is_needed => {
+                check.refuse("/currency", "required", "an amount for every customer needs a currency");
+                None
+            }
+            None => None,
+        };
         check.optional_text("/name", name.as_deref(), NAME_MAX);
         check.metadata("/metadata", &metadata);
         check.finish()?;
-        Ok(NewAlert { customer, metric, kind, threshold: threshold.0, name, metadata })
+        Ok(NewAlert { customer, currency, metric, kind, threshold: threshold.0, name, metadata })
     }
 }
 
@@ -109,6 +127,8 @@ fn in_body(error: AlertError) -> Problem {
 /// second of the answer to the events that did it and once in each period; `usage_alert.recovered` when it is below
 /// again, or at the start of the next period. The period is that of the subscription that bills the metric, or else the
 /// calendar month where the customer lives. What was used before counts: an alert may trigger as soon as it is made.
+///
+/// An alert without a customer holds for each of them. What it tells of one is an alert of its own, whose `template` it is.
 #[utoipa::path(
     tag = "usage",
     request_body = CreateUsageAlert,
@@ -230,7 +250,7 @@ impl From<AlertError> for Problem {
         let detail = error.to_string();
         match error {
             AlertError::NotFound(_) => Self::not_found("usage alert"),
-            AlertError::TooMany => Self::new(&problem::CONFLICT, detail),
+            AlertError::TooMany | AlertError::OfTemplate(_) => Self::new(&problem::CONFLICT, detail),
             AlertError::Threshold(ThresholdError::NoCurrency) => {
                 Self::field("/customer", "no_currency", detail)
             }

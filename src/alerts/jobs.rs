@@ -1,21 +1,31 @@
 //! Alerts in the background: looking at them when usage moves, when a period ends, and when what they are compared
 //! with changes.
 
-use accrue_core::id::{CustomerId, TenantId, TestClockId};
+use accrue_core::id::{CustomerId, TenantId, TestClockId, UsageAlertId};
 use accrue_platform::{db::Db, outbox::Event, schedule::Schedule};
 use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
 use serde::{Deserialize, Serialize};
 use tracing::instrument;
 
-use super::{checking, service::AlertError, store};
+use super::{
+    checking,
+    model::Alert,
+    service::{self, AlertError},
+    store,
+};
 use crate::{
-    app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
+    app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, enqueue_again, job_runner},
+    customers,
     metering::{self, UsageMoved, Watcher},
 };
 
 /// What alerts do in the background.
-pub const JOBS: &[JobRunner] = &[job_runner::<Check>(), job_runner::<Review>()];
+pub const JOBS: &[JobRunner] =
+    &[job_runner::<Check>(), job_runner::<Review>(), job_runner::<LookAtEverybody>()];
+
+/// Customers who are looked at in one transaction.
+const CUSTOMERS_AT_ONCE: u64 = 500;
 
 /// Every sweep of alerts.
 pub const SWEEPS: &[Sweep] = &[REVIEW_SWEEP];
@@ -53,6 +63,41 @@ impl Job for Review {
         metering::service::look_again(&tx, context.app.now(), watched).await?;
         context.commit(tx).await
     }
+}
+
+/// Has every customer's usage compared with an alert that holds for all.
+#[derive(Debug, Serialize, Deserialize)]
+struct LookAtEverybody {
+    alert: UsageAlertId,
+}
+
+impl Job for LookAtEverybody {
+    const NAME: &'static str = "alerts.look_at_everybody";
+
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        let (tenant, mut last) = (context.tenant, None);
+        loop {
+            let tx = context.begin().await?;
+            let Some(alert) = store::find(&tx, tenant, self.alert).await? else { return Ok(()) };
+            let page = customers::service::next(&tx, tenant, last, CUSTOMERS_AT_ONCE).await?;
+            let watched = |(customer, clock): &(_, _)| service::watched(&alert, Some(*customer), *clock);
+            metering::service::look_again(&tx, context.app.now(), page.iter().filter_map(watched)).await?;
+            context.commit(tx).await?;
+            let Some((customer, _)) = page.last() else { return Ok(()) };
+            last = Some(*customer);
+        }
+    }
+}
+
+/// Enqueues that every customer's usage is compared with an alert that holds for all.
+pub(super) async fn look_at_everybody_later(
+    tx: &DatabaseTransaction,
+    wall: DateTime<Utc>,
+    alert: &Alert,
+) -> Result<(), DbErr> {
+    let job = LookAtEverybody { alert: alert.id };
+    let key = alert.id.to_string();
+    enqueue_again(tx, wall, [(LookAtEverybody::NAME, alert.tenant_id, None, key, job)]).await
 }
 
 /// A subscription moves periods and prices, entitlements move limits.

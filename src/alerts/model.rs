@@ -18,7 +18,10 @@ use serde::{Deserialize, Serialize};
 pub struct Alert {
     pub tenant_id: TenantId,
     pub id: UsageAlertId,
-    pub customer_id: CustomerId,
+    /// None if it holds for every customer.
+    pub customer_id: Option<CustomerId>,
+    /// The alert for every customer whose state for this one it keeps.
+    pub template_id: Option<UsageAlertId>,
     pub test_clock_id: Option<TestClockId>,
     pub metric_id: MetricId,
     pub name: String,
@@ -96,6 +99,14 @@ pub enum Measured {
 }
 
 impl Measured {
+    /// Whether a threshold of this currency says something about it.
+    fn is_in(&self, currency: Option<Currency>) -> bool {
+        match self {
+            Self::Amount(amount) => Some(amount.currency()) == currency,
+            Self::Quantity(_) | Self::OfLimit { .. } => true,
+        }
+    }
+
     /// Whether it is at least the threshold. Exact: nothing is divided.
     fn reaches(&self, threshold: Decimal) -> bool {
         match self {
@@ -147,7 +158,8 @@ impl Alert {
     ///
     /// In a period it triggers once for each threshold that it was given: what recovered is quiet until the next one.
     pub fn step(&self, reading: Option<&Reading>, now: DateTime<Utc>) -> Step {
-        let reached = reading.filter(|reading| reading.measured.reaches(self.threshold));
+        let told = reading.filter(|reading| reading.measured.is_in(self.currency));
+        let reached = told.filter(|reading| reading.measured.reaches(self.threshold));
         match reached {
             Some(reading) if self.has_triggered_in(reading.period) => Step::Nothing,
             Some(reading) => Step::Triggers(Trigger {
@@ -163,6 +175,28 @@ impl Alert {
             None if self.is_triggered => Step::Recovers,
             None => Step::Nothing,
         }
+    }
+
+    /// What an alert for every customer is for one of them, before anything was told. It is not stored before.
+    pub fn of_customer(
+        &self,
+        now: DateTime<Utc>,
+        customer: CustomerId,
+        test_clock: Option<TestClockId>,
+    ) -> Self {
+        Self {
+            id: UsageAlertId::new(now),
+            customer_id: Some(customer),
+            template_id: Some(self.id),
+            test_clock_id: test_clock,
+            created_at: now,
+            ..self.clone()
+        }
+    }
+
+    /// Whether it is for one customer what an alert for every customer says, and nothing was told yet.
+    pub fn is_quiet_copy(&self) -> bool {
+        self.template_id.is_some() && self.last_trigger.is_none()
     }
 
     /// Whether its last time was in this period, by the threshold that it has now.

@@ -3,7 +3,8 @@
 use accrue_core::{
     calendar::CalendarError,
     clock::Clock,
-    id::{TenantId, UsageAlertId},
+    id::{CustomerId, TenantId, TestClockId, UsageAlertId},
+    money::Currency,
 };
 use accrue_platform::{
     check::Metadata,
@@ -15,6 +16,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
     body::UsageAlertBody,
+    jobs,
     model::{Alert, Kind, Status, ThresholdError},
     store,
 };
@@ -29,7 +31,8 @@ use crate::{
     subscriptions::service::SubscriptionError,
 };
 
-/// Alerts that a customer may have on a metric: all of them are compared whenever it is used.
+/// Alerts that a customer may have on a metric, and that there may be for every customer: all of them are compared
+/// whenever it is used.
 const ALERTS_MAX: u64 = 20;
 
 /// Why an alert cannot be had, made or looked at.
@@ -37,10 +40,10 @@ const ALERTS_MAX: u64 = 20;
 pub enum AlertError {
     #[error("usage alert {0} does not exist")]
     NotFound(String),
-    #[error(
-        "the customer has {ALERTS_MAX} alerts on this metric, and cannot have more: change or delete one"
-    )]
+    #[error("there are {ALERTS_MAX} such alerts on this metric, and cannot be more: change or delete one")]
     TooMany,
+    #[error("it is what the alert {0} for every customer told of one of them: change or delete that one")]
+    OfTemplate(UsageAlertId),
     #[error(transparent)]
     Threshold(#[from] ThresholdError),
     #[error(transparent)]
@@ -68,7 +71,10 @@ pub enum AlertError {
 /// What a new alert is. Customer and metric are as the caller calls them.
 #[derive(Clone, Debug)]
 pub(super) struct NewAlert {
-    pub customer: String,
+    /// None if it holds for every customer.
+    pub customer: Option<String>,
+    /// Of an amount for every customer.
+    pub currency: Option<Currency>,
     pub metric: String,
     pub kind: Kind,
     pub threshold: Decimal,
@@ -94,23 +100,29 @@ pub(super) struct Filter {
     pub status: Option<Status>,
 }
 
-/// Makes an alert, which is looked at at once: what was used before counts too.
+/// Makes an alert, which is looked at at once, for every customer if it holds for all: what was used before counts too.
 pub(super) async fn create(
     tx: &DatabaseTransaction,
     clock: &dyn Clock,
     tenant: &Tenant,
     new: NewAlert,
 ) -> Result<Alert, AlertError> {
-    let NewAlert { customer, metric, kind, threshold, name, metadata } = new;
-    let customer = customers::service::resolve(tx, tenant.id, &customer).await?;
+    let NewAlert { customer, currency, metric, kind, threshold, name, metadata } = new;
+    let customer = match customer {
+        Some(customer) => Some(customers::service::resolve(tx, tenant.id, &customer).await?),
+        None => None,
+    };
     let metric = catalog::service::resolve_metric(tx, tenant.id, &metric).await?;
-    let currency = kind.currency_of(threshold, customer.currency)?;
-    let now = clocks::service::now_of(tx, clock, tenant.id, customer.test_clock_id).await?;
+    let currency = customer.as_ref().map_or(currency, |customer| customer.currency);
+    let currency = kind.currency_of(threshold, currency)?;
+    let test_clock_id = customer.as_ref().and_then(|customer| customer.test_clock_id);
+    let now = clocks::service::now_of(tx, clock, tenant.id, test_clock_id).await?;
     let alert = Alert {
         tenant_id: tenant.id,
         id: UsageAlertId::new(now),
-        customer_id: customer.id,
-        test_clock_id: customer.test_clock_id,
+        customer_id: customer.map(|customer| customer.id),
+        template_id: None,
+        test_clock_id,
         metric_id: metric.id,
         name: name.unwrap_or(metric.name),
         kind,
@@ -124,7 +136,7 @@ pub(super) async fn create(
         created_at: now,
     };
     // From here on the tenant's requests for alerts follow one another: of two at once one is too many.
-    metering::service::watch(tx, clock.now(), tenant.id, &[(alert.id.0, watched(&alert))]).await?;
+    watch(tx, clock.now(), &alert).await?;
     if store::count_on(tx, tenant.id, alert.customer_id, alert.metric_id).await? >= ALERTS_MAX {
         return Err(AlertError::TooMany);
     }
@@ -141,7 +153,7 @@ pub(super) async fn update(
     reference: &str,
     change: AlertChange,
 ) -> Result<Alert, AlertError> {
-    let before = get_for_update(tx, tenant, reference).await?;
+    let before = get_own_for_update(tx, tenant, reference).await?;
     let AlertChange { name, threshold, active, metadata } = change;
     let mut after = before.clone();
     after.name = name.unwrap_or(after.name);
@@ -154,13 +166,12 @@ pub(super) async fn update(
     }
     if after != before {
         store::save(tx, &after).await?;
+        store::save_copies(tx, &after).await?;
     }
     match (before.is_active, after.is_active) {
-        (false, true) => metering::service::watch(tx, wall, tenant, &[(after.id.0, watched(&after))]).await?,
+        (false, true) => watch(tx, wall, &after).await?,
         (true, false) => metering::service::unwatch(tx, tenant, after.id.0).await?,
-        (true, true) if after.threshold != before.threshold => {
-            metering::service::look_again(tx, wall, [watched(&after)]).await?;
-        }
+        (true, true) if after.threshold != before.threshold => look_again(tx, wall, &after).await?,
         _ => {}
     }
     Ok(after)
@@ -172,20 +183,39 @@ pub(super) async fn delete(
     tenant: TenantId,
     reference: &str,
 ) -> Result<UsageAlertId, AlertError> {
-    let alert = get_for_update(tx, tenant, reference).await?;
+    let alert = get_own_for_update(tx, tenant, reference).await?;
     metering::service::unwatch(tx, tenant, alert.id.0).await?;
     store::delete(tx, &alert).await?;
     Ok(alert.id)
 }
 
-fn watched(alert: &Alert) -> Watched {
-    Watched {
-        tenant: alert.tenant_id,
-        customer: alert.customer_id,
-        metric: alert.metric_id,
-        test_clock: alert.test_clock_id,
-        watcher: Watcher::Alerts,
+/// Has usage compared with an alert from now on, and now.
+async fn watch(tx: &DatabaseTransaction, wall: DateTime<Utc>, alert: &Alert) -> Result<(), AlertError> {
+    let (tenant, by) = (alert.tenant_id, alert.id.0);
+    if let Some(watched) = watched(alert, alert.customer_id, alert.test_clock_id) {
+        return Ok(metering::service::watch(tx, wall, tenant, &[(by, watched)]).await?);
     }
+    metering::service::watch_all(tx, tenant, by, alert.metric_id, Watcher::Alerts).await?;
+    look_again(tx, wall, alert).await
+}
+
+/// Has usage compared with an alert now.
+async fn look_again(tx: &DatabaseTransaction, wall: DateTime<Utc>, alert: &Alert) -> Result<(), AlertError> {
+    match watched(alert, alert.customer_id, alert.test_clock_id) {
+        Some(watched) => metering::service::look_again(tx, wall, [watched]).await?,
+        None => jobs::look_at_everybody_later(tx, wall, alert).await?,
+    }
+    Ok(())
+}
+
+/// What is looked at for an alert and a customer, if there is one.
+pub(super) fn watched(
+    alert: &Alert,
+    customer: Option<CustomerId>,
+    test_clock: Option<TestClockId>,
+) -> Option<Watched> {
+    let (tenant, metric, watcher) = (alert.tenant_id, alert.metric_id, Watcher::Alerts);
+    Some(Watched { tenant, customer: customer?, metric, test_clock, watcher })
 }
 
 /// What is not an identifier of an alert names none.
@@ -202,13 +232,15 @@ pub(super) async fn get(
     found.ok_or_else(|| AlertError::NotFound(reference.to_owned()))
 }
 
-async fn get_for_update(
+/// One that people made, locked.
+async fn get_own_for_update(
     tx: &DatabaseTransaction,
     tenant: TenantId,
     reference: &str,
 ) -> Result<Alert, AlertError> {
     let found = store::find_for_update(tx, tenant, parse(reference)?).await?;
-    found.ok_or_else(|| AlertError::NotFound(reference.to_owned()))
+    let alert = found.ok_or_else(|| AlertError::NotFound(reference.to_owned()))?;
+    alert.template_id.map_or(Ok(alert), |template| Err(AlertError::OfTemplate(template)))
 }
 
 /// A page of alerts, the newest first.

@@ -10,7 +10,7 @@ use accrue_platform::{
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveValue::Set, Condition, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
-    entity::prelude::*,
+    QueryTrait, entity::prelude::*, sea_query::OnConflict,
 };
 
 use super::model::{Alert, Kind, Status, Trigger};
@@ -29,7 +29,8 @@ pub struct Model {
     pub tenant_id: TenantId,
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: UsageAlertId,
-    pub customer_id: CustomerId,
+    pub customer_id: Option<CustomerId>,
+    pub template_id: Option<UsageAlertId>,
     pub test_clock_id: Option<TestClockId>,
     pub metric_id: MetricId,
     pub name: String,
@@ -86,18 +87,29 @@ pub(super) struct Which {
 }
 
 pub(super) async fn insert(tx: &DatabaseTransaction, alert: &Alert) -> Result<(), DbErr> {
-    let row = ActiveModel {
+    Entity::insert(row(alert)).exec_without_returning(tx).await.map(drop)
+}
+
+/// Stores what an alert for every customer is for one of them; `false` if that is stored already.
+pub(super) async fn insert_copy(tx: &DatabaseTransaction, alert: &Alert) -> Result<bool, DbErr> {
+    let key = [Column::TenantId, Column::TemplateId, Column::CustomerId];
+    let known = OnConflict::columns(key).do_nothing().to_owned();
+    Ok(Entity::insert(row(alert)).on_conflict(known).exec_without_returning(tx).await? == 1)
+}
+
+fn row(alert: &Alert) -> ActiveModel {
+    ActiveModel {
         tenant_id: Set(alert.tenant_id),
         id: Set(alert.id),
         customer_id: Set(alert.customer_id),
+        template_id: Set(alert.template_id),
         test_clock_id: Set(alert.test_clock_id),
         metric_id: Set(alert.metric_id),
         kind: Set(alert.kind),
         currency: Set(alert.currency.map(|currency| currency.code().to_owned())),
         created_at: Set(alert.created_at),
         ..changeable(alert)
-    };
-    Entity::insert(row).exec_without_returning(tx).await.map(drop)
+    }
 }
 
 pub(super) async fn save(tx: &DatabaseTransaction, alert: &Alert) -> Result<(), DbErr> {
@@ -110,28 +122,56 @@ pub(super) async fn save(tx: &DatabaseTransaction, alert: &Alert) -> Result<(), 
         .map(drop)
 }
 
+/// Has what an alert for every customer is for each of them say what it says itself.
+pub(super) async fn save_copies(tx: &DatabaseTransaction, template: &Alert) -> Result<(), DbErr> {
+    let mut terms = terms(template);
+    if !template.is_active {
+        terms.review_at = Set(None);
+    }
+    Entity::update_many()
+        .set(terms)
+        .filter(Column::TenantId.eq(template.tenant_id))
+        .filter(Column::TemplateId.eq(template.id))
+        .exec(tx)
+        .await
+        .map(drop)
+}
+
 fn changeable(alert: &Alert) -> ActiveModel {
+    ActiveModel {
+        is_triggered: Set(alert.is_triggered),
+        last_trigger: Set(alert.last_trigger.clone().map(Json)),
+        review_at: Set(alert.review_at),
+        ..terms(alert)
+    }
+}
+
+/// What people change.
+fn terms(alert: &Alert) -> ActiveModel {
     ActiveModel {
         name: Set(alert.name.clone()),
         threshold: Set(Dec(alert.threshold)),
         is_active: Set(alert.is_active),
-        is_triggered: Set(alert.is_triggered),
-        last_trigger: Set(alert.last_trigger.clone().map(Json)),
-        review_at: Set(alert.review_at),
         metadata: Set(Json(alert.metadata.clone())),
         ..Default::default()
     }
 }
 
-/// Forgets an alert, and when it triggered.
+/// Forgets an alert, what it is for each customer, and when it triggered.
 pub(super) async fn delete(tx: &DatabaseTransaction, alert: &Alert) -> Result<(), DbErr> {
+    let it = Condition::any().add(Column::Id.eq(alert.id)).add(Column::TemplateId.eq(alert.id));
+    let ids = of(alert.tenant_id).select_only().column(Column::Id).filter(it).into_query();
     triggers::Entity::delete_many()
         .filter(triggers::Column::TenantId.eq(alert.tenant_id))
-        .filter(triggers::Column::UsageAlertId.eq(alert.id))
+        .filter(triggers::Column::UsageAlertId.in_subquery(ids))
         .exec(tx)
         .await?;
-    let of_tenant = Entity::delete_many().filter(Column::TenantId.eq(alert.tenant_id));
-    of_tenant.filter(Column::Id.eq(alert.id)).exec(tx).await.map(drop)
+    // Those that refer to it first.
+    for column in [Column::TemplateId, Column::Id] {
+        let of_tenant = Entity::delete_many().filter(Column::TenantId.eq(alert.tenant_id));
+        of_tenant.filter(column.eq(alert.id)).exec(tx).await?;
+    }
+    Ok(())
 }
 
 /// Notes that an alert triggers in a period; `false` if it did before, by the same threshold.
@@ -188,31 +228,34 @@ pub(super) async fn list(
     Ok(alerts(rows)?)
 }
 
-/// A customer's alerts on a metric that are to be looked at, the oldest first.
+/// The alerts on a metric that are to be looked at for a customer, the oldest first: its own, what was stored of those for
+/// every customer, and these themselves.
 pub(super) async fn active_on(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     customer: CustomerId,
     metric: MetricId,
 ) -> Result<Vec<Alert>, DbErr> {
-    alerts(on(tenant, customer, metric).filter(Column::IsActive.eq(true)).all(db).await?)
+    let its = Condition::any().add(Column::CustomerId.eq(customer)).add(Column::CustomerId.is_null());
+    let active = of(tenant).filter(its).filter(Column::MetricId.eq(metric)).filter(Column::IsActive.eq(true));
+    alerts(active.order_by_asc(Column::Id).all(db).await?)
 }
 
-/// How many alerts a customer has on a metric.
+/// How many alerts a customer has on a metric, or are there for every customer. What is stored of the latter for a
+/// customer does not count.
 pub(super) async fn count_on(
     db: &impl ConnectionTrait,
     tenant: TenantId,
-    customer: CustomerId,
+    customer: Option<CustomerId>,
     metric: MetricId,
 ) -> Result<u64, DbErr> {
-    on(tenant, customer, metric).count(db).await
-}
-
-fn on(tenant: TenantId, customer: CustomerId, metric: MetricId) -> Select<Entity> {
-    of(tenant)
-        .filter(Column::CustomerId.eq(customer))
-        .filter(Column::MetricId.eq(metric))
-        .order_by_asc(Column::Id)
+    let whose = match customer {
+        Some(customer) => Column::CustomerId.eq(customer),
+        None => Column::CustomerId.is_null(),
+    };
+    let made =
+        of(tenant).filter(whose).filter(Column::MetricId.eq(metric)).filter(Column::TemplateId.is_null());
+    made.count(db).await
 }
 
 /// Alerts whose period has ended, after the last of the page before.
@@ -224,15 +267,17 @@ pub(super) async fn due(
 ) -> Result<Vec<(UsageAlertId, Watched)>, DbErr> {
     let select = in_scope(scope)
         .filter(Column::ReviewAt.lte(now))
+        .filter(Column::CustomerId.is_not_null())
         .filter(Condition::all().add_option(after.map(|last| Column::Id.gt(last))))
         .order_by_asc(Column::Id)
         .limit(DUE_AT_A_TIME);
     let watched = |row: Model| {
-        let Model { tenant_id: tenant, id, customer_id: customer, metric_id: metric, .. } = row;
-        let watcher = Watcher::Alerts;
-        (id, Watched { tenant, customer, metric, test_clock: row.test_clock_id, watcher })
+        let Model {
+            tenant_id: tenant, id, customer_id, metric_id: metric, test_clock_id: test_clock, ..
+        } = row;
+        Some((id, Watched { tenant, customer: customer_id?, metric, test_clock, watcher: Watcher::Alerts }))
     };
-    Ok(select.all(db).await?.into_iter().map(watched).collect())
+    Ok(select.all(db).await?.into_iter().filter_map(watched).collect())
 }
 
 /// When the next period ends of the alerts of a test clock's customers.
@@ -273,6 +318,7 @@ impl TryFrom<Model> for Alert {
             tenant_id: row.tenant_id,
             id: row.id,
             customer_id: row.customer_id,
+            template_id: row.template_id,
             test_clock_id: row.test_clock_id,
             metric_id: row.metric_id,
             name: row.name,

@@ -16,7 +16,7 @@ use crate::config::{Config, Role};
 
 pub use run::{WorkerHandle, drain_test_clock, start_workers, sweep_all, tell_all, work_until_idle};
 pub use work::{
-    Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, Work, bury, enqueue, enqueue_again,
+    Job, JobContext, JobError, JobRunner, Listener, Scope, Share, Sweep, Work, bury, enqueue, enqueue_again,
     job_runner,
 };
 

@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 use super::{
     App,
-    work::{JobContext, JobError, Scope, Sweep, heartbeat, now_of},
+    work::{JobContext, JobError, Scope, Share, Sweep, heartbeat, now_of},
 };
 
 const POLL: Duration = Duration::from_millis(250);
@@ -114,21 +114,37 @@ async fn tell(app: &App, tenant: TenantId) -> Result<usize, DbErr> {
     Ok(events.len())
 }
 
+/// Of the slots for jobs, those that jobs of some kinds may have together.
+struct Lent {
+    names: Vec<&'static str>,
+    slots: Arc<Semaphore>,
+}
+
+impl Lent {
+    fn all_of(app: &App) -> Vec<Self> {
+        let of = |share: Share| {
+            let slots = Arc::new(Semaphore::new(share.of(app.config.workers)));
+            Self { names: app.work.sharing(share), slots }
+        };
+        Share::PARTS.map(of).into()
+    }
+}
+
 async fn run_jobs(app: App, mut stopped: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(app.config.workers));
-    // Of the slots, those that jobs may have which wait for strangers.
-    let lent = Arc::new(Semaphore::new((app.config.workers / 2).max(1)));
-    let strangers = app.work.waiting_for_strangers();
+    let lent = Lent::all_of(&app);
     let mut running = JoinSet::new();
     while !*stopped.borrow() {
         while running.try_join_next().is_some() {}
         // All that is claimed starts at once, so no more is claimed than may start, whatever it is.
-        let free = slots.available_permits();
-        let (limit, except) = match lent.available_permits() {
-            0 => (free, strangers.as_slice()),
-            lent => (free.min(lent), [].as_slice()),
-        };
-        let jobs = if limit == 0 { Vec::new() } else { claim_any(&app, limit as u64, except).await };
+        let (mut limit, mut except) = (slots.available_permits(), Vec::new());
+        for Lent { names, slots } in &lent {
+            match slots.available_permits() {
+                0 => except.extend_from_slice(names),
+                few => limit = limit.min(few),
+            }
+        }
+        let jobs = if limit == 0 { Vec::new() } else { claim_any(&app, limit as u64, &except).await };
         if jobs.is_empty() {
             pause(&app, &mut stopped).await;
             continue;
@@ -136,8 +152,8 @@ async fn run_jobs(app: App, mut stopped: watch::Receiver<bool>) {
         for job in jobs {
             let app = app.clone();
             let slot = slots.clone().acquire_owned().await.expect("never closed");
-            let is_lent = strangers.contains(&job.name.as_str());
-            let loan = if is_lent { lent.clone().try_acquire_owned().ok() } else { None };
+            let lender = lent.iter().find(|lent| lent.names.contains(&job.name.as_str()));
+            let loan = lender.and_then(|lent| lent.slots.clone().try_acquire_owned().ok());
             running.spawn(async move {
                 run_job(&app, job).await;
                 drop((slot, loan));

@@ -25,11 +25,35 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync {
     /// Stored in the queue: never change it, add a new one.
     const NAME: &'static str;
 
-    /// Does it wait for servers that we know nothing of? Such jobs take at most half of a process's workers:
-    /// billing goes on while all of them hang.
-    const WAITS_FOR_STRANGERS: bool = false;
+    /// How many of a process's workers such jobs may have at once.
+    const SHARE: Share = Share::All;
 
     fn run(&self, context: &JobContext) -> impl Future<Output = Result<(), JobError>> + Send;
+}
+
+/// Of a process's workers, those that jobs of some kinds may have together, so that the other kinds go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    All,
+    /// What waits for servers that we know nothing of: all of them may hang.
+    Half,
+    /// What reads all events there ever were: many at once may be asked for.
+    Quarter,
+}
+
+impl Share {
+    /// Those that are less than all.
+    pub(super) const PARTS: [Self; 2] = [Self::Half, Self::Quarter];
+
+    /// At least one, or the jobs would never run.
+    pub(super) fn of(self, workers: usize) -> usize {
+        let part = match self {
+            Self::All => workers,
+            Self::Half => workers / 2,
+            Self::Quarter => workers / 4,
+        };
+        part.max(1)
+    }
 }
 
 /// Why a job failed; answers one question: can trying again help?
@@ -156,7 +180,7 @@ fn new_job<J: Job>(
 /// A job's name, and how to run it from its stored form.
 pub struct JobRunner {
     pub name: &'static str,
-    pub waits_for_strangers: bool,
+    pub share: Share,
     pub run: for<'a> fn(&'a JobContext, &'a str) -> Boxed<'a, Result<(), JobError>>,
 }
 
@@ -164,7 +188,7 @@ pub struct JobRunner {
 pub const fn job_runner<J: Job>() -> JobRunner {
     JobRunner {
         name: J::NAME,
-        waits_for_strangers: J::WAITS_FOR_STRANGERS,
+        share: J::SHARE,
         run: |context, payload| {
             Box::pin(async move {
                 let job: J = serde_json::from_str(payload).map_err(|error| JobError::GiveUp(error.into()))?;
@@ -218,10 +242,10 @@ impl Work {
         self.jobs.iter().copied().flatten().find(|runner| runner.name == name)
     }
 
-    /// The names of the jobs that wait for strangers.
-    pub(super) fn waiting_for_strangers(&self) -> Vec<&'static str> {
+    /// The names of the jobs that have a share together.
+    pub(super) fn sharing(&self, share: Share) -> Vec<&'static str> {
         let runners = self.jobs.iter().copied().flatten();
-        runners.filter(|runner| runner.waits_for_strangers).map(|runner| runner.name).collect()
+        runners.filter(|runner| runner.share == share).map(|runner| runner.name).collect()
     }
 
     pub fn sweeps(&self) -> impl Iterator<Item = &'static Sweep> + use<> {

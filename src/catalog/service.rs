@@ -16,7 +16,7 @@ use super::{
     events,
     model::{
         Feature, Metric, MetricChange, NewFeature, NewMetric, NewPlan, NewTax, PlanChange, PlanTerms,
-        PlanVersion, Price, Tax, TaxChange, TermsChange,
+        PlanVersion, Price, SPLITS_MAX, Tax, TaxChange, TermsChange,
     },
     store::{features, metrics, plans, taxes},
 };
@@ -34,8 +34,22 @@ pub enum CatalogError {
          {{\"default\": true}} to put it in the other one's place"
     )]
     DefaultTaken(String),
+    #[error("the usage of a metric is told apart in too many ways")]
+    TooManySplits(Vec<TooManySplits>),
     #[error("the database failed")]
     Database(#[from] DbErr),
+}
+
+/// A price that would tell the usage of its metric apart in one way too many.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "prices tell the usage of {metric} apart in {SPLITS_MAX} ways already: filter and group by the same properties as \
+     another price of it, or measure the same events by a metric of their own"
+)]
+pub struct TooManySplits {
+    /// Its place in the plan.
+    pub price: usize,
+    metric: String,
 }
 
 impl CatalogError {
@@ -381,35 +395,44 @@ pub(super) async fn create_plan_version(
     Ok(plan)
 }
 
-/// Stores a version. How its prices tell usage apart is noted at their metrics, whose hours are kept as finely from
-/// then on.
+/// Stores a version.
 async fn insert_version(
     tx: &DatabaseTransaction,
     plan: &PlanVersion,
     now: DateTime<Utc>,
 ) -> Result<(), CatalogError> {
-    let mut splits = BTreeMap::<MetricId, BTreeSet<Vec<String>>>::new();
-    for (metric, price) in plan.prices.iter().filter_map(|price| Some((price.metric_id?, price))) {
+    // Before the prices, which refer to the metrics: two plans at once take turns.
+    note_splits(tx, plan).await?;
+    Ok(plans::insert_version(tx, plan, now).await?)
+}
+
+/// Notes how prices tell usage apart at their metrics, whose hours are kept as finely from then on.
+async fn note_splits(tx: &DatabaseTransaction, plan: &PlanVersion) -> Result<(), CatalogError> {
+    let mut splits = BTreeMap::<MetricId, Vec<(usize, Vec<String>)>>::new();
+    for (at, price) in plan.prices.iter().enumerate() {
         let by = price.splits_by();
-        if !by.is_empty() {
-            splits.entry(metric).or_default().insert(by);
+        if let Some(metric) = price.metric_id.filter(|_| !by.is_empty()) {
+            splits.entry(metric).or_default().push((at, by));
         }
     }
     if !splits.is_empty() {
         Gate::Usage.close(tx, plan.tenant_id).await?;
     }
-    // Before the prices, which refer to the metrics: two plans at once take turns.
+    let mut too_many = Vec::new();
     for (metric, splits) in splits {
-        let Some(mut metric) = metrics::find_for_update(tx, plan.tenant_id, &metric.to_string()).await?
-        else {
-            continue;
-        };
-        if !metric.splits.is_superset(&splits) {
-            metric.splits.extend(splits);
+        let found = metrics::find_for_update(tx, plan.tenant_id, &metric.to_string()).await?;
+        let mut metric = found.ok_or_else(|| CatalogError::no("metric", &metric))?;
+        let before = metric.splits.len();
+        for (price, by) in splits {
+            if !metric.tell_apart(by) {
+                too_many.push(TooManySplits { price, metric: metric.code.clone() });
+            }
+        }
+        if metric.splits.len() > before {
             metrics::save(tx, &metric).await?;
         }
     }
-    Ok(plans::insert_version(tx, plan, now).await?)
+    if too_many.is_empty() { Ok(()) } else { Err(CatalogError::TooManySplits(too_many)) }
 }
 
 /// The present version, which stays the present one until the transaction ends.

@@ -103,6 +103,25 @@ pub async fn get(
     store::find(db, tenant, id).await?.ok_or_else(|| CustomerError::NotFound(id.to_string()))
 }
 
+/// The test clocks on which some customers hang.
+pub async fn test_clocks_of(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customers: &[CustomerId],
+) -> Result<HashMap<CustomerId, TestClockId>, DbErr> {
+    store::test_clocks_of(db, tenant, customers).await
+}
+
+/// The next customers after one, each with its test clock, the oldest first.
+pub async fn next(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    after: Option<CustomerId>,
+    limit: u64,
+) -> Result<Vec<(CustomerId, Option<TestClockId>)>, DbErr> {
+    store::next(db, tenant, after, limit).await
+}
+
 /// One page of customers, of one test clock if it is given.
 pub async fn list(
     db: &impl ConnectionTrait,

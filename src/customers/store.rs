@@ -1,5 +1,7 @@
 //! Customers in the database.
 
+use std::collections::HashMap;
+
 use accrue_core::id::{CustomerId, PaymentMethodId, TenantId, TestClockId};
 use accrue_platform::{
     bulk,
@@ -9,7 +11,8 @@ use accrue_platform::{
 };
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QuerySelect, Statement, entity::prelude::*,
+    ActiveValue::Set, Condition, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    Statement, entity::prelude::*,
 };
 
 use super::model::{Address, Customer};
@@ -78,6 +81,37 @@ pub(super) async fn find_all(
         found.extend(select.filter(named).into_tuple().all(db).await?);
     }
     Ok(found)
+}
+
+pub(super) async fn test_clocks_of(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customers: &[CustomerId],
+) -> Result<HashMap<CustomerId, TestClockId>, DbErr> {
+    let mut found = HashMap::new();
+    for some in customers.chunks(bulk::LIST_MAX) {
+        let select = of(tenant).select_only().columns([Column::Id, Column::TestClockId]);
+        let on_clocks = select
+            .filter(bulk::one_of(db, Column::Id, some.iter().map(|customer| customer.0).collect()))
+            .filter(Column::TestClockId.is_not_null());
+        found.extend(on_clocks.into_tuple::<(CustomerId, TestClockId)>().all(db).await?);
+    }
+    Ok(found)
+}
+
+pub(super) async fn next(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    after: Option<CustomerId>,
+    limit: u64,
+) -> Result<Vec<(CustomerId, Option<TestClockId>)>, DbErr> {
+    let select = of(tenant)
+        .select_only()
+        .columns([Column::Id, Column::TestClockId])
+        .filter(Condition::all().add_option(after.map(|last| Column::Id.gt(last))))
+        .order_by_asc(Column::Id)
+        .limit(limit);
+    select.into_tuple().all(db).await
 }
 
 pub(super) async fn find_for_update(

@@ -42,6 +42,8 @@ pub(super) enum EventOutcome {
     Billed,
     /// Its period is not invoiced yet, or it came after that, and the next invoice corrects it.
     NotInvoicedYet,
+    /// It was taken back. If it was on an invoice before, that line is told, and a later `usage_adjustment` takes it off.
+    Voided,
     /// The subscription's plan has no price on the metric.
     NoPrice,
     /// The customer had no subscription at its time.
@@ -76,6 +78,9 @@ struct OutcomeBody {
     /// The invoice, its line, and the period that the line bills.
     invoice: Option<InvoiceId>,
     line: Option<InvoiceLineId>,
+    /// `usage`; or `usage_adjustment` if its period was billed before it came.
+    #[schema(example = "usage")]
+    line_kind: Option<String>,
     period: Option<Period>,
 }
 
@@ -121,6 +126,7 @@ async fn of_metric(
         group: BTreeMap::new(),
         invoice: None,
         line: None,
+        line_kind: None,
         period: None,
     };
     let Some(sample) = Sample::of(&metric.rules, event.timestamp, event.id.0.as_u128(), properties) else {
@@ -146,16 +152,21 @@ async fn of_metric(
         for price in plan.prices.iter().filter(|price| price.metric_id == Some(metric.id)) {
             let bucket = bucket(price, properties);
             let place = place(db, event, subscription, price, &bucket).await?;
-            let outcome = place.map_or(EventOutcome::NotInvoicedYet, |_| EventOutcome::Billed);
+            let outcome = match &place {
+                _ if event.voided_at.is_some() => EventOutcome::Voided,
+                Some(_) => EventOutcome::Billed,
+                None => EventOutcome::NotInvoicedYet,
+            };
             outcomes.push(OutcomeBody {
                 value,
                 subscription: Some(subscription.id),
                 price: Some(price.id),
                 filter: bucket.filter,
                 group: bucket.group,
-                invoice: place.map(|place| place.invoice),
-                line: place.map(|place| place.line),
-                period: place.map(|place| place.period),
+                invoice: place.as_ref().map(|place| place.invoice),
+                line: place.as_ref().map(|place| place.line),
+                period: place.as_ref().map(|place| place.period),
+                line_kind: place.map(|place| place.kind),
                 ..nowhere(outcome)
             });
         }
@@ -172,7 +183,7 @@ fn bucket(price: &Price, properties: &Properties) -> Bucket {
     rating::bucket_of(price, &BucketKey::of(&filters, &price.group_by, properties))
 }
 
-/// The first line that was made when the event was there.
+/// The first line that was made while the event was there.
 async fn place(
     db: &impl ConnectionTrait,
     event: &UsageEvent,
@@ -181,5 +192,6 @@ async fn place(
     bucket: &Bucket,
 ) -> Result<Option<store::Place>, InvoiceError> {
     let places = store::places(db, subscription, price.id, bucket, event.timestamp).await?;
-    Ok(places.into_iter().find(|place| event.received_at <= place.created_at))
+    let first = places.into_iter().find(|place| event.received_at <= place.created_at);
+    Ok(first.filter(|place| event.voided_at.is_none_or(|voided_at| place.created_at < voided_at)))
 }

@@ -10,9 +10,11 @@ use super::{
     cycle::bill_next_turn,
     late, progress,
     service::{InvoiceError, get_tenant},
+    unbilled,
 };
 use crate::{
-    app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
+    app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Share, Sweep, enqueue, job_runner},
+    auth,
     metering::{self, UsageMoved, Watcher, service::MeteringError},
     subscriptions,
 };
@@ -77,12 +79,47 @@ impl Job for BillProgress {
     }
 }
 
+/// Counts what was used and nothing bills.
+#[derive(Debug, Serialize, Deserialize)]
+struct LookForUnbilled {}
+
+impl Job for LookForUnbilled {
+    const NAME: &'static str = "invoices.unbilled";
+    const SHARE: Share = Share::Quarter;
+
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        unbilled::look(context).await
+    }
+}
+
 /// Every job of invoices.
-pub const JOBS: &[JobRunner] =
-    &[job_runner::<Cycle>(), job_runner::<CheckUsage>(), job_runner::<BillProgress>()];
+pub const JOBS: &[JobRunner] = &[
+    job_runner::<Cycle>(),
+    job_runner::<CheckUsage>(),
+    job_runner::<BillProgress>(),
+    job_runner::<LookForUnbilled>(),
+];
 
 /// Every sweep of invoices.
-pub const SWEEPS: &[Sweep] = &[CYCLE_SWEEP, USAGE_SWEEP];
+pub const SWEEPS: &[Sweep] = &[CYCLE_SWEEP, USAGE_SWEEP, UNBILLED_SWEEP];
+
+/// Has everybody's usage of the last hour looked at: by the real time, as it came in.
+const UNBILLED_SWEEP: Sweep = Sweep {
+    schedule: Schedule { name: "invoices.unbilled", cron: "0 7 * * * *" },
+    run: |db, _, now| Box::pin(sweep_unbilled(db, now)),
+    next_due: None,
+};
+
+async fn sweep_unbilled(db: &Db, now: DateTime<Utc>) -> Result<u64, DbErr> {
+    let tenants = auth::service::all_tenants(db.reader()).await?;
+    let tx = db.begin().await?;
+    for tenant in &tenants {
+        let key = format!("{}:{}", tenant.id, now.timestamp());
+        enqueue(&tx, tenant.id, None, now, key, &LookForUnbilled {}).await?;
+    }
+    tx.commit().await?;
+    Ok(tenants.len() as u64)
+}
 
 /// Finds the subscriptions with closed periods for which something came later.
 const USAGE_SWEEP: Sweep = Sweep {

@@ -21,6 +21,7 @@ mod rating;
 mod samples;
 pub mod service;
 mod store;
+mod unbilled;
 mod usage;
 mod verify;
 

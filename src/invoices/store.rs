@@ -159,10 +159,11 @@ pub(super) async fn lock_of_subscription(
 }
 
 /// Where an invoice says what came of usage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub invoice: InvoiceId,
     pub line: InvoiceLineId,
+    pub kind: String,
     pub period: Period,
     pub created_at: DateTime<Utc>,
 }
@@ -189,6 +190,7 @@ pub(super) async fn places(
     let place = |line: lines::Model| Place {
         invoice: line.invoice_id,
         line: line.id,
+        kind: line.kind,
         period: Period { start: line.period_start_at, end: line.period_end_at },
         created_at: line.created_at,
     };

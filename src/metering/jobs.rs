@@ -17,7 +17,7 @@ use super::{
     unmatched,
 };
 use crate::{
-    app::{Job, JobContext, JobError, JobRunner, Listener, Sweep, enqueue, job_runner},
+    app::{Job, JobContext, JobError, JobRunner, Listener, Share, Sweep, enqueue, job_runner},
     auth, catalog,
 };
 
@@ -53,6 +53,7 @@ struct BuildHours {
 
 impl Job for BuildHours {
     const NAME: &'static str = "metering.build_hours";
+    const SHARE: Share = Share::Quarter;
 
     async fn run(&self, context: &JobContext) -> Result<(), JobError> {
         let tenant = context.tenant;

@@ -78,30 +78,31 @@ pub(super) struct Standing {
 
 impl Standing {
     /// Those of these identifiers and names that exist.
-    pub async fn customers<'a>(
+    pub async fn customers(
         &self,
         tx: &DatabaseTransaction,
-        names: HashSet<&'a str>,
-    ) -> Result<HashMap<&'a str, Customer>, DbErr> {
+        names: HashSet<&str>,
+    ) -> Result<HashMap<String, Customer>, DbErr> {
         let mut found = HashMap::with_capacity(names.len());
         let mut unknown = Vec::new();
         {
             let known = self.customers.lock().unwrap_or_else(PoisonError::into_inner);
             for name in names {
                 match known.get(name) {
-                    Some(customer) => drop(found.insert(name, *customer)),
+                    Some(customer) => drop(found.insert(name.to_owned(), *customer)),
                     None => unknown.push(name),
                 }
             }
         }
         if !unknown.is_empty() {
             let asked = customers::service::resolve_all(tx, self.tenant, unknown).await?;
+            let asked = asked.into_iter().map(|(name, customer)| (name.to_owned(), customer));
+            let asked: Vec<(String, Customer)> = asked.collect();
             let mut known = self.customers.lock().unwrap_or_else(PoisonError::into_inner);
             if known.len() + asked.len() > NAMES_MAX {
                 known.clear();
             }
-            known
-                .extend(asked.iter().take(NAMES_MAX).map(|(name, customer)| ((*name).to_owned(), *customer)));
+            known.extend(asked.iter().take(NAMES_MAX).cloned());
             found.extend(asked);
         }
         Ok(found)

@@ -17,6 +17,7 @@ pub mod partitions;
 mod reading;
 pub mod service;
 mod store;
+mod unbilled;
 mod unmatched;
 mod watching;
 
@@ -25,5 +26,6 @@ pub use http::routes;
 pub use import::{Imported, Importer, Line, Refused};
 pub use intake::{Grouping, Intake};
 pub use jobs::{JOBS, LISTENERS, SWEEPS};
-pub use model::{Archive, Closing, Contents, Grain, Hold, Month, NoMonth, Payer, UsageEvent};
+pub use model::{Archive, Closing, Contents, Grain, Hold, Month, NoMonth, Payer, Unmatched, UsageEvent};
+pub use unbilled::Counted;
 pub use watching::{UsageMoved, Watched, Watcher};

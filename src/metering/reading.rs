@@ -1,27 +1,25 @@
 //! Reading usage: by the hour where that is enough, event by event where it is not.
 
-use std::{collections::HashMap, slice::from_mut};
-
 use accrue_core::{
     calendar::{Alignment, CalendarError, Grid, Interval, Period, Unit},
     clock::Clock,
     id::{CustomerId, TenantId},
-    usage::{BucketKey, BucketUsage, Buckets, Scope, Split},
+    usage::{BucketUsage, Scope, Split},
 };
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-
 use rust_decimal::Decimal;
 use sea_orm::ConnectionTrait;
+use tokio::task::yield_now;
 
 use super::{
-    model::{Build, Granularity, Stretch, Usage, WINDOWS_MAX, WindowUsage, end_of_hour},
+    model::{Build, Filling, Granularity, Usage, WINDOWS_MAX, WindowUsage},
     service::MeteringError,
     store::{
         archives, builds,
         events::{self, Used},
         packs::Span,
-        rollups::{self, Hour},
+        rollups,
     },
 };
 use crate::{
@@ -30,6 +28,9 @@ use crate::{
     clocks,
     customers::{self, Customer},
 };
+
+/// More than anybody reads: windows, or groups in them.
+const TOLD_MAX: usize = 100_000;
 
 /// How much of a metric a customer used in a period, exactly. Events belong to the period that holds their
 /// timestamp (RULES 16). Negative too, rounded as the metric says, not converted.
@@ -61,19 +62,9 @@ pub async fn usage_by_bucket(
 ) -> Result<Vec<BucketUsage>, MeteringError> {
     let builds = builds::of_metric(db, tenant, metric.id).await?;
     let reader = Reader { db, tenant, customer, metric, builds };
-    let mut windows = [(scope.period, buckets(metric, split, scope)?)];
-    reader.read(split, scope.prorated, &mut windows).await?;
-    let [(_, buckets)] = windows;
-    Ok(buckets.finish()?)
-}
-
-/// Buckets to be filled. Ungrouped usage is there even if it is nothing.
-fn buckets<'a>(metric: &'a Metric, split: Split<'a>, scope: Scope) -> Result<Buckets<'a>, MeteringError> {
-    let mut buckets = Buckets::try_new(&metric.rules, split, scope)?;
-    if split.group_by.is_empty() {
-        buckets.carry(BucketKey { filter: None, group: Vec::new() }, Decimal::ZERO);
-    }
-    Ok(buckets)
+    let mut windows = reader.read(split, &[scope], usize::MAX).await?.finish();
+    let (_, usage) = windows.next().expect("as many windows as scopes")?;
+    Ok(usage)
 }
 
 /// Which usage to tell.
@@ -114,8 +105,7 @@ pub(super) async fn usage(
     };
     let builds = builds.into_iter().filter(|build| build.grain.metric_id == metric.id).collect();
     let reader = Reader { db, tenant: tenant.id, customer: customer.id, metric: &metric, builds };
-    let quantity = reader.quantity(period).await?;
-    let windows = reader.windows(&windows, group_by).await?;
+    let (quantity, windows) = tokio::try_join!(reader.quantity(period), reader.windows(&windows, group_by))?;
     Ok(Usage { customer: customer.id, metric, period, quantity, windows })
 }
 
@@ -147,7 +137,7 @@ struct Reader<'a, C> {
     builds: Vec<Build>,
 }
 
-impl<C: ConnectionTrait> Reader<'_, C> {
+impl<'a, C: ConnectionTrait> Reader<'a, C> {
     async fn quantity(&self, period: Period) -> Result<Decimal, MeteringError> {
         let told = self.windows(&[period], &[]).await?;
         Ok(told.first().map_or(Decimal::ZERO, |usage| usage.quantity))
@@ -160,55 +150,77 @@ impl<C: ConnectionTrait> Reader<'_, C> {
         group_by: &[String],
     ) -> Result<Vec<WindowUsage>, MeteringError> {
         let split = Split { filters: &[], group_by, by_event: false };
-        let begun = windows
-            .iter()
-            .map(|window| Ok((*window, buckets(self.metric, split, of_period(self.metric, *window))?)));
-        let mut begun = begun.collect::<Result<Vec<_>, MeteringError>>()?;
-        self.read(split, false, &mut begun).await?;
+        let scopes: Vec<Scope> = windows.iter().map(|window| of_period(self.metric, *window)).collect();
         let mut told = Vec::new();
-        for (period, buckets) in begun {
-            for BucketUsage { key, quantity, .. } in buckets.finish()? {
+        for window in self.read(split, &scopes, TOLD_MAX).await?.finish() {
+            let (period, usage) = window?;
+            for BucketUsage { key, quantity, .. } in usage {
                 told.push(WindowUsage { period, group: key.group, quantity: quantity.to_decimal()? });
             }
+            if told.len() > TOLD_MAX {
+                return Err(MeteringError::TooMuchToTell(TOLD_MAX));
+            }
+            yield_now().await;
         }
         Ok(told)
     }
 
-    /// Fills the buckets of windows that follow one another: from hours that are kept as finely as the usage is split,
-    /// which are read once for all windows, or else from events.
-    async fn read(
+    /// Fills windows that follow one another: from hours that are kept as finely as the usage is split, which are read
+    /// once for all windows, or else from events. An error if that makes more than `most` buckets.
+    async fn read<'s>(
         &self,
-        split: Split<'_>,
-        prorated: bool,
-        windows: &mut [(Period, Buckets<'_>)],
+        split: Split<'s>,
+        scopes: &[Scope],
+        most: usize,
+    ) -> Result<Filling<'s>, MeteringError>
+    where
+        'a: 's,
+    {
+        let build = scopes.first().and_then(|first| {
+            let from = (!first.recurring).then_some(first.period.start);
+            self.build_for(split, first.prorated, from)
+        });
+        let mut filling = Filling::try_new(self.metric, split, scopes, build.is_some())?;
+        if let Some(build) = build {
+            self.each_day(build, &mut filling, most).await?;
+        }
+        let edges = filling.edges();
+        for edge in &edges {
+            self.each_event(*edge, &mut filling, most).await?;
+        }
+        if let Some(first) = edges.first() {
+            self.refuse_archived(*first).await?;
+        }
+        Ok(filling)
+    }
+
+    /// Gives the hours that are wanted, a stretch of days at a time.
+    async fn each_day(
+        &self,
+        build: &Build,
+        filling: &mut Filling<'_>,
+        most: usize,
     ) -> Result<(), MeteringError> {
-        let Some(((first, _), (last, _))) = windows.first().zip(windows.last()) else { return Ok(()) };
-        let (start, end) = (first.start, last.end);
-        let is_recurring = self.metric.rules.recurring;
-        let from = (!is_recurring).then_some(start);
-        let Some(build) = self.build_for(split, prorated, from) else {
-            return self.each_event(from, end, |used| push(windows, used)).await;
-        };
-        let hours = match Stretch::of(Period { start, end }, is_recurring).read() {
-            Some((from, to)) => {
-                rollups::hours(self.db, build.series(self.tenant, self.customer), from, to).await?
+        let Some(wanted) = filling.hours() else { return Ok(()) };
+        let series = build.series(self.tenant, self.customer);
+        let (mut last, mut is_long) = (None, false);
+        loop {
+            let (hours, next) = rollups::next_days(self.db, series, wanted, last).await?;
+            for hour in hours {
+                filling.take_hour(&build.grain, hour)?;
             }
-            None => Vec::new(),
-        };
-        let mut keys = HashMap::<&[Option<String>], BucketKey>::new();
-        for window in windows {
-            let stretch = Stretch::of(window.0, is_recurring);
-            // An hour whose events were all voided is none.
-            for Hour { start, values, partial } in
-                hours.iter().filter(|hour| hour.partial.count > 0 && stretch.holds(hour.start))
-            {
-                let key = || split.key_of(&build.grain.properties_of(values));
-                window.1.absorb(keys.entry(values).or_insert_with(key), partial, end_of_hour(*start))?;
+            if filling.buckets() > most {
+                return Err(MeteringError::TooMuchToTell(most));
             }
-            for edge in stretch.edges {
-                let window = from_mut(&mut *window);
-                self.each_event(Some(edge.start), edge.end, |used| push(window, used)).await?;
+            if next.is_none() {
+                break;
             }
+            (last, is_long) = (next, true);
+            yield_now().await;
+        }
+        // Whoever builds the hours up anew takes these out.
+        if is_long && !builds::of_metric(self.db, self.tenant, self.metric.id).await?.contains(build) {
+            return Err(MeteringError::Rebuilt);
         }
         Ok(())
     }
@@ -225,27 +237,35 @@ impl<C: ConnectionTrait> Reader<'_, C> {
         complete.filter(tells).min_by_key(|build| build.grain.properties.len())
     }
 
-    /// Takes the events of a stretch of time: from an instant, if there is one, to before another. An error if some of
-    /// them are archived.
+    /// Gives the events of a stretch of time.
     async fn each_event(
         &self,
-        from: Option<DateTime<Utc>>,
-        to: DateTime<Utc>,
-        mut take: impl FnMut(&Used),
+        edge: Period,
+        filling: &mut Filling<'_>,
+        most: usize,
     ) -> Result<(), MeteringError> {
         let (tenant, customer, event_name) = (self.tenant, self.customer, &*self.metric.event_name);
-        let span = Span { tenant, customer, event_name, from, to };
-        events::each_used(self.db, span, |used| take(&used)).await?;
-        // Asked last: what was taken out while the events were being read is noticed too.
-        match archives::events_before(self.db, self.tenant, &self.metric.event_name, from).await? {
+        let span = Span { tenant, customer, event_name, from: begin(edge), to: edge.end };
+        let take = |used: Used| filling.take_event(used.at, used.id.0.as_u128(), &used.properties);
+        events::each_used(self.db, span, take).await?;
+        if filling.buckets() > most {
+            return Err(MeteringError::TooMuchToTell(most));
+        }
+        Ok(())
+    }
+
+    /// An error if events are archived since the beginning of a stretch of time. Asked last: what was taken out while
+    /// events were being read is noticed too.
+    async fn refuse_archived(&self, since: Period) -> Result<(), MeteringError> {
+        let name = &self.metric.event_name;
+        match archives::events_before(self.db, self.tenant, name, begin(since)).await? {
             Some(until) => Err(MeteringError::Archived(until)),
             None => Ok(()),
         }
     }
 }
 
-fn push(windows: &mut [(Period, Buckets<'_>)], used: &Used) {
-    for (_, buckets) in windows {
-        buckets.push(used.at, used.id.0.as_u128(), &used.properties);
-    }
+/// When a stretch of time begins; none if with the first event.
+fn begin(stretch: Period) -> Option<DateTime<Utc>> {
+    (stretch.start > DateTime::<Utc>::MIN_UTC).then_some(stretch.start)
 }

@@ -43,7 +43,8 @@ use crate::{
 
 pub use super::{
     reading::{month_of, quantity, usage_by_bucket},
-    watching::{look_again, unwatch, watch, watched_of},
+    unbilled::{next_counted, tally},
+    watching::{look_again, unwatch, watch, watch_all, watched_of},
 };
 
 /// Subscriptions whose closed periods are looked for at a time.
@@ -64,6 +65,12 @@ pub enum MeteringError {
     Period(#[from] CalendarError),
     #[error("more than {0} windows were asked for: take a larger granularity, or a shorter time")]
     TooManyWindows(usize),
+    #[error(
+        "the answer has more than {0} windows and groups: take a larger granularity, a shorter time, or group by less"
+    )]
+    TooMuchToTell(usize),
+    #[error("its hours were built up anew meanwhile")]
+    Rebuilt,
     #[error(
         "the events of before {0} are archived: usage that is not kept by the hour cannot be told any more"
     )]
@@ -220,8 +227,8 @@ async fn judge(
     candidates: &mut Vec<(usize, Candidate)>,
 ) -> Result<(), MeteringError> {
     let readable = requests.iter().flat_map(|(_, sent)| &sent.events).flatten();
-    let names: HashSet<String> = readable.map(|event| event.customer.clone()).collect();
-    let customers = standing.customers(tx, names.iter().map(String::as_str).collect()).await?;
+    let names: HashSet<&str> = readable.map(|event| event.customer.as_str()).collect();
+    let customers = standing.customers(tx, names).await?;
     let wall = clock.now();
     let mut times = HashMap::from([(None, wall)]);
     for (_, test_clock) in customers.values() {

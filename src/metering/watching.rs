@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{model::UsageEvent, store::watches};
-use crate::{app::enqueue_again, catalog::Metric};
+use crate::{app::enqueue_again, catalog::Metric, customers};
 
 /// Who watches, and so which job runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumIter, DeriveActiveEnum)]
@@ -74,6 +74,19 @@ pub async fn watch(
     look_again(tx, wall, wanted.iter().map(|(_, watched)| *watched)).await
 }
 
+/// From now on the watcher's job runs for every customer whose usage of a metric moves. Nobody is looked at now.
+pub async fn watch_all(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    by: Uuid,
+    metric: MetricId,
+    watcher: Watcher,
+) -> Result<(), DbErr> {
+    // As above: what is taken at this moment is seen by whoever looks afterwards.
+    Gate::Usage.close(tx, tenant).await?;
+    watches::insert_for_all(tx, tenant, by, (metric, watcher)).await
+}
+
 /// Nobody of this name watches any more.
 pub async fn unwatch(tx: &DatabaseTransaction, tenant: TenantId, by: Uuid) -> Result<(), DbErr> {
     watches::delete(tx, tenant, by).await
@@ -101,8 +114,28 @@ pub async fn watched_of(
     customer: CustomerId,
     by: Watcher,
 ) -> Result<Vec<Watched>, DbErr> {
-    let mut found = watches::of_customers(db, tenant, vec![customer]).await?;
+    let mut found = of_customers(db, tenant, &[customer]).await?;
     found.retain(|watched| watched.watcher == by);
+    Ok(found)
+}
+
+/// What somebody wants to know of these customers, or of everybody and so of them.
+async fn of_customers(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customers: &[CustomerId],
+) -> Result<Vec<Watched>, DbErr> {
+    let (of_some, of_all) = watches::of_customers(db, tenant, customers).await?;
+    let watched =
+        |(customer, metric, test_clock, watcher)| Watched { tenant, customer, metric, test_clock, watcher };
+    let mut found: Vec<Watched> = of_some.into_iter().map(watched).collect();
+    if !of_all.is_empty() {
+        let clocks = customers::service::test_clocks_of(db, tenant, customers).await?;
+        for customer in customers {
+            let of_customer = |(metric, watcher)| (*customer, metric, clocks.get(customer).copied(), watcher);
+            found.extend(of_all.iter().copied().map(of_customer).map(watched));
+        }
+    }
     Ok(found)
 }
 
@@ -125,7 +158,8 @@ pub(super) async fn moved<'a>(
                 names.entry(customer).or_default().insert(&event.event_name);
             }
         }
-        let mut watched = watches::of_customers(tx, *tenant, names.keys().copied().collect()).await?;
+        let touched: Vec<CustomerId> = names.keys().copied().collect();
+        let mut watched = of_customers(tx, *tenant, &touched).await?;
         watched.retain(|watched| {
             let metric = metrics.iter().find(|metric| metric.id == watched.metric);
             metric.is_some_and(|metric| names[&watched.customer].contains(metric.event_name.as_str()))

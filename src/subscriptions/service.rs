@@ -265,8 +265,17 @@ pub async fn running_at(
     at: DateTime<Utc>,
 ) -> Result<Vec<Subscription>, DbErr> {
     let mut found = store::not_over_at(db, tenant, customer, at).await?;
-    found.retain(|subscription| subscription.start_at <= at);
+    found.retain(|subscription| subscription.covers(at));
     Ok(found)
+}
+
+/// All subscriptions of some customers, those that are over too.
+pub async fn of_customers(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customers: Vec<CustomerId>,
+) -> Result<Vec<Subscription>, DbErr> {
+    store::of_customers(db, tenant, &customers).await
 }
 
 /// A customer's subscriptions that are not canceled, the oldest first; those that start later are among them.
@@ -369,9 +378,9 @@ impl From<CatalogError> for SubscriptionError {
         match error {
             CatalogError::NotFound { reference, .. } => Self::NoSuchPlan(reference),
             CatalogError::Database(error) => Self::Database(error),
-            error @ (CatalogError::CodeTaken { .. } | CatalogError::DefaultTaken(_)) => {
-                Self::Broken(error.into())
-            }
+            error @ (CatalogError::CodeTaken { .. }
+            | CatalogError::DefaultTaken(_)
+            | CatalogError::TooManySplits(_)) => Self::Broken(error.into()),
         }
     }
 }

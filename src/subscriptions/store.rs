@@ -9,6 +9,7 @@ use accrue_core::{
     money::Money,
 };
 use accrue_platform::{
+    bulk,
     check::Metadata,
     column::Json,
     page::{PageError, PageQuery},
@@ -217,6 +218,20 @@ pub(super) async fn running_of_customer(
         .all(db)
         .await?;
     models(rows)
+}
+
+/// All subscriptions of some customers, the oldest first.
+pub(super) async fn of_customers(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customers: &[CustomerId],
+) -> Result<Vec<Subscription>, DbErr> {
+    let mut found = Vec::new();
+    for some in customers.chunks(bulk::LIST_MAX) {
+        let theirs = bulk::one_of(db, Column::CustomerId, some.iter().map(|customer| customer.0).collect());
+        found.extend(models(of(tenant).filter(theirs).order_by_asc(Column::Id).all(db).await?)?);
+    }
+    Ok(found)
 }
 
 /// A customer's subscriptions that were not over at an instant, the oldest first.

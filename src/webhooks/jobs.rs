@@ -20,7 +20,7 @@ use super::{
     service::{self, WebhookError},
 };
 use crate::{
-    app::{Job, JobContext, JobError, JobRunner, Listener, enqueue, job_runner},
+    app::{Job, JobContext, JobError, JobRunner, Listener, Share, enqueue, job_runner},
     auth,
 };
 
@@ -75,7 +75,7 @@ impl Deliver {
 
 impl Job for Deliver {
     const NAME: &'static str = "webhooks.deliver";
-    const WAITS_FOR_STRANGERS: bool = true;
+    const SHARE: Share = Share::Half;
 
     #[instrument(name = "job.webhooks.deliver", skip_all, fields(webhook_delivery.id = %self.delivery))]
     async fn run(&self, context: &JobContext) -> Result<(), JobError> {

@@ -136,6 +136,37 @@ async fn every_mistake_in_a_plan_is_named_with_its_place(#[values(Sqlite, Postgr
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
+async fn a_price_that_tells_usage_apart_in_one_way_too_many_is_refused_with_its_place(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = World::new(on).await else { return };
+    let metric = json!({"code": "n", "event_name": "call", "aggregation": "sum", "property": "n"});
+    world.create("/v1/metrics", metric).await;
+    let price = |code: usize, by: &[String]| {
+        json!({"code": code.to_string(), "kind": "usage", "metric": "n", "group_by": by,
+            "model": {"type": "per_unit", "unit_price": "1"}})
+    };
+    let way = |way: usize| vec![format!("property {way}")];
+    let plan = |code: &str, prices: Vec<Value>| json!({"code": code, "currency": "USD", "interval": {"unit": "month", "count": 1}, "prices": prices});
+    let some = (0..15).map(|number| price(number, &way(number))).collect();
+    world.create("/v1/plans", plan("pro", some)).await;
+
+    let more = vec![price(0, &way(15)), price(1, &way(3)), price(2, &way(16)), price(3, &way(17))];
+    let refused = world.send("POST", "/v1/plans", &plan("max", more.clone())).await;
+    let of_plan = world.send("POST", "/v1/plans/pro/versions", &json!({"prices": more})).await;
+
+    let places = ["/prices/2 too_many_splits", "/prices/3 too_many_splits"];
+    assert_eq!((refused.status, refused.errors()), (422, places.map(String::from).to_vec()));
+    assert_eq!((of_plan.status, of_plan.errors()), (422, places.map(String::from).to_vec()));
+    let detail = text(&refused.json()["errors"][0]["detail"]);
+    assert!(detail.contains("the usage of n apart in 16 ways already: filter and group by"), "{detail}");
+    let as_before = vec![price(0, &way(15)), price(1, &way(3)), price(2, &[])];
+    world.create("/v1/plans", plan("max", as_before)).await;
+    world.create("/v1/plans/pro/versions", json!({"trial_days": 3})).await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
 async fn two_objects_of_a_kind_cannot_have_one_code(#[values(Sqlite, Postgres)] on: Engine) {
     let Some(world) = World::new(on).await else { return };
     sell_pro(&world).await;

@@ -46,6 +46,7 @@ mod unmatched_usage;
 mod usage_alert_requests;
 mod usage_alerts;
 mod usage_alerts_live;
+mod usage_alerts_of_all;
 mod usage_corrections;
 mod usage_formats;
 mod usage_packs;

@@ -377,13 +377,26 @@ async fn an_event_says_which_line_it_landed_on_or_why_on_none(#[values(Sqlite, P
 
     let mut invoices = world.list("/v1/invoices").await;
     invoices.reverse();
-    for (id, invoice, line) in [("a", 0, 2), ("b", 0, 1), ("late", 1, 1)] {
+    for (id, invoice, line, kind) in
+        [("a", 0, 2, "usage"), ("b", 0, 1, "usage"), ("late", 1, 1, "usage_adjustment")]
+    {
         let told = explain(id).await;
         assert_eq!((&told["billed"], &told["reason"]), (&json!(true), &Value::Null), "{id}");
         let outcome = &told["outcomes"][0];
         assert_eq!(outcome["invoice"], invoices[invoice]["id"], "{id}");
         assert_eq!(outcome["line"], invoices[invoice]["lines"][line]["id"], "{id}");
-        assert_eq!(outcome["subscription"], subscription, "{id}");
+        assert_eq!(
+            (&outcome["subscription"], &outcome["line_kind"]),
+            (&json!(subscription), &json!(kind)),
+            "{id}"
+        );
+    }
+    send(&world, "mistake", "completion", "2026-04-01T00:00:00Z", json!({"n": 1})).await;
+    for (id, line) in [("b", &invoices[0]["lines"][1]["id"]), ("mistake", &Value::Null)] {
+        world.post(&format!("/v1/usage_events/{id}/void"), json!({})).await;
+        let told = explain(id).await;
+        assert_eq!((&told["billed"], &told["reason"]), (&json!(false), &json!("voided")), "{id}");
+        assert_eq!(&told["outcomes"][0]["line"], line, "{id}");
     }
     let told = explain("a").await;
     assert_eq!(told["outcomes"][0]["filter"], json!({"region": ["eu"]}));

@@ -1,16 +1,24 @@
 //! Usage by the hour: the same as the events say, however it came about.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use accrue::{
     auth::Mode,
     auth::service::first_tenant,
-    catalog,
-    metering::{Building, Grain},
+    catalog, customers,
+    metering::{self, Building, Grain, service::MeteringError},
 };
+use accrue_core::calendar::Period;
+use accrue_platform::db::Db;
+use chrono::TimeDelta;
 use rstest::rstest;
-use sea_orm::{ConnectionTrait, Statement};
+use sea_orm::{
+    ConnectionTrait, DatabaseBackend, DbErr, ExecResult, QueryResult, Statement,
+    prelude::async_trait::async_trait,
+};
 use serde_json::{Value, json};
 
-use crate::support::{Engine, Engine::*, Metered, World};
+use crate::support::{Engine, Engine::*, Metered, Reply, World};
 
 const DAYS: &str = "select u.day, u.hours from (
     select id, grain_id, build, cast(day as text) as day, hours from usage_rollups) u
@@ -88,16 +96,29 @@ async fn rebuilt_hours_are_the_ones_that_were_there_and_events_may_come_meanwhil
     world.work().await;
     send(&world, 700, 1000).await;
     let before = hours(&world).await;
-    let db = &world.app.db;
+
+    let meanwhile = rebuild(&world.app.db, async || {
+        send(&world, 1000, 1030).await;
+        usage(&world).await
+    });
+    let meanwhile = meanwhile.await;
+
+    let after = hours(&world).await;
+    assert_eq!(after[..16], before[..16]);
+    assert_eq!((before.len(), after.len()), (17, 18));
+    assert!(after[16].contains(" 60 ") && after[17].contains(" 10 "), "{after:?}");
+    assert_eq!((meanwhile, usage(&world).await), (json!("265825"), json!("265825")));
+}
+
+/// Builds up the hours of the first metric anew; says what was true meanwhile.
+async fn rebuild<T>(db: &Db, meanwhile: impl AsyncFnOnce() -> T) -> T {
     let tenant = first_tenant(db.reader(), Mode::Test).await.unwrap().unwrap().id;
     let metric = catalog::service::all_metrics(db.reader(), tenant).await.unwrap().remove(0);
-
     let tx = db.begin().await.unwrap();
     let grain = Grain { metric_id: metric.id, properties: Vec::new() };
     let mut building = Building::begin(db, &tx, tenant, metric, grain, true).await.unwrap().unwrap();
     tx.commit().await.unwrap();
-    send(&world, 1000, 1030).await;
-    let meanwhile = usage(&world).await;
+    let seen = meanwhile().await;
     loop {
         let tx = db.begin().await.unwrap();
         let added = building.step(&tx).await.unwrap();
@@ -109,12 +130,96 @@ async fn rebuilt_hours_are_the_ones_that_were_there_and_events_may_come_meanwhil
     let tx = db.begin().await.unwrap();
     building.end(&tx).await.unwrap();
     tx.commit().await.unwrap();
+    seen
+}
 
-    let after = hours(&world).await;
-    assert_eq!(after[..16], before[..16]);
-    assert_eq!((before.len(), after.len()), (17, 18));
-    assert!(after[16].contains(" 60 ") && after[17].contains(" 10 "), "{after:?}");
-    assert_eq!((meanwhile, usage(&world).await), (json!("265825"), json!("265825")));
+/// A connection of somebody who reads hours. When the first of them are read, they are built up anew.
+struct Interrupted<'a> {
+    db: &'a Db,
+    reads: AtomicUsize,
+}
+
+#[async_trait]
+impl ConnectionTrait for Interrupted<'_> {
+    fn get_database_backend(&self) -> DatabaseBackend {
+        self.db.reader().get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.db.reader().execute_raw(statement).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.db.reader().execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.db.reader().query_one_raw(statement).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        let reads_hours = statement.sql.contains("\"usage_rollups\"");
+        let rows = self.db.reader().query_all_raw(statement).await?;
+        if reads_hours && self.reads.fetch_add(1, Ordering::Relaxed) == 0 {
+            rebuild(self.db, async || ()).await;
+        }
+        Ok(rows)
+    }
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_of_many_days_is_read_part_by_part_and_not_while_it_is_built_up_anew(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = world_with_metric(on).await else { return };
+    let event = |day: i64| {
+        let at = world.app.now() - TimeDelta::days(300 - day);
+        json!({"event_id": day.to_string(), "customer_id": "acme", "event_name": "call", "timestamp": at,
+            "metadata": {"n": 1}})
+    };
+    let events: Vec<Value> = (0..300).map(event).collect();
+    world.post("/v1/usage_events?backfill=true", json!({"events": events})).await;
+    world.work().await;
+    let db = &world.app.db;
+    let tenant = first_tenant(db.reader(), Mode::Test).await.unwrap().unwrap().id;
+    let metric = catalog::service::all_metrics(db.reader(), tenant).await.unwrap().remove(0);
+    let customer = customers::service::resolve(db.reader(), tenant, "acme").await.unwrap().id;
+    let (start, end) = ("2024-01-01T00:00:00Z".parse().unwrap(), "2027-01-01T00:00:00Z".parse().unwrap());
+    let period = Period::try_new(start, end).unwrap();
+
+    let interrupted = Interrupted { db, reads: AtomicUsize::new(0) };
+    let told = metering::service::quantity(&interrupted, tenant, customer, &metric, period).await;
+    assert!(matches!(told, Err(MeteringError::Rebuilt)), "{told:?}");
+    let told = metering::service::quantity(&interrupted, tenant, customer, &metric, period).await.unwrap();
+    assert_eq!(told, 300.into());
+    assert_eq!(interrupted.reads.into_inner(), 4, "two for each answer");
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn more_windows_and_groups_than_anybody_reads_are_refused(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    world.clock.advance(TimeDelta::days(2));
+    world.create("/v1/customers", json!({"external_id": "acme", "name": "Acme"})).await;
+    let metric = json!({"code": "n", "event_name": "call", "aggregation": "sum", "property": "n",
+        "recurring": true});
+    world.create("/v1/metrics", metric).await;
+    let event = |user: u32| {
+        json!({"event_id": user.to_string(), "customer_id": "acme", "event_name": "call",
+            "timestamp": "2025-12-31T10:00:00Z", "metadata": {"n": 1, "user": user}})
+    };
+    let events: Vec<Value> = (0..101).map(event).collect();
+    world.post("/v1/usage_events", json!({"events": events})).await;
+    let ask = async |end: &str| {
+        let asked = format!("metric=n&group_by=user&granularity=hour&start=2026-01-01T00:00:00Z&end={end}");
+        Reply::of(world.request("GET", &format!("/v1/customers/acme/usage?{asked}"))).await
+    };
+
+    let refused = ask("2026-02-11T16:00:00Z").await;
+    assert_eq!((refused.status, refused.errors()), (422, vec!["group_by too_many".to_owned()]));
+    let told = ask("2026-01-02T00:00:00Z").await.expect(200);
+    assert_eq!((told["data"].as_array().unwrap().len(), &told["quantity"]), (24 * 101, &json!("101")));
 }
 
 /// A subscription to a price that tells usage apart by region and model.

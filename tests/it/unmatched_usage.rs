@@ -1,4 +1,4 @@
-//! Usage that nothing counts: somebody is told.
+//! Usage that nothing counts, or nothing bills: somebody is told.
 
 use chrono::TimeDelta;
 use rstest::rstest;
@@ -120,6 +120,76 @@ async fn what_nothing_counts_is_told_at_most_once_an_hour(#[values(Sqlite, Postg
     news.sort();
     assert_eq!(news, ["no_metric cal 1", "no_metric login 1"]);
     assert_eq!(unmatched(&world).await, ["no_metric cal 3", "no_metric login 1"]);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn usage_that_is_counted_and_that_nothing_bills_is_told_within_the_hour(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = world_of_acme(on).await else { return };
+    for (code, name) in [("logins", "login"), ("reads", "read"), ("more-calls", "call")] {
+        let metric = json!({"code": code, "event_name": name, "aggregation": "count"});
+        world.create("/v1/metrics", metric).await;
+    }
+    world.create("/v1/features", json!({"code": "reads", "kind": "metered", "metric": "reads"})).await;
+    let price = json!({"code": "calls", "kind": "usage", "metric": "calls",
+        "model": {"type": "per_unit", "unit_price": "1"}});
+    let plan = json!({"code": "api", "currency": "USD", "interval": {"unit": "month", "count": 1},
+        "prices": [price], "features": [{"feature": "reads", "value": 10}]});
+    world.create("/v1/plans", plan).await;
+    world.create("/v1/subscriptions", json!({"customer": "acme", "plan": "api"})).await;
+    world.create("/v1/customers", json!({"external_id": "guest", "name": "Guest"})).await;
+    world.clock.advance(TimeDelta::minutes(10));
+    let eu = json!({"region": "eu", "n": 1});
+    for (event_id, customer, name, metadata) in [
+        ("billed", "acme", "call", &eu),
+        ("counts-against-a-limit", "acme", "read", &json!({})),
+        ("no-price", "acme", "login", &json!({})),
+        ("priced-otherwise", "acme", "call", &json!({"region": "us"})),
+        ("no-subscription", "guest", "call", &eu),
+        ("taken-back", "guest", "call", &eu),
+    ] {
+        let event = json!({"event_id": event_id, "customer_id": customer, "event_name": name,
+            "metadata": metadata});
+        world.post("/v1/usage_events", event).await;
+    }
+    let before = json!({"event_id": "before", "customer_id": "acme", "event_name": "call",
+        "timestamp": "2025-12-31T23:00:00Z", "metadata": eu});
+    world.post("/v1/usage_events", before).await;
+    world.post("/v1/usage_events/taken-back/void", json!({})).await;
+    world.sweep().await;
+    assert!(unmatched(&world).await.is_empty(), "it is young: somebody may be about to make what bills it");
+
+    world.clock.advance(TimeDelta::minutes(6));
+    world.sweep().await;
+    let told = ["no_price call 1", "no_price login 1", "no_subscription call 2"];
+    assert_eq!(unmatched(&world).await, told);
+    world.sweep().await;
+    world.sweep().await;
+    assert_eq!(unmatched(&world).await, told, "once each");
+    for (event_id, reason) in [
+        ("no-price", "no_price"),
+        ("priced-otherwise", "no_price"),
+        ("no-subscription", "no_subscription"),
+        ("before", "no_subscription"),
+        ("taken-back", "no_subscription"),
+    ] {
+        let explained = world.get(&format!("/v1/usage_events/{event_id}/explain")).await;
+        assert_eq!(explained["reason"], reason, "{event_id}");
+    }
+
+    send(&world, "later", "login", json!({})).await;
+    world.clock.advance(TimeDelta::hours(3));
+    world.sweep().await;
+    assert_eq!(unmatched(&world).await[1], "no_price login 2", "also if nobody looked for hours");
+    let news: Vec<_> =
+        reports(&world).await.iter().flat_map(|told| told["data"].as_array().unwrap().clone()).collect();
+    assert!(news.iter().any(|one| one["reason"] == "no_subscription"), "{news:?}");
+    let measured = Reply::of(world.request("GET", "/metrics")).await.text;
+    let tenant = text(&world.get("/v1/account").await["id"]);
+    let line = format!(r#"usage_events_unmatched_total{{tenant="{tenant}",reason="no_subscription"}} 2"#);
+    assert!(measured.contains(&line), "{measured}");
 }
 
 #[rstest]

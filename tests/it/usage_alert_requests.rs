@@ -29,10 +29,7 @@ async fn each_mistake_is_told_with_its_place_and_what_to_do(#[values(Sqlite, Pos
         let reply = world.send("POST", "/v1/usage_alerts", &body).await;
         format!("{} {}", reply.status, reply.errors().join(", "))
     };
-    assert_eq!(
-        refused(json!({})).await,
-        "422 /customer required, /metric required, /kind required, /threshold required"
-    );
+    assert_eq!(refused(json!({})).await, "422 /metric required, /kind required, /threshold required");
     assert_eq!(refused(alert("nobody", "calls", "quantity", "1")).await, "404 /customer unknown");
     assert_eq!(refused(alert("acme", "nothing", "quantity", "1")).await, "404 /metric unknown");
     assert_eq!(refused(alert("acme", "calls", "quantity", "0")).await, "422 /threshold out_of_range");

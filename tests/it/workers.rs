@@ -1,23 +1,31 @@
-//! The queue and its workers: jobs that died, leases that were lost, leaders that are gone, endpoints that hang.
+//! The queue and its workers: jobs that died, leases that were lost, leaders that are gone, endpoints that hang, work
+//! that takes long.
 
 use std::{
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     time::{Duration, Instant},
 };
 
 use accrue::{
-    app::{start_workers, tell_all, work_until_idle},
+    app::{
+        App, Job, JobContext, JobError, Share, enqueue, job_runner, start_workers, tell_all, work_until_idle,
+    },
     auth::{self, Mode},
 };
 use accrue_core::id::TenantId;
 use accrue_platform::{
+    gate::Gate,
     lease::Lease,
-    queue::{self, Claim, Due, NewJob},
+    queue::{self, Claim, Due, JobState, NewJob},
 };
 use chrono::TimeDelta;
 use rstest::rstest;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
 use crate::support::{Engine, Engine::*, Reply, Shop, World, text};
 
@@ -183,6 +191,93 @@ async fn an_invoice_is_collected_although_every_endpoint_hangs(#[values(Sqlite, 
     assert!(delivering <= world.app.config.workers / 2, "{delivering}");
     drop(endpoints);
     workers.stop(Duration::ZERO).await;
+}
+
+/// Tells whom it may concern that it runs, and runs until it is let go.
+#[derive(Serialize, Deserialize)]
+struct Work<const IS_LONG: bool> {
+    address: SocketAddr,
+}
+
+impl<const IS_LONG: bool> Job for Work<IS_LONG> {
+    const NAME: &'static str = if IS_LONG { "tests.long" } else { "tests.short" };
+    const SHARE: Share = if IS_LONG { Share::Quarter } else { Share::All };
+
+    async fn run(&self, _: &JobContext) -> Result<(), JobError> {
+        let mut stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        stream.write_u8(IS_LONG.into()).await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        Ok(())
+    }
+}
+
+static LONG_AND_SHORT: accrue::app::Work = accrue::app::Work {
+    jobs: &[&[job_runner::<Work<true>>(), job_runner::<Work<false>>()]],
+    sweeps: &[],
+    listeners: &[],
+};
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_take_long_have_a_quarter_of_the_workers(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    let tenant = auth::service::first_tenant(world.app.db.reader(), Mode::Test).await.unwrap().unwrap().id;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, now) = (listener.local_addr().unwrap(), world.app.now());
+    let tx = world.app.db.begin().await.unwrap();
+    for number in 0..5 {
+        enqueue(&tx, tenant, None, now, number, &Work::<true> { address }).await.unwrap();
+    }
+    let later = now + TimeDelta::milliseconds(1);
+    enqueue(&tx, tenant, None, later, 0, &Work::<false> { address }).await.unwrap();
+    tx.commit().await.unwrap();
+    world.clock.advance(TimeDelta::seconds(1));
+    let next = async || {
+        let (mut stream, _) = timeout(PATIENCE, listener.accept()).await.expect("a job starts").unwrap();
+        (stream.read_u8().await.unwrap() == 1, stream)
+    };
+
+    let workers = start_workers(&App { work: &LONG_AND_SHORT, ..world.app.clone() });
+    let running = [next().await, next().await, next().await];
+
+    assert_eq!(running.iter().filter(|(is_long, _)| *is_long).count(), 2, "of 8 workers");
+    let all = queue::list(world.app.db.reader(), tenant, JobState::Running, 10).await.unwrap();
+    assert_eq!(all.len(), 3, "the other long ones wait: {all:#?}");
+    drop(running);
+    for _ in 0..3 {
+        assert!(next().await.0, "one after the other has its turn");
+    }
+    workers.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invoice_is_collected_although_many_hours_are_being_built_up() {
+    let Some(world) = World::new(Postgres).await else { return };
+    let tenant = auth::service::first_tenant(world.app.db.reader(), Mode::Test).await.unwrap().unwrap().id;
+    world.create("/v1/customers", json!({"external_id": "other", "name": "Other"})).await;
+    for number in 0..10 {
+        let metric = json!({"code": format!("m{number}"), "event_name": "call", "aggregation": "count"});
+        world.create("/v1/metrics", metric).await;
+    }
+    let event = json!({"event_id": "1", "customer_id": "other", "event_name": "call"});
+    world.post("/v1/usage_events", event).await;
+    // Events are on their way that do not arrive: every build waits for them.
+    let writer = world.app.db.begin().await.unwrap();
+    Gate::Usage.pass(&writer, tenant).await.unwrap();
+    let workers = start_workers(&world.app);
+
+    sell(&world, "tok_visa").await;
+
+    let started = Instant::now();
+    let is_paid = |invoices: &[Value]| invoices.iter().any(|invoice| invoice["status"] == "paid");
+    while !is_paid(&world.list("/v1/invoices").await) {
+        assert!(started.elapsed() < Duration::from_secs(10), "builds have taken every worker");
+    }
+    let running = world.list("/v1/jobs?state=running").await;
+    let building = running.iter().filter(|job| job["name"] == "metering.build_hours").count();
+    assert!(building <= 2, "{running:#?}");
+    writer.rollback().await.unwrap();
+    workers.stop(PATIENCE).await;
 }
 
 #[rstest]

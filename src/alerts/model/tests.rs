@@ -20,7 +20,8 @@ fn alert(kind: Kind, threshold: &str) -> Alert {
     Alert {
         tenant_id: TenantId::new(now),
         id: UsageAlertId::new(now),
-        customer_id: CustomerId::new(now),
+        customer_id: Some(CustomerId::new(now)),
+        template_id: None,
         test_clock_id: None,
         metric_id: MetricId::new(now),
         name: "A".into(),

@@ -8,11 +8,11 @@ mod price_request;
 mod taxes;
 
 use accrue_platform::{
-    problem::{self, Problem},
+    problem::{self, FieldError, Problem},
     routes::Routes,
 };
 
-use super::service::CatalogError;
+use super::service::{CatalogError, TooManySplits};
 
 /// How long a name may be.
 const NAME_MAX: usize = 200;
@@ -31,6 +31,12 @@ impl From<CatalogError> for Problem {
             CatalogError::NotFound { what, .. } => Self::not_found(what),
             CatalogError::CodeTaken { .. } | CatalogError::DefaultTaken(_) => {
                 Self::new(&problem::CONFLICT, error.to_string())
+            }
+            CatalogError::TooManySplits(prices) => {
+                let refused = |price: &TooManySplits| {
+                    FieldError::new(format!("/prices/{}", price.price), "too_many_splits", price.to_string())
+                };
+                Self::invalid(prices.iter().map(refused).collect())
             }
             CatalogError::Database(error) => error.into(),
         }

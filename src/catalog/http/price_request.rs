@@ -36,7 +36,8 @@ pub(super) struct PriceRequest {
     kind: PriceKind,
     /// `advance` unless given for fixed and seat prices, always `arrears` for usage.
     timing: Option<Timing>,
-    /// Of a usage price: the identifier or code of the metric that is measured.
+    /// Of a usage price: the identifier or code of the metric that is measured. All prices on a metric together tell
+    /// its usage apart, by what they filter and group by, in at most 16 ways.
     #[schema(example = "tokens")]
     metric: Option<String>,
     /// A fixed price is `flat`. Of usage, it is the model of what no filter matches.

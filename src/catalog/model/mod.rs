@@ -46,6 +46,18 @@ pub struct Metric {
     pub created_at: DateTime<Utc>,
 }
 
+impl Metric {
+    /// Has its usage told apart by the values of these properties from now on; `false` if it is told apart in too many
+    /// ways already.
+    pub(super) fn tell_apart(&mut self, by: Vec<String>) -> bool {
+        // Of these no hours are kept.
+        if by.is_empty() || !self.rules.aggregation.is_mergeable(false) || self.splits.contains(&by) {
+            return true;
+        }
+        self.splits.len() < SPLITS_MAX && self.splits.insert(by)
+    }
+}
+
 /// What happens to an event that comes when its period was billed (RULES 18).
 #[derive(
     Clone,
@@ -307,7 +319,33 @@ impl PlanVersion {
 
 #[cfg(test)]
 mod tests {
+    use accrue_core::usage::RawMetric;
+    use uuid::Uuid;
+
     use super::*;
+
+    #[test]
+    fn usage_is_told_apart_in_at_most_16_ways_and_not_at_all_if_it_cannot_be_summed_up() {
+        let metric = |rules: &str| Metric {
+            tenant_id: TenantId(Uuid::nil()),
+            id: MetricId(Uuid::nil()),
+            code: "n".into(),
+            name: "N".into(),
+            event_name: "call".into(),
+            rules: serde_json::from_str::<RawMetric>(rules).unwrap().check().unwrap(),
+            late_events: LateEvents::default(),
+            splits: BTreeSet::new(),
+            metadata: Metadata::new(),
+            created_at: DateTime::UNIX_EPOCH,
+        };
+        let mut sum = metric(r#"{"aggregation":"sum","property":"n"}"#);
+        let ways: Vec<_> = (0..17).map(|way| sum.tell_apart(vec![way.to_string()])).collect();
+        assert_eq!(ways, [vec![true; 16], vec![false]].concat());
+        assert!(sum.tell_apart(vec!["3".into()]) && sum.tell_apart(Vec::new()));
+        assert_eq!(sum.splits.len(), 16);
+        let mut unique = metric(r#"{"aggregation":"unique_count","property":"n"}"#);
+        assert!(unique.tell_apart(vec!["0".into()]) && unique.splits.is_empty());
+    }
 
     #[test]
     fn a_granted_value_is_read_exactly_and_survives_the_database() {

@@ -305,6 +305,7 @@ struct UsageQuery {
     #[param(inline)]
     granularity: Option<Granularity>,
     /// Tells the usage of each value of this property as well; several properties with commas between them, at most 5.
+    /// All windows together may have at most 100,000 groups.
     group_by: Option<String>,
 }
 
@@ -433,9 +434,11 @@ impl From<MeteringError> for Problem {
             MeteringError::Catalog(error) => error.into(),
             MeteringError::Period(_) => Self::field("end", "out_of_range", detail),
             MeteringError::TooManyWindows(_) => Self::field("granularity", "too_many", detail),
+            MeteringError::TooMuchToTell(_) => Self::field("group_by", "too_many", detail),
             MeteringError::Archived(_) | MeteringError::Final(_) | MeteringError::EventArchived(..) => {
                 Self::new(&problem::USAGE_ARCHIVED, detail)
             }
+            MeteringError::Rebuilt => Self::new(&problem::UNAVAILABLE, detail),
             MeteringError::Overflow => Self::new(&problem::USAGE_TOO_LARGE, detail),
             MeteringError::Panicked => Self::internal(&error),
             MeteringError::Page(error) => error.into(),

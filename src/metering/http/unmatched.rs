@@ -1,4 +1,4 @@
-//! Asking what nothing counts.
+//! Asking which usage comes to nothing.
 
 use accrue_platform::{
     body::Query,
@@ -12,10 +12,11 @@ use crate::{
     metering::{body::UnmatchedUsageBody, service},
 };
 
-/// List usage that nothing counts.
+/// List usage that nothing counts, or nothing bills.
 ///
-/// Of each name of events that were taken and that no metric counts, how many there were and why. Names that were not
-/// seen for 90 days are forgotten. What a single event came to, its explanation tells.
+/// Of each name of events that were taken and that come to nothing, how many there were and why. What no metric counts is
+/// there at once; whether what is counted is billed is looked at every hour. Names that were not seen for 90 days are
+/// forgotten. What a single event came to, its explanation tells.
 #[utoipa::path(
     tag = "usage",
     params(PageQuery),

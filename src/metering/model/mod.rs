@@ -4,6 +4,7 @@ mod archive;
 mod candidate;
 mod closing;
 mod correction;
+mod filling;
 mod month;
 mod pack;
 mod rollup;
@@ -25,7 +26,8 @@ pub use self::correction::CorrectionError;
 pub(super) use self::correction::{Change, Correction, Version};
 pub use self::month::{Month, NoMonth};
 pub use self::rollup::Grain;
-pub(super) use self::{candidate::*, pack::*, rollup::*, unmatched::*, window::*};
+pub use self::unmatched::{Tally, Unmatched};
+pub(super) use self::{candidate::*, filling::*, pack::*, rollup::*, unmatched::UnmatchedUsage, window::*};
 use crate::catalog::Metric;
 
 /// Something that a customer did and that is, perhaps, to be paid for. As it is known now: what was true before it

@@ -121,6 +121,26 @@ impl<'a> Packed<'a> {
     }
 }
 
+/// Events that are new, as a pack has them: the same text as that of [`Packed`], but whoever read the metadata when it came
+/// does not read it again.
+pub(in crate::metering) fn pack(events: &[&UsageEvent]) -> Result<String, serde_json::Error> {
+    let mut json = vec![b'['];
+    for event in events {
+        if json.len() > 1 {
+            json.push(b',');
+        }
+        let index = u16::try_from(event.id.0.as_u128() & INDEX).expect("16 bits");
+        let known = (index, &event.source, &event.event_id, event.timestamp.timestamp_micros());
+        serde_json::to_writer(&mut json, &known)?;
+        json.pop();
+        json.push(b',');
+        json.extend_from_slice(event.metadata.as_bytes());
+        json.push(b']');
+    }
+    json.push(b']');
+    Ok(String::from_utf8(json).expect("texts only"))
+}
+
 impl Serialize for Packed<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let Self { index, source, event_id, timestamp, metadata, voided_at, amended_at } = self;
@@ -228,6 +248,9 @@ mod tests {
             };
 
             let json = written(&before);
+            let is_new = before.voided_at.is_none() && before.amended_at.is_none();
+            let twice = format!("[{json},{json}]");
+            prop_assert!(!is_new || pack(&[&before, &before]).unwrap() == twice);
             let after: Packed = serde_json::from_str(&json).unwrap();
 
             prop_assert_eq!(after.id(Uuid::nil()), before.id);

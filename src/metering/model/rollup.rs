@@ -25,11 +25,10 @@ pub struct Grain {
 }
 
 impl Grain {
-    /// Every grain in which the hours of a metric are kept: what cannot be summed up is not told apart.
+    /// Every grain in which the hours of a metric are kept.
     pub fn all_of(metric: &Metric) -> impl Iterator<Item = Self> {
-        let splits = metric.splits.iter().filter(|_| metric.rules.aggregation.is_mergeable(false));
         let of = |properties| Self { metric_id: metric.id, properties };
-        once(Vec::new()).chain(splits.cloned()).map(of)
+        once(Vec::new()).chain(metric.splits.iter().cloned()).map(of)
     }
 
     /// The same for the same metric and properties.
@@ -127,6 +126,14 @@ pub(in crate::metering) struct RollupKey {
     pub values: Values,
 }
 
+/// What happened in an hour, of some values.
+#[derive(Clone, Debug)]
+pub(in crate::metering) struct Hour {
+    pub start: DateTime<Utc>,
+    pub values: Values,
+    pub partial: Partial,
+}
+
 /// The first 16 bytes of a digest.
 pub(in crate::metering) fn short(digest: Sha256) -> Uuid {
     Uuid::from_slice(&digest.finalize()[..16]).expect("a digest is longer")
@@ -200,7 +207,7 @@ pub(in crate::metering) struct Stretch {
     pub before: Option<DateTime<Utc>>,
     /// Whole hours, from the first to before the last.
     pub hours: Option<Period>,
-    /// Of which the events are read.
+    /// Of which the events are read; from chrono's first instant on if from the first event.
     pub edges: Vec<Period>,
 }
 
@@ -222,6 +229,12 @@ impl Stretch {
         Self { before, hours: Some(hours), edges }
     }
 
+    /// The same where no hours are kept.
+    pub fn of_events(period: Period, carried: bool) -> Self {
+        let start = if carried { DateTime::<Utc>::MIN_UTC } else { period.start };
+        Self { before: None, hours: None, edges: vec![Period { start, end: period.end }] }
+    }
+
     /// From which hour, if not from the first there is, to before which one hours are read.
     pub fn read(&self) -> Option<(Option<DateTime<Utc>>, DateTime<Utc>)> {
         match (self.before, self.hours) {
@@ -230,12 +243,6 @@ impl Stretch {
             (Some(before), None) => Some((None, before)),
             (Some(_), Some(hours)) => Some((None, hours.end)),
         }
-    }
-
-    /// Whether an hour is read whole.
-    pub fn holds(&self, hour: DateTime<Utc>) -> bool {
-        self.before.is_some_and(|before| hour < before)
-            || self.hours.is_some_and(|hours| hours.contains(hour))
     }
 }
 
@@ -270,9 +277,7 @@ mod tests {
         let hour = |at: &str| period(at, "31T23:00:00").start;
         assert_eq!(ragged.before, Some(hour("01T10:00:00")));
         assert_eq!(ragged.edges, [period("01T10:00:00", "01T11:00:00")]);
-        let held =
-            ["01T09:00:00", "01T10:00:00", "01T11:00:00", "31T10:00:00"].map(|at| ragged.holds(hour(at)));
-        assert_eq!(held, [true, false, true, false]);
+        assert_eq!(ragged.hours, Some(period("01T11:00:00", "31T10:00:00")));
         let whole = Stretch::of(period("02T00:00:00", "03T00:00:00"), true);
         assert_eq!(whole.read(), Some((None, hour("03T00:00:00"))));
         assert!(whole.edges.is_empty());

@@ -1,4 +1,4 @@
-//! Usage that was taken and that nothing counts: somebody may lose money and not know it.
+//! Usage that was taken and that nothing counts, or nothing bills: somebody may lose money and not know it.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{Payer, UsageEvent};
 use crate::catalog::Metric;
 
-/// Why no metric counts an event.
+/// Why an event comes to nothing.
 #[derive(
     Clone,
     Copy,
@@ -29,7 +29,11 @@ use crate::catalog::Metric;
 )]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
-pub(in crate::metering) enum Unmatched {
+pub enum Unmatched {
+    /// Its customer had no subscription at its time.
+    NoSubscription,
+    /// The customer's plan has neither a price nor a limit on a metric that counts it.
+    NoPrice,
     /// It waits for its customer, who does not exist yet.
     UnknownCustomer,
     /// No metric counts events of its name.
@@ -42,7 +46,7 @@ pub(in crate::metering) enum Unmatched {
 
 impl Unmatched {
     /// Why an event is not counted by any of `metrics`, which are those of its name.
-    pub fn of<'a>(
+    pub(in crate::metering) fn of<'a>(
         event: &UsageEvent,
         properties: &Properties,
         mut metrics: impl Iterator<Item = &'a Metric> + Clone,
@@ -60,6 +64,8 @@ impl Unmatched {
 
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::NoSubscription => "no_subscription",
+            Self::NoPrice => "no_price",
             Self::UnknownCustomer => "unknown_customer",
             Self::NoMetric => "no_metric",
             Self::FilteredOut => "filtered_out",
@@ -68,18 +74,28 @@ impl Unmatched {
     }
 }
 
-/// How many events of each tenant and name nothing counts, and the last of them.
+/// How many events of each tenant and name come to nothing, and the last of them.
 #[derive(Clone, Debug, Default)]
-pub(in crate::metering) struct Tally(pub BTreeMap<(TenantId, Unmatched, String), (i64, UsageEventId)>);
+pub struct Tally(pub(in crate::metering) BTreeMap<(TenantId, Unmatched, String), (i64, UsageEventId)>);
 
 impl Tally {
-    pub fn push(&mut self, event: &UsageEvent, why: Unmatched) {
-        match self.0.entry((event.tenant_id, why, event.event_name.clone())) {
-            Entry::Vacant(new) => drop(new.insert((1, event.id))),
+    pub(in crate::metering) fn push(&mut self, event: &UsageEvent, why: Unmatched) {
+        self.add(event.tenant_id, &event.event_name, event.id, why);
+    }
+
+    pub(in crate::metering) fn add(
+        &mut self,
+        tenant: TenantId,
+        event_name: &str,
+        event: UsageEventId,
+        why: Unmatched,
+    ) {
+        match self.0.entry((tenant, why, event_name.to_owned())) {
+            Entry::Vacant(new) => drop(new.insert((1, event))),
             Entry::Occupied(mut held) => {
                 let (count, last) = held.get_mut();
                 *count += 1;
-                *last = event.id;
+                *last = event;
             }
         }
     }
@@ -93,7 +109,7 @@ impl Tally {
     }
 }
 
-/// Events of a name that nothing counts, for a reason.
+/// Events of a name that come to nothing, for a reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::metering) struct UnmatchedUsage {
     pub id: UnmatchedUsageId,

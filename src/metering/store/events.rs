@@ -13,6 +13,7 @@ use sea_orm::{
     entity::prelude::*,
     sea_query::{Expr, ExprTrait},
 };
+use tokio::task::yield_now;
 
 use super::packs::{self, Column, Span};
 use crate::metering::model::{Candidate, Known, Remembered, UsageEvent, identity, pack_of};
@@ -139,7 +140,7 @@ pub(in crate::metering) async fn each_used(
     let mut last = None;
     loop {
         let packs = span.next(db, last.as_ref()).await?;
-        take_used(&packs, span, false, &mut take)?;
+        take_used(&packs, span, false, &mut take).await?;
         last = packs::end_of_full(packs);
         if last.is_none() {
             break;
@@ -147,7 +148,7 @@ pub(in crate::metering) async fn each_used(
     }
     loop {
         let packs = span.next_with_strays(db, last.as_ref()).await?;
-        take_used(&packs, span, true, &mut take)?;
+        take_used(&packs, span, true, &mut take).await?;
         last = packs::end_of_full(packs);
         if last.is_none() {
             return Ok(());
@@ -155,7 +156,7 @@ pub(in crate::metering) async fn each_used(
     }
 }
 
-fn take_used(
+async fn take_used(
     packs: &[packs::Model],
     span: Span<'_>,
     strays: bool,
@@ -169,6 +170,8 @@ fn take_used(
                 take(Used { at: packed.timestamp, id: packed.id(pack.id), properties });
             }
         }
+        // Each of them may count in a thousand windows.
+        yield_now().await;
     }
     Ok(())
 }

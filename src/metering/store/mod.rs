@@ -5,6 +5,7 @@ pub(super) mod builds;
 pub(super) mod closings;
 pub(super) mod events;
 pub(super) mod listing;
+pub(super) mod looks;
 pub(super) mod months;
 pub(super) mod packs;
 pub(super) mod partitions;

@@ -9,7 +9,7 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait},
 };
 
-use crate::metering::model::{Candidate, Packed, Payer, UsageEvent, pack_of};
+use crate::metering::model::{Candidate, Packed, Payer, UsageEvent, pack, pack_of};
 
 /// Packs that are read at a time: each may have 40 KiB.
 pub(super) const READ_AT_ONCE: u64 = 500;
@@ -109,8 +109,6 @@ struct New<'a> {
 
 impl<'a> New<'a> {
     fn try_new(events: &[&'a UsageEvent]) -> Result<Self, DbErr> {
-        let packed = events.iter().map(|event| Packed::try_new(event)).collect::<Result<Vec<_>, _>>();
-        let json = packed.and_then(|packed| serde_json::to_string(&packed));
         let times = || events.iter().map(|event| event.timestamp);
         Ok(Self {
             first: events[0],
@@ -118,7 +116,7 @@ impl<'a> New<'a> {
             first_at: times().min().unwrap_or_default(),
             last_at: times().max().unwrap_or_default(),
             count: events.len(),
-            events: json.map_err(|error| DbErr::Custom(error.to_string()))?,
+            events: pack(events).map_err(|error| DbErr::Custom(error.to_string()))?,
         })
     }
 }

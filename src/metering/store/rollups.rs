@@ -17,7 +17,7 @@ use rust_decimal::Decimal;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, entity::prelude::*};
 use serde::{Deserialize, Serialize};
 
-use crate::metering::model::{Additions, Build, RollupKey, Series, Values, start_of_day};
+use crate::metering::model::{Additions, Build, Hour, RollupKey, Series, Values, start_of_day};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "usage_rollups")]
@@ -169,35 +169,37 @@ fn cells(rows: &[(Uuid, &UsageDay, Vec<KeptHour>)]) -> Vec<Cells> {
     ]
 }
 
-/// What happened in an hour, of some values.
-pub(in crate::metering) struct Hour {
-    pub start: DateTime<Utc>,
-    pub values: Values,
-    pub partial: Partial,
-}
+/// Days, or parts of days, that are read at once: seven months of usage that is not told apart.
+const DAYS_AT_ONCE: u64 = 200;
 
-/// The hours of somebody's usage, from `from`, if there is one, to before `to`.
-pub(in crate::metering) async fn hours(
+/// The hours of somebody's next days after a row, from the day of an instant, if there is one, to that of another; and
+/// the row to go on after, if there may be more.
+pub(in crate::metering) async fn next_days(
     db: &impl ConnectionTrait,
     series: Series,
-    from: Option<DateTime<Utc>>,
-    to: DateTime<Utc>,
-) -> Result<Vec<Hour>, DbErr> {
+    (from, to): (Option<DateTime<Utc>>, DateTime<Utc>),
+    after: Option<Uuid>,
+) -> Result<(Vec<Hour>, Option<Uuid>), DbErr> {
     let (first, last) = series.row_ids(from, to).into_inner();
-    let days = of(series.tenant_id)
+    let mut select = of(series.tenant_id)
         .select_only()
-        .columns([Column::Day, Column::Hours])
-        .filter(Column::Id.between(first, last))
+        .columns([Column::Id, Column::Day, Column::Hours])
+        .filter(Column::Id.between(after.unwrap_or(first), last))
         .order_by_asc(Column::Id)
-        .into_tuple::<(DateTime<Utc>, Json<Vec<KeptHour>>)>()
-        .all(db)
-        .await?;
+        .limit(DAYS_AT_ONCE);
+    if let Some(after) = after {
+        select = select.filter(Column::Id.ne(after));
+    }
+    let days = select.into_tuple::<(Uuid, DateTime<Utc>, Json<Vec<KeptHour>>)>().all(db).await?;
+    let is_full = days.len() as u64 == DAYS_AT_ONCE;
+    let next = days.last().filter(|_| is_full).map(|(id, ..)| *id);
     let hour = |day: DateTime<Utc>, kept: KeptHour| {
         let ((hour, values), partial) = kept.into_parts();
         Hour { start: day + TimeDelta::hours(hour.into()), values, partial }
     };
-    let hours = days.into_iter().flat_map(|(day, kept)| kept.0.into_iter().map(move |kept| hour(day, kept)));
-    Ok(hours.filter(|hour| from.is_none_or(|from| hour.start >= from) && hour.start < to).collect())
+    let hours =
+        days.into_iter().flat_map(|(_, day, kept)| kept.0.into_iter().map(move |kept| hour(day, kept)));
+    Ok((hours.collect(), next))
 }
 
 /// Forgets the hours of every other build of a grain.

@@ -117,6 +117,12 @@ impl Subscription {
         self.status == Status::Canceled && self.next_due_at.is_none()
     }
 
+    /// Whether what the customer does at an instant is its business.
+    pub fn covers(&self, at: DateTime<Utc>) -> bool {
+        let ends = [self.ended_at, self.cancel_at];
+        self.start_at <= at && ends.into_iter().flatten().all(|end| at < end)
+    }
+
     /// Is its period billed from its start, and not yet to its end, at `now`?
     pub fn is_open(&self, now: DateTime<Utc>) -> bool {
         self.next_due_at == Some(self.period.end) && self.period.start <= now && now < self.period.end

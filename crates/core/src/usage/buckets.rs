@@ -105,6 +105,11 @@ impl<'a> Buckets<'a> {
         self.bucket(key.clone()).fold.absorb(partial, end)
     }
 
+    /// How many buckets there are.
+    pub fn count(&self) -> usize {
+        self.held.len()
+    }
+
     fn bucket(&mut self, key: BucketKey) -> &mut Bucket {
         self.held.entry(key).or_insert_with(|| Bucket { fold: self.empty.clone(), values: Vec::new() })
     }

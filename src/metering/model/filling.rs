@@ -1,0 +1,260 @@
+//! The usage of windows that follow one another, in the making. Each hour and each event is given once, in any order,
+//! and goes into the windows in which it counts: what that takes does not grow with the number of windows.
+
+use std::collections::HashMap;
+
+use accrue_core::{
+    calendar::Period,
+    usage::{BucketKey, BucketUsage, Buckets, Partial, Properties, Scope, Split, UsageError},
+};
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+
+use super::{Grain, Hour, Stretch, Values, end_of_hour};
+use crate::catalog::Metric;
+
+/// Windows that are being filled.
+pub(in crate::metering) struct Filling<'a> {
+    split: Split<'a>,
+    windows: Vec<Window<'a>>,
+    /// To which bucket values belong.
+    keys: HashMap<Values, BucketKey>,
+}
+
+struct Window<'a> {
+    period: Period,
+    stretch: Stretch,
+    buckets: Buckets<'a>,
+    /// What counts from before in this window and in all that follow, and in none that came before.
+    carried: HashMap<BucketKey, Partial>,
+}
+
+impl<'a> Filling<'a> {
+    /// Windows with nothing in them. `by_the_hour` if whole hours will be given, and only what lies beside them event by
+    /// event.
+    ///
+    /// What no filter matched has a bucket even if it is nothing, unless usage is grouped.
+    pub fn try_new(
+        metric: &'a Metric,
+        split: Split<'a>,
+        scopes: &[Scope],
+        by_the_hour: bool,
+    ) -> Result<Self, UsageError> {
+        let window = |scope: &Scope| {
+            let mut buckets = Buckets::try_new(&metric.rules, split, *scope)?;
+            if split.group_by.is_empty() {
+                buckets.carry(BucketKey { filter: None, group: Vec::new() }, Decimal::ZERO);
+            }
+            let of = if by_the_hour { Stretch::of } else { Stretch::of_events };
+            let stretch = of(scope.period, scope.recurring);
+            Ok(Window { period: scope.period, stretch, buckets, carried: HashMap::new() })
+        };
+        let windows = scopes.iter().map(window).collect::<Result<_, UsageError>>()?;
+        Ok(Self { split, windows, keys: HashMap::new() })
+    }
+
+    /// From which hour, if not from the first there is, to before which one it wants to be given hours.
+    pub fn hours(&self) -> Option<(Option<DateTime<Utc>>, DateTime<Utc>)> {
+        let mut read = self.windows.iter().filter_map(|window| window.stretch.read());
+        let (from, to) = read.next()?;
+        Some((from, read.next_back().map_or(to, |(_, to)| to)))
+    }
+
+    /// The stretches of time of which it wants to be given the events: in order, none touching another one.
+    pub fn edges(&self) -> Vec<Period> {
+        let mut edges = Vec::<Period>::new();
+        for edge in self.windows.iter().flat_map(|window| &window.stretch.edges) {
+            match edges.last_mut() {
+                Some(last) if edge.start <= last.end => last.end = last.end.max(edge.end),
+                _ => edges.push(*edge),
+            }
+        }
+        edges
+    }
+
+    /// Takes an hour of a grain that tells apart what the split does.
+    pub fn take_hour(&mut self, grain: &Grain, hour: Hour) -> Result<(), UsageError> {
+        let Hour { start, values, partial } = hour;
+        // An hour whose events were all voided is none.
+        if partial.count == 0 {
+            return Ok(());
+        }
+        let key_of = |values: &Values| self.split.key_of(&grain.properties_of(values));
+        let key = self.keys.entry(values).or_insert_with_key(key_of);
+        let within = self.windows.partition_point(|window| window.period.end <= start);
+        if let Some(window) = self.windows.get_mut(within)
+            && window.stretch.hours.is_some_and(|hours| hours.contains(start))
+        {
+            window.buckets.absorb(key, &partial, end_of_hour(start))?;
+        }
+        let is_before = |window: &Window| window.stretch.before.is_some_and(|before| start < before);
+        let after = self.windows.partition_point(|window| !is_before(window));
+        if let Some(window) = self.windows.get_mut(after) {
+            window.carried.entry(key.clone()).or_default().merge(&partial);
+        }
+        Ok(())
+    }
+
+    /// Takes an event of one of its edges.
+    pub fn take_event(&mut self, at: DateTime<Utc>, arrival: u128, properties: &Properties) {
+        let within = self.windows.partition_point(|window| window.period.end <= at);
+        let reaches =
+            |window: &&mut Window| window.stretch.edges.first().is_some_and(|edge| edge.start <= at);
+        for window in self.windows[within..].iter_mut().take_while(reaches) {
+            if window.stretch.edges.iter().any(|edge| edge.contains(at)) {
+                window.buckets.push(at, arrival, properties);
+            }
+        }
+    }
+
+    /// How many buckets there are in all windows. What is carried is one for each window from its own on.
+    pub fn buckets(&self) -> usize {
+        let carried = |(at, window): (usize, &Window)| (self.windows.len() - at) * window.carried.len();
+        let carried = self.windows.iter().enumerate().map(carried).max().unwrap_or_default();
+        let held: usize = self.windows.iter().map(|window| window.buckets.count()).sum();
+        held.max(carried)
+    }
+
+    /// What each window holds, one after the other.
+    pub fn finish(self) -> impl Iterator<Item = Result<(Period, Vec<BucketUsage>), UsageError>> {
+        let mut carried = HashMap::<BucketKey, Partial>::new();
+        self.windows.into_iter().map(move |mut window| {
+            for (key, partial) in window.carried {
+                carried.entry(key).or_default().merge(&partial);
+            }
+            for (key, partial) in &carried {
+                window.buckets.absorb(key, partial, window.period.start)?;
+            }
+            Ok((window.period, window.buckets.finish()?))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use accrue_core::{
+        id::{CustomerId, MetricId, TenantId},
+        usage::{RawMetric, Sample},
+    };
+    use chrono::TimeDelta;
+    use chrono_tz::Tz;
+    use rstest::rstest;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        catalog::LateEvents,
+        metering::model::{Additions, Build, Granularity},
+    };
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn metric(aggregation: &str, recurring: bool) -> Metric {
+        let rules = format!(r#"{{"aggregation":"{aggregation}","property":"n","recurring":{recurring}}}"#);
+        Metric {
+            tenant_id: TenantId(Uuid::nil()),
+            id: MetricId(Uuid::nil()),
+            code: "n".into(),
+            name: "N".into(),
+            event_name: "call".into(),
+            rules: serde_json::from_str::<RawMetric>(&rules).unwrap().check().unwrap(),
+            late_events: LateEvents::default(),
+            splits: BTreeSet::new(),
+            metadata: BTreeMap::default(),
+            created_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn scopes(metric: &Metric, windows: &[Period]) -> Vec<Scope> {
+        let scope = |period: &Period| Scope {
+            aggregation: metric.rules.aggregation,
+            recurring: metric.rules.recurring,
+            prorated: false,
+            period: *period,
+            full: *period,
+            zone: Tz::UTC,
+        };
+        windows.iter().map(scope).collect()
+    }
+
+    /// Two events in each hour of some days, of five models, so that no two hours are alike.
+    fn events(days: u32) -> Vec<(DateTime<Utc>, u128, Properties)> {
+        let event = |number: u32| {
+            let minutes = number * 30 + (number * 7 + number / 48) % 30;
+            let said = format!(r#"{{"n":{},"model":"{}"}}"#, number * 37 % 101, number * 13 % 5);
+            let happened = at("2026-01-01T00:00:00Z") + TimeDelta::minutes(minutes.into());
+            (happened, number.into(), serde_json::from_str(&said).unwrap())
+        };
+        (0..days * 48).map(event).collect()
+    }
+
+    /// The hours of events, as they are kept.
+    fn hours(metric: &Metric, grain: &Grain, events: &[(DateTime<Utc>, u128, Properties)]) -> Vec<Hour> {
+        let series = Build::first(grain.clone()).series(metric.tenant_id, CustomerId(Uuid::nil()));
+        let mut added = Additions::default();
+        for (at, arrival, properties) in events {
+            let sample = Sample::of(&metric.rules, *at, *arrival, properties).unwrap();
+            added.push(metric.rules.aggregation, series, grain.values_of(properties), &sample);
+        }
+        let hour = |(key, partial): (super::super::RollupKey, Partial)| Hour {
+            start: key.hour,
+            values: key.values,
+            partial,
+        };
+        added.0.into_iter().map(hour).collect()
+    }
+
+    #[rstest]
+    fn windows_hold_what_their_events_say_whichever_way_they_are_filled(
+        #[values("sum", "max", "latest", "average", "weighted_sum")] aggregation: &str,
+        #[values(false, true)] recurring: bool,
+        #[values(Granularity::Hour, Granularity::Day)] granularity: Granularity,
+        #[values(Tz::UTC, Tz::Asia__Kolkata)] zone: Tz,
+        #[values("", "model")] group: &str,
+    ) {
+        let metric = metric(aggregation, recurring);
+        let group_by: Vec<String> =
+            Some(group).filter(|name| !name.is_empty()).map(Into::into).into_iter().collect();
+        let split = Split { filters: &[], group_by: &group_by, by_event: false };
+        let asked = Period::try_new(at("2026-01-02T10:10:00Z"), at("2026-01-05T09:50:00Z")).unwrap();
+        let windows = granularity.windows(asked, zone).unwrap().unwrap();
+        let scopes = scopes(&metric, &windows);
+        let events = events(6);
+
+        let mut one_by_one = Vec::new();
+        for scope in &scopes {
+            let mut buckets = Buckets::try_new(&metric.rules, split, *scope).unwrap();
+            if group_by.is_empty() {
+                buckets.carry(BucketKey { filter: None, group: Vec::new() }, Decimal::ZERO);
+            }
+            for (at, arrival, properties) in &events {
+                buckets.push(*at, *arrival, properties);
+            }
+            one_by_one.push((scope.period, buckets.finish().unwrap()));
+        }
+
+        for by_the_hour in [false, true] {
+            let mut filling = Filling::try_new(&metric, split, &scopes, by_the_hour).unwrap();
+            if by_the_hour {
+                let grain = Grain { metric_id: metric.id, properties: vec!["model".into()] };
+                let hours = hours(&metric, &grain, &events);
+                hours.into_iter().rev().for_each(|hour| filling.take_hour(&grain, hour).unwrap());
+            }
+            let edges = filling.edges();
+            assert!(edges.windows(2).all(|pair| pair[0].end < pair[1].start), "{edges:?}");
+            let wanted = |at: DateTime<Utc>| edges.iter().any(|edge| edge.contains(at));
+            for (at, arrival, properties) in events.iter().filter(|(at, ..)| wanted(*at)) {
+                filling.take_event(*at, *arrival, properties);
+            }
+            let buckets = filling.buckets();
+            let filled: Vec<_> = filling.finish().map(Result::unwrap).collect();
+            assert_eq!(filled, one_by_one, "by the hour: {by_the_hour}");
+            let told = filled.iter().map(|(_, usage)| usage.len()).sum::<usize>();
+            assert!(buckets <= told, "{buckets} of {told}");
+        }
+    }
+}
