@@ -218,6 +218,30 @@ async fn credit_is_spent_once_the_oldest_first_and_is_back_when_its_invoice_is_v
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
+async fn invoices_that_are_finalized_at_once_do_not_spend_credit_twice(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = billed(on).await else { return };
+    credit(&world, &json!({"invoice": "INV-000001", "kind": "credit"})).await.expect(201);
+    for _ in 0..8 {
+        let body =
+            json!({"customer": "acme", "plan": "team", "collection": "send_invoice", "net_terms_days": 365});
+        world.create("/v1/subscriptions", body).await;
+    }
+
+    join_all((0..8).map(|_| world.work())).await;
+
+    // Each of them is 14.40 with its one seat.
+    let invoices = world.list("/v1/invoices").await;
+    let mut applied: Vec<_> = invoices.iter().map(|invoice| text(&invoice["credits_applied"])).collect();
+    applied.sort();
+    assert_eq!((applied.len(), applied[7..].to_vec()), (9, vec!["14.40".to_owned(), "4.80".to_owned()]));
+    assert!(applied[..7].iter().all(|none| none == "0.00"), "{applied:?}");
+    assert!(findings(&world).await.is_empty());
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refund_goes_back_the_way_the_money_came(#[values(Sqlite, Postgres)] on: Engine) {
     let Some(world) = World::new(on).await else { return };
     let shop = Shop::open(world, Some("tok_visa")).await;
