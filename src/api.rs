@@ -8,8 +8,8 @@ use utoipa::openapi::{
 };
 
 use crate::{
-    alerts, auth, calculate, catalog, clocks, customers, dunning, entitlements, invoices, ledger, metering,
-    notifications, payments, subscriptions, system, webhooks,
+    alerts, auth, calculate, catalog, clocks, credit_notes, customers, dunning, entitlements, invoices,
+    ledger, metering, notifications, payments, subscriptions, system, webhooks,
 };
 
 /// Everything that is answered.
@@ -24,6 +24,7 @@ pub fn routes(routes: &mut Routes) {
     ledger::routes(routes);
     invoices::routes(routes);
     payments::routes(routes);
+    credit_notes::routes(routes);
     dunning::routes(routes);
     entitlements::routes(routes);
     alerts::routes(routes);

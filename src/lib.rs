@@ -24,6 +24,8 @@ pub mod archives;
 
 pub mod payments;
 
+pub mod credit_notes;
+
 pub mod dunning;
 
 pub mod entitlements;

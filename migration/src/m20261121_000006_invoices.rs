@@ -18,7 +18,8 @@ impl MigrationTrait for Migration {
     }
 }
 
-const TABLES: &[&str] = &["invoices", "invoice_lines", "documents"];
+const TABLES: &[&str] =
+    &["invoices", "invoice_lines", "documents", "credit_notes", "credit_note_lines", "credit_applications"];
 
 const UP: &str = "
 create table invoices (
@@ -38,7 +39,10 @@ create table invoices (
     discount_minor bigint not null,
     tax_minor bigint not null,
     total_minor bigint not null check (total_minor >= 0),
-    amount_paid_minor bigint not null check (amount_paid_minor >= 0 and amount_paid_minor <= total_minor),
+    credits_applied_minor bigint not null check (credits_applied_minor >= 0),
+    offset_minor bigint not null check (offset_minor >= 0),
+    credited_minor bigint not null check (credited_minor >= offset_minor and credited_minor <= total_minor),
+    amount_paid_minor bigint not null check (amount_paid_minor >= 0),
     issuer text not null,
     customer text not null,
     taxes text not null,
@@ -52,6 +56,7 @@ create table invoices (
     unique (tenant_id, number),
     foreign key (tenant_id, customer_id) references customers (tenant_id, id),
     foreign key (tenant_id, subscription_id) references subscriptions (tenant_id, id),
+    check (credits_applied_minor + offset_minor + amount_paid_minor <= total_minor),
     check (status = 'draft' or number is not null)
 );
 
@@ -90,6 +95,74 @@ create table invoice_lines (
 );
 
 create index invoice_lines_by_invoice on invoice_lines (tenant_id, invoice_id, position);
+
+create table credit_notes (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    invoice_id uuid not null,
+    customer_id uuid not null,
+    test_clock_id uuid,
+    number text not null,
+    kind text not null check (kind in ('credit', 'refund', 'offset')),
+    reason text not null,
+    cause text,
+    memo text,
+    currency text not null,
+    subtotal_minor bigint not null check (subtotal_minor >= 0),
+    tax_minor bigint not null check (tax_minor >= 0),
+    total_minor bigint not null check (total_minor > 0 and total_minor = subtotal_minor + tax_minor),
+    credit_left_minor bigint not null check (credit_left_minor >= 0 and credit_left_minor <= total_minor),
+    refund_status text check (refund_status in ('pending', 'succeeded', 'failed')),
+    taxes text not null,
+    metadata text not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, number),
+    unique (tenant_id, invoice_id, cause),
+    foreign key (tenant_id, invoice_id) references invoices (tenant_id, id),
+    foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    check ((refund_status is not null) = (kind = 'refund')),
+    check (credit_left_minor = 0 or kind = 'credit' or refund_status = 'failed')
+);
+
+create index credit_notes_by_invoice on credit_notes (tenant_id, invoice_id, id);
+create index credit_notes_by_customer on credit_notes (tenant_id, customer_id, id);
+create index credit_notes_with_credit on credit_notes (tenant_id, customer_id, id) where credit_left_minor > 0;
+
+create table credit_note_lines (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    credit_note_id uuid not null,
+    invoice_line_id uuid not null,
+    position integer not null,
+    description text not null,
+    quantity numeric,
+    amount_minor bigint not null check (amount_minor >= 0),
+    tax_minor bigint not null check (tax_minor >= 0),
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, credit_note_id, invoice_line_id),
+    foreign key (tenant_id, credit_note_id) references credit_notes (tenant_id, id),
+    foreign key (tenant_id, invoice_line_id) references invoice_lines (tenant_id, id)
+);
+
+create index credit_note_lines_by_line on credit_note_lines (tenant_id, invoice_line_id);
+
+create table credit_applications (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    credit_note_id uuid not null,
+    invoice_id uuid not null,
+    amount_minor bigint not null check (amount_minor > 0),
+    returned_at timestamptz,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, invoice_id, credit_note_id),
+    foreign key (tenant_id, credit_note_id) references credit_notes (tenant_id, id),
+    foreign key (tenant_id, invoice_id) references invoices (tenant_id, id)
+);
+
+create index credit_applications_by_note on credit_applications (tenant_id, credit_note_id, id);
 
 create table documents (
     tenant_id uuid not null references tenants (id),

@@ -92,6 +92,7 @@ create table refunds (
     amount_minor bigint not null check (amount_minor > 0),
     reason text,
     request_key text,
+    credit_note_id uuid,
     gateway_reference text,
     failure text,
     look_up_at timestamptz,
@@ -99,7 +100,9 @@ create table refunds (
     created_at timestamptz not null,
     primary key (tenant_id, id),
     unique (tenant_id, payment_id, request_key),
+    unique (tenant_id, credit_note_id),
     foreign key (tenant_id, payment_id) references payments (tenant_id, id),
+    foreign key (tenant_id, credit_note_id) references credit_notes (tenant_id, id),
     check ((look_up_at is not null) = (status in ('started', 'unknown')))
 );
 

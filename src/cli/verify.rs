@@ -14,7 +14,7 @@ use chrono::TimeDelta;
 
 use crate::{
     auth::{self, Tenant},
-    invoices, ledger,
+    credit_notes, invoices, ledger,
 };
 
 /// A job that should have run so long ago is stuck.
@@ -57,6 +57,7 @@ async fn findings_of(db: &Db, tenant: TenantId) -> anyhow::Result<Vec<String>> {
     let mut findings: Vec<String> =
         ledger::service::verify(reader, tenant).await?.iter().map(ToString::to_string).collect();
     findings.extend(invoices::service::verify(reader, tenant).await?);
+    findings.extend(credit_notes::verify(reader, tenant).await?);
     for job in queue::list(reader, tenant, JobState::Dead, 1000).await? {
         let error = job.last_error.unwrap_or_default();
         findings.push(format!("job {} ({}) is dead after {} runs: {error}", job.id, job.name, job.runs));

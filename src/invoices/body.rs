@@ -44,8 +44,13 @@ pub struct InvoiceBody {
     pub taxes: Vec<TaxBody>,
     pub tax_total: Money,
     pub total: Money,
+    /// What credit notes of earlier invoices paid of it when it was finalized.
     pub credits_applied: Money,
     pub wallets_applied: Money,
+    /// What credit notes of its own took off what is left to pay.
+    pub offset_total: Money,
+    /// What all credit notes of its own came to.
+    pub credited_total: Money,
     /// What is left to pay.
     pub amount_due: Money,
     pub amount_paid: Money,
@@ -110,7 +115,6 @@ pub struct TaxBody {
 impl InvoiceBody {
     /// `livemode` is the tenant's.
     pub fn new(invoice: &Invoice, livemode: bool) -> Self {
-        let zero = Money::zero(invoice.currency);
         Self {
             id: invoice.id,
             object: "invoice",
@@ -129,8 +133,10 @@ impl InvoiceBody {
             taxes: invoice.taxes.iter().map(|tax| TaxBody::new(tax, invoice.currency)).collect(),
             tax_total: invoice.tax_total,
             total: invoice.total,
-            credits_applied: zero,
-            wallets_applied: zero,
+            credits_applied: invoice.credits_applied,
+            wallets_applied: Money::zero(invoice.currency),
+            offset_total: invoice.offset_total,
+            credited_total: invoice.credited_total,
             amount_due: invoice.amount_due(),
             amount_paid: invoice.amount_paid,
             issuer: invoice.issuer.clone(),

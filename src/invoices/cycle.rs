@@ -60,8 +60,8 @@ async fn draft_of(
     }
     let (corrections, checked) = late::corrections(tx, subscription, &plan).await?;
     charges.extend(corrections);
-    let is_limited = rating::limit_credits(&mut charges, subscription.currency)?;
-    let check_again_at = is_limited.then_some(turn.opens.map_or(now, |period| period.end));
+    let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
+    let check_again_at = (!left_over.is_empty()).then_some(turn.opens.map_or(now, |period| period.end));
     metering::service::check_again(tx, &checked, check_again_at).await?;
     late::close(tx, now, subscription, &due).await?;
 

@@ -95,7 +95,8 @@ const TEST_NOTE: &str =
 
 /// What of an invoice may still change, and is printed.
 fn state(invoice: &Invoice) -> String {
-    format!("{}:{}", invoice.status, invoice.amount_paid)
+    let Invoice { status, offset_total, amount_paid, .. } = invoice;
+    format!("{status}:{offset_total}:{amount_paid}")
 }
 
 #[cfg(feature = "documents")]

@@ -6,7 +6,7 @@ use accrue_core::{
     calendar::Period,
     decimal::Number,
     exact::Exact,
-    id::{InvoiceId, InvoiceLineId, MetricId, PriceId},
+    id::{CreditNoteId, InvoiceId, InvoiceLineId, MetricId, PriceId},
     money::{Currency, Money},
     price::{Model, TierCharge},
     proration::Fraction,
@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::{
     body::TaxBody,
+    credit_notes::{self, CreditKind, CreditReason},
     model::{Invoice, Line},
     service::InvoiceError,
     store,
@@ -43,6 +44,29 @@ pub(super) struct InvoiceExplanation {
     taxes: Vec<TaxBody>,
     tax_total: Money,
     total: Money,
+    /// The credit notes of earlier invoices that paid a part of it, the oldest first.
+    credits: Vec<CreditExplanation>,
+    /// The credit notes that took back something of it, the oldest first.
+    credit_notes: Vec<CreditNoteExplanation>,
+}
+
+/// What a credit note took back.
+#[derive(Serialize, utoipa::ToSchema)]
+struct CreditNoteExplanation {
+    credit_note: CreditNoteId,
+    number: String,
+    kind: CreditKind,
+    reason: CreditReason,
+    /// With tax.
+    total: Money,
+}
+
+/// What a credit note paid.
+#[derive(Serialize, utoipa::ToSchema)]
+struct CreditExplanation {
+    credit_note: CreditNoteId,
+    number: String,
+    amount: Money,
 }
 
 /// How a line came about.
@@ -127,6 +151,20 @@ pub(super) async fn explain(
     invoice: Invoice,
 ) -> Result<InvoiceExplanation, InvoiceError> {
     let prices = prices_of(db, &invoice).await?;
+    let credits = credit_notes::service::applied_to(db, &invoice).await?;
+    let credits = credits.into_iter().map(|(note, amount)| CreditExplanation {
+        credit_note: note.id,
+        number: note.number,
+        amount,
+    });
+    let credit_notes = credit_notes::service::of_invoice(db, &invoice).await?;
+    let credit_notes = credit_notes.into_iter().map(|note| CreditNoteExplanation {
+        credit_note: note.id,
+        number: note.number,
+        kind: note.kind,
+        reason: note.reason,
+        total: note.credit.total,
+    });
     let currency = invoice.currency;
     let mut lines = Vec::with_capacity(invoice.lines.len());
     for line in invoice.lines {
@@ -149,6 +187,8 @@ pub(super) async fn explain(
         taxes: invoice.taxes.iter().map(|tax| TaxBody::new(tax, currency)).collect(),
         tax_total: invoice.tax_total,
         total: invoice.total,
+        credits: credits.collect(),
+        credit_notes: credit_notes.collect(),
     })
 }
 

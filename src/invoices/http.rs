@@ -258,7 +258,7 @@ impl From<InvoiceError> for Problem {
             NotFound(_) => Self::not_found("invoice"),
             Customer(CustomerError::NotFound(_)) => Self::not_found("customer"),
             Subscription(SubscriptionError::NotFound(_)) => Self::not_found("subscription"),
-            Move(MoveError::Illegal(..) | MoveError::PartlyPaid) => {
+            Move(MoveError::Illegal(..) | MoveError::PartlyPaid | MoveError::Credited) => {
                 Self::new(&problem::ILLEGAL_TRANSITION, error.to_string())
             }
             Charge(error @ (ChargeError::TooMuch | ChargeError::Overflow(_) | ChargeError::Rating(_))) => {

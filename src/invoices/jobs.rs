@@ -209,10 +209,15 @@ impl From<InvoiceError> for JobError {
         use InvoiceError::*;
 
         match error {
-            Metering(MeteringError::Archived(_)) => Self::GiveUp(error.into()),
-            NotFound(_) | NoSuchTenant(_) | Move(_) | Charge(_) | Arithmetic(_) | Money(_) | Calendar(_) => {
-                Self::GiveUp(error.into())
-            }
+            NotFound(_)
+            | NoSuchTenant(_)
+            | Move(_)
+            | Credit(_)
+            | Charge(_)
+            | Arithmetic(_)
+            | Money(_)
+            | Calendar(_)
+            | Metering(MeteringError::Archived(_)) => Self::GiveUp(error.into()),
             Catalog(_) | Customer(_) | Ledger(_) | Metering(_) | Subscription(_) | Database(_) => {
                 Self::Retry(error.into())
             }

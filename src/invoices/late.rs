@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::DatabaseTransaction;
 
 use super::{
-    cycle,
+    cycle, giving_back,
     model::Reason,
     rating::{self, Billed, Charge, Due, Part},
     service::{InvoiceError, issue},
@@ -58,13 +58,19 @@ pub(super) fn add_vanished<'a>(right: &mut Vec<Charge<'a>>, billed: &BTreeMap<Pa
 }
 
 /// Compares what was billed with what was used. A subscription that goes on has it on its next invoice; one that
-/// has ended gets an invoice now. `now` is the customer's time.
+/// has ended gets an invoice now, and credit notes for what it was billed too much. `now` is the customer's time.
+///
+/// Invoices are locked before their subscription, as everywhere.
 pub(super) async fn check(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: &Tenant,
     id: SubscriptionId,
 ) -> Result<(), InvoiceError> {
+    let seen = subscriptions::service::get(tx, tenant.id, id).await?;
+    if seen.has_ended() {
+        store::lock_of_subscription(tx, tenant.id, id).await?;
+    }
     let subscription = subscriptions::service::get_for_update(tx, tenant.id, id).await?;
     let plan = catalog::service::get_plan_version(tx, tenant.id, subscription.plan_version_id).await?;
     let (mut charges, closings) = corrections(tx, &subscription, &plan).await?;
@@ -72,8 +78,11 @@ pub(super) async fn check(
         let next = subscription.period.end.max(now);
         return Ok(metering::service::check_again(tx, &closings, Some(next)).await?);
     }
-    // Nobody is left to whom a credit could be given with the next invoice: it waits for a new event.
-    rating::limit_credits(&mut charges, subscription.currency)?;
+    if !seen.has_ended() && subscription.has_ended() {
+        return Ok(metering::service::check_again(tx, &closings, Some(now)).await?);
+    }
+    let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
+    charges.retain(|charge| !charge.exact_amount.is_zero() || !left_over.iter().any(|of| of.is_of(charge)));
     if let Some(first) = charges.iter().find(|charge| !charge.is_nothing()) {
         let period = first.period;
         let basis = cycle::basis(tx, tenant, &subscription, &plan, period, Reason::Adjustment).await?;
@@ -81,6 +90,7 @@ pub(super) async fn check(
             issue(tx, now, tenant, draft, subscription.net_terms_days).await?;
         }
     }
+    giving_back::give_back(tx, now, tenant, &subscription, &left_over).await?;
     Ok(metering::service::check_again(tx, &closings, None).await?)
 }
 

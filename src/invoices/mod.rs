@@ -2,12 +2,14 @@
 //! paid. They take no money.
 
 mod body;
+pub mod credit_notes;
 mod cycle;
 mod documents;
 mod draft;
 mod event;
 mod events;
 mod explain;
+mod giving_back;
 mod http;
 mod jobs;
 mod late;

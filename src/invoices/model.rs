@@ -43,6 +43,12 @@ pub struct Invoice {
     pub discount_total: Money,
     pub tax_total: Money,
     pub total: Money,
+    /// What credit notes of earlier invoices paid of it when it was finalized (RULES 31).
+    pub credits_applied: Money,
+    /// What credit notes of its own took off what is left to pay.
+    pub offset_total: Money,
+    /// What all credit notes of its own came to, of whatever kind (RULES 33).
+    pub credited_total: Money,
     pub amount_paid: Money,
     /// Copies taken when it was finalized.
     pub issuer: PartyCopy,
@@ -178,6 +184,8 @@ pub enum MoveError {
     Illegal(InvoiceStatus, Move),
     #[error("an invoice that is paid in part cannot be voided")]
     PartlyPaid,
+    #[error("an invoice with credit notes cannot be voided: credit the rest of it")]
+    Credited,
     #[error("{amount} is more than the {due} that is left to pay")]
     TooMuch { amount: Money, due: Money },
     #[error(transparent)]
@@ -235,7 +243,16 @@ impl Invoice {
         if self.status == InvoiceStatus::Void {
             return Money::zero(self.currency);
         }
-        self.total.checked_sub(self.amount_paid).expect("one currency, and never more paid than owed")
+        [self.credits_applied, self.offset_total, self.amount_paid]
+            .into_iter()
+            .try_fold(self.total, Money::checked_sub)
+            .expect("one currency, and never more paid than owed")
+    }
+
+    /// Credit notes of earlier invoices pay a part of it, before it is anybody's claim (RULES 37).
+    pub(super) fn apply_credits(&mut self, amount: Money) {
+        assert!(self.status == InvoiceStatus::Draft, "credits are applied when an invoice is finalized");
+        self.credits_applied = amount;
     }
 
     /// What is revenue of it: without the tax.
@@ -243,7 +260,7 @@ impl Invoice {
         self.total.checked_sub(self.tax_total).expect("tax is a part of the total")
     }
 
-    /// It becomes a claim. A total of zero is paid at once (RULES 34), by [`Self::pay`].
+    /// It becomes a claim. If nothing is left to pay it is paid at once (RULES 34), by [`Self::pay`].
     pub(super) fn finalize(
         &mut self,
         number: String,
@@ -260,17 +277,40 @@ impl Invoice {
     /// `amount` of it is paid; once nothing is left, it is settled.
     pub(super) fn pay(&mut self, amount: Money, at: DateTime<Utc>) -> Result<(), MoveError> {
         let settled = self.status.moved(Move::Settle)?;
+        self.check_due(amount)?;
+        self.amount_paid = self.amount_paid.checked_add(amount)?;
+        self.settle_if_nothing_is_due(settled, at);
+        Ok(())
+    }
+
+    /// A credit note took back `amount` of it.
+    pub(super) fn credit(&mut self, amount: Money) -> Result<(), MoneyError> {
+        self.credited_total = self.credited_total.checked_add(amount)?;
+        Ok(())
+    }
+
+    /// A credit note takes `amount` off what is left to pay; once nothing is left, it is settled.
+    pub(super) fn offset(&mut self, amount: Money, at: DateTime<Utc>) -> Result<(), MoveError> {
+        let settled = self.status.moved(Move::Settle)?;
+        self.check_due(amount)?;
+        self.offset_total = self.offset_total.checked_add(amount)?;
+        self.settle_if_nothing_is_due(settled, at);
+        Ok(())
+    }
+
+    fn check_due(&self, amount: Money) -> Result<(), MoveError> {
         let due = self.amount_due();
-        let left = due.checked_sub(amount)?;
-        if left.is_negative() || amount.is_negative() {
+        if due.checked_sub(amount)?.is_negative() || amount.is_negative() {
             return Err(MoveError::TooMuch { amount, due });
         }
-        self.amount_paid = self.amount_paid.checked_add(amount)?;
-        if left.is_zero() {
+        Ok(())
+    }
+
+    fn settle_if_nothing_is_due(&mut self, settled: InvoiceStatus, at: DateTime<Utc>) {
+        if self.amount_due().is_zero() {
             self.status = settled;
             self.paid_at = Some(at);
         }
-        Ok(())
     }
 
     /// It keeps its number and is owed no more (RULES 35).
@@ -278,6 +318,9 @@ impl Invoice {
         let voided = self.status.moved(Move::Void)?;
         if !self.amount_paid.is_zero() {
             return Err(MoveError::PartlyPaid);
+        }
+        if !self.credited_total.is_zero() {
+            return Err(MoveError::Credited);
         }
         self.status = voided;
         self.voided_at = Some(at);

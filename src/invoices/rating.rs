@@ -241,19 +241,28 @@ pub(super) fn correction<'a>(
     Ok(Some(Charge { quantity, exact_amount, unit_price: None, adjustment, ..right.clone() }))
 }
 
-/// Takes so much off the corrections in the customer's favour that the sum is not negative (RULES 34), and says
-/// whether something is left for later: what was not credited now is still missing then.
-pub(super) fn limit_credits(charges: &mut [Charge<'_>], currency: Currency) -> Result<bool, MoneyError> {
+/// Takes so much off the corrections in the customer's favour that the sum is not negative (RULES 34), and says what
+/// was taken off: what was not credited now is still missing later. What is left over of a correction has its quantity
+/// if nothing of it stayed.
+pub(super) fn limit_credits<'a>(
+    charges: &mut [Charge<'a>],
+    currency: Currency,
+) -> Result<Vec<Charge<'a>>, MoneyError> {
     let rounded = charges.iter().map(|charge| Money::round(charge.exact_amount, currency));
     let sum = Money::sum(currency, rounded.collect::<Result<Vec<_>, _>>()?)?.to_decimal();
     let mut too_much = (-sum).max(Decimal::ZERO);
-    let is_limited = !too_much.is_zero();
+    let mut left_over = Vec::new();
     for charge in charges.iter_mut().rev().filter(|charge| charge.adjustment > 0) {
         let less = too_much.min(-charge.exact_amount).max(Decimal::ZERO);
+        if less.is_zero() {
+            continue;
+        }
         charge.exact_amount += less;
         too_much -= less;
+        let quantity = if charge.exact_amount.is_zero() { charge.quantity } else { Decimal::ZERO };
+        left_over.push(Charge { exact_amount: -less, quantity, ..charge.clone() });
     }
-    Ok(is_limited)
+    Ok(left_over)
 }
 
 /// Days of a period of the days of the nominal one (RULES 8); `None` for all of them.
@@ -277,6 +286,11 @@ impl<'a> Charge<'a> {
             adjustment: 0,
             is_late: false,
         }
+    }
+
+    /// Whether both are for the same usage of the same period.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        (self.price.id, &self.part, self.period) == (other.price.id, &other.part, other.period)
     }
 
     /// Nothing was used and nothing is owed: not worth a line.

@@ -17,6 +17,7 @@ use chrono_tz::Tz;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
+    credit_notes::{self, CreditError, CreditKind, CreditNote},
     events,
     model::{Invoice, InvoiceStatus, MoveError},
     postings,
@@ -50,6 +51,8 @@ pub enum InvoiceError {
     NoSuchTenant(TenantId),
     #[error(transparent)]
     Move(#[from] MoveError),
+    #[error(transparent)]
+    Credit(CreditError),
     #[error("the turn cannot be rated")]
     Charge(#[from] ChargeError),
     #[error("the sums cannot be made")]
@@ -122,6 +125,11 @@ pub async fn open_of_customer(
     store::all(db, tenant, which).await
 }
 
+/// The void invoices.
+pub async fn void_ids(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Vec<InvoiceId>, DbErr> {
+    store::void_ids(db, tenant).await
+}
+
 /// What a metric has come to in a period of a subscription, by the code that will bill it.
 pub async fn usage_amount(
     db: &impl ConnectionTrait,
@@ -142,8 +150,9 @@ pub(super) async fn list(
     store::list(db, tenant, which, page).await
 }
 
-/// Numbers a draft and stores it as a claim, with its entry in the books and its events. `now` is the
-/// customer's time: what is made up for after downtime is issued now, for its own period (RULES 7).
+/// Numbers a draft and stores it as a claim, with its entry in the books and its events. Credit notes of earlier
+/// invoices pay what they can of it. `now` is the customer's time: what is made up for after downtime is issued now,
+/// for its own period (RULES 7).
 ///
 /// The number is taken last, so that the series is locked as shortly as can be.
 pub(super) async fn issue(
@@ -159,16 +168,19 @@ pub(super) async fn issue(
             days_later(now, net_terms_days, tenant.timezone.parse().unwrap_or(Tz::UTC))?
         }
     };
+    let taken = credit_notes::service::take(tx, &draft).await?;
     let prefix = &tenant.settings.invoice_prefix;
     let position = counter::take(tx, tenant.id, &format!("{NUMBERS}{prefix}"), 1).await?;
     let mut open = draft.clone();
+    open.apply_credits(Money::sum(draft.currency, taken.iter().map(|(_, paid)| *paid))?);
     open.finalize(format!("{prefix}-{position:06}"), now, due_at)?;
     let mut invoice = open.clone();
-    if invoice.total.is_zero() {
-        invoice.pay(invoice.total, now)?;
+    if invoice.amount_due().is_zero() {
+        invoice.pay(Money::zero(invoice.currency), now)?;
     }
     store::insert(tx, &invoice).await?;
     ledger::service::post(tx, now, tenant.id, postings::finalized(&invoice)?).await?;
+    credit_notes::service::spend(tx, now, tenant.livemode, &invoice, taken).await?;
     events::created(tx, now, tenant.livemode, &draft).await?;
     events::moved(tx, now, events::FINALIZED, tenant.livemode, (&draft, &open)).await?;
     if invoice.status == InvoiceStatus::Paid {
@@ -213,7 +225,28 @@ pub async fn record_payment(
     Ok(())
 }
 
-/// It was a mistake: owed no more, its number stays. Only what is open and not paid in part.
+/// A credit note of the locked invoice was made: an offset lowers what is left to pay, and what is then paid says so.
+pub(super) async fn record_credit(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    livemode: bool,
+    invoice: &mut Invoice,
+    note: &CreditNote,
+) -> Result<(), InvoiceError> {
+    let mut after = invoice.clone();
+    after.credit(note.credit.total)?;
+    if note.kind == CreditKind::Offset {
+        after.offset(note.credit.total, now)?;
+    }
+    store::save(tx, &after).await?;
+    if after.status != invoice.status {
+        events::moved(tx, now, events::PAID, livemode, (invoice, &after)).await?;
+    }
+    *invoice = after;
+    Ok(())
+}
+
+/// It was a mistake: owed no more, its number stays. Only what is open, not paid in part, and not credited.
 pub async fn void(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
@@ -224,6 +257,7 @@ pub async fn void(
     voided.void(now)?;
     store::save(tx, &voided).await?;
     ledger::service::post(tx, now, tenant.id, postings::voided(&invoice)?).await?;
+    credit_notes::service::give_back(tx, now, tenant.livemode, &voided).await?;
     events::moved(tx, now, events::VOIDED, tenant.livemode, (&invoice, &voided)).await?;
     Ok(voided)
 }

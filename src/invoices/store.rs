@@ -14,17 +14,19 @@ use accrue_core::{
 };
 use accrue_platform::page::{PageError, PageQuery};
 use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, QueryTrait, entity::prelude::*,
 };
 
 use super::{
+    credit_notes::corrected,
     model::{Bucket, Invoice, InvoiceStatus, Line},
-    rating::{Billed, Part, TRUE_UP},
+    rating::{Billed, Charge, Part, TRUE_UP},
 };
 use crate::subscriptions::Subscription;
 
-pub(super) use checks::{numbers, owed, unlike_their_lines};
+pub(super) use checks::{numbers, owed, unlike_their_lines, void_ids};
 pub(super) use documents::{find_document, keep_document};
 
 /// A statement has an end: usage by group may have thousands of lines.
@@ -49,7 +51,7 @@ impl Which {
     }
 }
 
-/// What was billed of a usage price for a period, on whatever invoices, part by part. A period is known by its start:
+/// What was billed of a usage price for a period, on whatever invoices, less what was given back of it, part by part. A period is known by its start:
 /// what was billed before it was cut short belongs to it too.
 pub(super) async fn billed(
     db: &impl ConnectionTrait,
@@ -63,28 +65,44 @@ pub(super) async fn billed(
         .filter(lines::Column::PeriodStartAt.eq(period.start))
         .all(db)
         .await?;
+    // Only what has ended is corrected by credit notes.
+    let corrections = if subscription.has_ended() {
+        let ids: Vec<InvoiceLineId> = lines.iter().map(|line| line.id).collect();
+        corrected(db, subscription.tenant_id, &ids).await?
+    } else {
+        Vec::new()
+    };
+    let given_back = |line: &lines::Model| {
+        let of_line = corrections.iter().filter(|correction| correction.line == line.id);
+        of_line.fold((Decimal::ZERO, 0), |(quantity, minor), of| (quantity + of.quantity, minor + of.minor))
+    };
     let mut billed: BTreeMap<Part, Vec<lines::Model>> = BTreeMap::new();
     for line in lines {
         let part = if line.kind == TRUE_UP { Part::TrueUp } else { Part::Bucket(line.bucket.0.clone()) };
         billed.entry(part).or_default().push(line);
     }
     let sums = |lines: Vec<lines::Model>| Billed {
-        quantity: lines.iter().map(|line| line.quantity.0).sum(),
-        amount: Money::from_minor(lines.iter().map(|line| line.amount_minor).sum(), subscription.currency),
+        quantity: lines.iter().map(|line| line.quantity.0 - given_back(line).0).sum(),
+        amount: Money::from_minor(
+            lines.iter().map(|line| line.amount_minor - given_back(line).1).sum(),
+            subscription.currency,
+        ),
         adjustments: lines.iter().map(|line| line.adjustment).max().unwrap_or_default(),
     };
     Ok(billed.into_iter().map(|(part, lines)| (part, sums(lines))).collect())
 }
 
-/// What lines came to that bill the same usage of the same period as this one, and came before it.
+/// What lines came to that bill the same usage of the same period as this one, and came before it, less what had been
+/// given back of them by then.
 pub(super) async fn billed_before(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     line: &Line,
 ) -> Result<Money, DbErr> {
     let (of_true_up, of_usage) = (lines::Column::Kind.eq(TRUE_UP), lines::Column::Kind.ne(TRUE_UP));
-    let amounts: Vec<i64> = lines::of(tenant)
+    let before: Vec<(InvoiceLineId, i64)> = lines::of(tenant)
         .select_only()
+        .column(lines::Column::Id)
         .column(lines::Column::AmountMinor)
         .filter(lines::Column::SubscriptionId.eq(line.subscription_id))
         .filter(lines::Column::PriceId.eq(line.price_id))
@@ -95,7 +113,49 @@ pub(super) async fn billed_before(
         .into_tuple()
         .all(db)
         .await?;
-    Ok(Money::from_minor(amounts.iter().sum(), line.amount.currency()))
+    let ids: Vec<InvoiceLineId> = before.iter().map(|(id, _)| *id).collect();
+    let corrections = corrected(db, tenant, &ids).await?;
+    // Identifiers rise with time.
+    let earlier = corrections.iter().filter(|correction| correction.note.0 < line.id.0);
+    let given_back: i64 = earlier.map(|correction| correction.minor).sum();
+    let billed: i64 = before.iter().map(|(_, minor)| minor).sum();
+    Ok(Money::from_minor(billed - given_back, line.amount.currency()))
+}
+
+/// The lines that bill a charge's usage of its period, the last one first, each with its invoice.
+pub(super) async fn lines_that_bill(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    charge: &Charge<'_>,
+) -> Result<Vec<(InvoiceId, InvoiceLineId)>, DbErr> {
+    let (of_true_up, of_usage) = (lines::Column::Kind.eq(TRUE_UP), lines::Column::Kind.ne(TRUE_UP));
+    let (of_part, bucket) = match &charge.part {
+        Part::TrueUp => (of_true_up, Bucket::default()),
+        Part::Bucket(bucket) => (of_usage, bucket.clone()),
+    };
+    lines::of(subscription.tenant_id)
+        .select_only()
+        .column(lines::Column::InvoiceId)
+        .column(lines::Column::Id)
+        .filter(lines::Column::SubscriptionId.eq(subscription.id))
+        .filter(lines::Column::PriceId.eq(charge.price.id))
+        .filter(lines::Column::PeriodStartAt.eq(charge.period.start))
+        .filter(lines::Column::BucketId.eq(bucket.id()))
+        .filter(of_part)
+        .order_by_desc(lines::Column::Id)
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+/// Locks the invoices of a subscription, the older first.
+pub(super) async fn lock_of_subscription(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    subscription: SubscriptionId,
+) -> Result<(), DbErr> {
+    let select = invoices::of(tenant).filter(invoices::Column::SubscriptionId.eq(subscription));
+    select.order_by_asc(invoices::Column::Id).lock_exclusive().all(tx).await.map(drop)
 }
 
 /// Where an invoice says what came of usage.
@@ -203,6 +263,8 @@ pub(super) async fn save(tx: &DatabaseTransaction, invoice: &Invoice) -> Result<
 
     let saved = invoices::Entity::update_many()
         .col_expr(Column::Status, Expr::value(invoice.status))
+        .col_expr(Column::OffsetMinor, invoice.offset_total.minor().into())
+        .col_expr(Column::CreditedMinor, invoice.credited_total.minor().into())
         .col_expr(Column::AmountPaidMinor, invoice.amount_paid.minor().into())
         .col_expr(Column::PaidAt, invoice.paid_at.into())
         .col_expr(Column::VoidedAt, invoice.voided_at.into())

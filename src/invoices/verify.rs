@@ -7,6 +7,7 @@ use accrue_platform::counter;
 use sea_orm::ConnectionTrait;
 
 use super::{
+    credit_notes,
     service::{InvoiceError, NUMBERS},
     store,
 };
@@ -29,19 +30,26 @@ pub async fn verify(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Vec<S
         findings.push(format!("the sums of {invoice} are not those of its lines"));
     }
     let numbers = store::numbers(db, tenant).await?;
-    findings.extend(gaps(&numbers));
-    findings.extend(unlike_the_counters(&numbers, &counter::given(db, tenant, NUMBERS).await?));
+    findings.extend(of_numbers("invoice", &numbers, &counter::given(db, tenant, NUMBERS).await?));
+    findings.extend(credit_notes::verify(db, tenant).await?);
     Ok(findings)
 }
 
+/// What is wrong with the numbers that were given to a kind of documents.
+pub(super) fn of_numbers(what: &str, numbers: &[String], given: &[(String, i64)]) -> Vec<String> {
+    let mut findings = gaps(what, numbers);
+    findings.extend(unlike_the_counters(what, numbers, given));
+    findings
+}
+
 /// The series whose numbers are not 1, 2, 3, … to the last.
-fn gaps(numbers: &[String]) -> Vec<String> {
+fn gaps(what: &str, numbers: &[String]) -> Vec<String> {
     let mut findings = Vec::new();
     let mut series: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for number in numbers {
         match number.rsplit_once('-').map(|(prefix, position)| (prefix, position.parse())) {
             Some((prefix, Ok(position))) => series.entry(prefix).or_default().push(position),
-            _ => findings.push(format!("{number} is not an invoice number")),
+            _ => findings.push(format!("{number} is no number of any {what}")),
         }
     }
     for (prefix, mut positions) in series {
@@ -59,7 +67,7 @@ fn gaps(numbers: &[String]) -> Vec<String> {
 }
 
 /// The series whose last number is not the last that was given.
-fn unlike_the_counters(numbers: &[String], given: &[(String, i64)]) -> Vec<String> {
+fn unlike_the_counters(what: &str, numbers: &[String], given: &[(String, i64)]) -> Vec<String> {
     let last_of = |prefix: &str| {
         let positions = numbers.iter().filter_map(|number| number.strip_prefix(prefix)?.strip_prefix('-'));
         positions.filter_map(|position| position.parse::<i64>().ok()).max().unwrap_or_default()
@@ -69,7 +77,7 @@ fn unlike_the_counters(numbers: &[String], given: &[(String, i64)]) -> Vec<Strin
     unlike
         .map(|(prefix, given, last)| {
             format!(
-                "the last number given is {prefix}-{given:06}, but the last invoice has {prefix}-{last:06}"
+                "the last number given is {prefix}-{given:06}, but the last {what} has {prefix}-{last:06}"
             )
         })
         .collect()
@@ -80,7 +88,7 @@ mod tests {
     use super::*;
 
     fn gaps_of(numbers: &[&str]) -> Vec<String> {
-        gaps(&numbers.iter().map(ToString::to_string).collect::<Vec<_>>())
+        gaps("invoice", &numbers.iter().map(ToString::to_string).collect::<Vec<_>>())
     }
 
     #[test]
@@ -95,7 +103,7 @@ mod tests {
         let numbers = ["INV-000001", "INV-000002", "A-B-000001"].map(str::to_owned);
         let unlike = |given: &[(&str, i64)]| {
             let given: Vec<_> = given.iter().map(|(prefix, last)| ((*prefix).to_owned(), *last)).collect();
-            unlike_the_counters(&numbers, &given)
+            unlike_the_counters("invoice", &numbers, &given)
         };
         assert!(unlike(&[("A-B", 1), ("INV", 2)]).is_empty());
         let missing = unlike(&[("INV", 3), ("X", 1)]);
@@ -110,6 +118,6 @@ mod tests {
         {
             assert_eq!(gaps_of(&numbers).len(), 1, "{numbers:?}");
         }
-        assert_eq!(gaps_of(&["X"]), ["X is not an invoice number"]);
+        assert_eq!(gaps_of(&["X"]), ["X is no number of any invoice"]);
     }
 }

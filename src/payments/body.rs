@@ -1,7 +1,7 @@
 //! Payments as others see them: in answers and in events.
 
 use accrue_core::{
-    id::{CustomerId, InvoiceId, PaymentAttemptId, PaymentId, PaymentMethodId, RefundId},
+    id::{CreditNoteId, CustomerId, InvoiceId, PaymentAttemptId, PaymentId, PaymentMethodId, RefundId},
     money::{Currency, Money},
 };
 use accrue_platform::check::Metadata;
@@ -105,6 +105,8 @@ pub struct RefundBody {
     pub currency: Currency,
     pub amount: Money,
     pub reason: Option<String>,
+    /// The credit note that gives it back, if one does.
+    pub credit_note: Option<CreditNoteId>,
     /// Why the gateway refused it.
     pub failure: Option<String>,
     pub gateway_reference: Option<String>,
@@ -186,6 +188,7 @@ impl RefundBody {
             currency: refund.amount.currency(),
             amount: refund.amount,
             reason: refund.reason.clone(),
+            credit_note: refund.credit_note_id,
             failure: refund.failure.clone(),
             gateway_reference: refund.gateway_reference.clone(),
             metadata: refund.metadata.clone(),

@@ -145,7 +145,7 @@ impl Job for SendRefund {
     }
 }
 
-/// Ends the payment of an invoice that was voided.
+/// Ends the payment of an invoice that was voided, or that a credit note settled.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CancelPayment {
     pub invoice: InvoiceId,
@@ -227,6 +227,8 @@ struct ToldInvoice {
     id: InvoiceId,
     collection: Collection,
     amount_due: Decimal,
+    amount_paid: Decimal,
+    total: Decimal,
 }
 
 async fn hear_finalized(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
@@ -241,15 +243,18 @@ async fn hear_finalized(tx: &DatabaseTransaction, event: &Event) -> Result<(), D
     service::collect_later(tx, *tenant_id, *test_clock_id, invoice.id, "finalized", *created_at).await
 }
 
-/// An invoice was voided: its payment ends.
+/// An invoice was voided, or settled by less than its total: its payment ends.
 const LISTENER_INVOICES_CLOSED: Listener =
     Listener { name: "payments.invoices_closed", hear: |tx, event| Box::pin(hear_closed(tx, event)) };
 
 async fn hear_closed(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
-    if event.kind != "invoice.voided" {
+    if !matches!(event.kind.as_str(), "invoice.voided" | "invoice.paid") {
         return Ok(());
     }
     let Told { object: invoice } = told(event)?;
+    if event.kind == "invoice.paid" && invoice.amount_paid == invoice.total {
+        return Ok(());
+    }
     let job = CancelPayment { invoice: invoice.id };
     enqueue(tx, event.tenant_id, event.test_clock_id, event.created_at, invoice.id, &job).await
 }

@@ -19,6 +19,8 @@ const TYPES: &[&str] = &[
     "invoice.paid",
     "invoice.voided",
     "invoice.uncollectible",
+    "credit_note.created",
+    "credit_note.updated",
     "payment.captured",
     "payment.failed",
     "payment.requires_action",

@@ -27,6 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("invoices", &["catalog", "customers", "subscriptions", "metering", "ledger"]),
     ("archives", &["catalog", "subscriptions", "metering"]),
     ("payments", &["customers", "invoices", "ledger"]),
+    ("credit_notes", &["customers", "invoices", "payments", "ledger"]),
     ("dunning", &["customers", "invoices", "payments", "subscriptions"]),
     ("entitlements", &["catalog", "customers", "subscriptions", "metering"]),
     ("alerts", &["catalog", "customers", "subscriptions", "metering", "invoices", "entitlements"]),

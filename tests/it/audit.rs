@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::support::{Engine, Engine::*, Receiver, Shop, World, text};
 
 /// These read, whatever their method says.
-const READS: &[&str] = &["POST /v1/customers/{id}/entitlements/{feature}/check"];
+const READS: &[&str] =
+    &["POST /v1/credit_notes/preview", "POST /v1/customers/{id}/entitlements/{feature}/check"];
 
 /// Every operation that changes something, as the OpenAPI document lists them.
 fn writes() -> BTreeSet<String> {
@@ -79,6 +80,8 @@ async fn every_operation_that_writes_leaves_one_audit_entry(#[values(Sqlite, Pos
     let method = walk.does("POST /v1/payment_methods", &[], method).await;
     let payment = walk.does("POST /v1/invoices/{id}/pay", &[&invoice], json!({})).await;
     walk.does("POST /v1/refunds", &[], json!({"payment": payment["id"], "amount": "1"})).await;
+    let note = json!({"invoice": invoice, "kind": "credit", "amount": "1"});
+    walk.does("POST /v1/credit_notes", &[], note).await;
     walk.does("DELETE /v1/payment_methods/{id}", &[&text(&method["id"])], Value::Null).await;
     walk.does("POST /v1/test_clocks", &[], json!({"now": "2026-01-01T00:00:00Z"})).await;
     walk.does("POST /v1/test_clocks/{id}/advance", &[&clock], json!({"to": "2026-02-02T00:00:00Z"})).await;

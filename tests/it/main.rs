@@ -13,6 +13,7 @@ mod bad_input;
 mod calculate;
 mod catalog;
 mod crash;
+mod credit_notes;
 mod customers;
 mod dunning;
 mod entitlements;

@@ -195,6 +195,30 @@ async fn what_is_voided_after_it_was_billed_is_taken_off_at_the_end_of_the_perio
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_canceled_subscription_was_billed_too_early_is_given_back(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(sales) = Sales::new(on, &[graduated()]).await else { return };
+    let subscription = sales.customer("soon", Some("20")).await;
+    sales.call("soon", "a", "100", "eu").await;
+    sales.void("soon", "a").await;
+    sales.advance("2026-02-10T00:00:00Z").await;
+    sales.world.post(&format!("/v1/subscriptions/{subscription}/cancel"), json!({"when": "now"})).await;
+    sales.world.work().await;
+    assert_eq!(sales.lines("soon").await, ["threshold usage 100 33.30", "cancel usage -100 0.00"]);
+
+    sales.advance("2026-02-11T00:00:00Z").await;
+    sales.advance("2026-02-12T00:00:00Z").await;
+
+    let notes = sales.world.list("/v1/credit_notes").await;
+    let told: Vec<_> =
+        notes.iter().map(|note| ["total", "credit_left"].map(|field| text(&note[field]))).collect();
+    assert_eq!(told, [["33.30", "33.30"]]);
+    assert_eq!(sales.lines("soon").await.len(), 2);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_that_is_canceled_is_billed_what_is_left_once(#[values(Sqlite, Postgres)] on: Engine) {
     let Some(sales) = Sales::new(on, &[graduated()]).await else { return };
     let subscription = sales.customer("soon", Some("20")).await;

@@ -139,6 +139,10 @@ typed_id!(/// That an alert triggered in a period.
     UsageAlertTriggerId, "uat");
 typed_id!(InvoiceId, "inv");
 typed_id!(InvoiceLineId, "lin");
+typed_id!(CreditNoteId, "cn");
+typed_id!(CreditNoteLineId, "cnl");
+typed_id!(/// That a credit note paid a part of an invoice.
+    CreditApplicationId, "cap");
 typed_id!(DocumentId, "doc");
 typed_id!(PaymentId, "pay");
 typed_id!(PaymentAttemptId, "att");

@@ -221,6 +221,8 @@ impl Dunning {
         now: DateTime<Utc>,
     ) -> Next {
         self.failure = Failure::of(payment);
+        // A credit note may have lowered it since.
+        self.amount = payment.amount;
         self.retries_stopped = waits_for_the_customer(payment, charged);
         let is_known = tried(payment) >= self.step || has_no_method(payment);
         if self.look_again_at.is_some() && is_known { self.end_step(policy, now) } else { Next::Wait }

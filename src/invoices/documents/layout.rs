@@ -56,7 +56,7 @@ pub(super) fn document(invoice: &Invoice, margin: Margin, sort: Sort) -> printed
         discount_total: positive(invoice.discount_total),
         taxes: invoice.taxes.iter().map(|tax| paper.tax_total(tax, invoice)).collect(),
         total: invoice.total.to_string(),
-        credits_applied: None,
+        credits_applied: positive(credits(invoice)),
         amount_paid: invoice.amount_paid.to_string(),
         amount_due: invoice.amount_due().to_string(),
         payment_instructions: None,
@@ -231,6 +231,11 @@ fn kept(number: &Exact) -> Decimal {
 /// Bare digits: the document writes them in its locale's way.
 fn plain(number: Decimal) -> String {
     number.normalize().to_string()
+}
+
+/// What credit notes paid, of this invoice or of earlier ones.
+fn credits(invoice: &Invoice) -> Money {
+    invoice.credits_applied.checked_add(invoice.offset_total).expect("no more than the total")
 }
 
 fn positive(amount: Money) -> Option<String> {

@@ -7,10 +7,11 @@ use accrue_core::{
 use sea_orm::{ConnectionTrait, DbErr, QuerySelect, Statement, entity::prelude::*};
 
 use super::invoices;
+use crate::invoices::model::InvoiceStatus;
 
 const OWED: &str = "
 select customer_id, currency,
-    cast(sum(case when status = 'open' then total_minor - amount_paid_minor else 0 end) as bigint) as owed
+    cast(sum(case when status = 'open' then total_minor - credits_applied_minor - offset_minor - amount_paid_minor else 0 end) as bigint) as owed
 from invoices where tenant_id = $1 and status <> 'draft' group by customer_id, currency";
 
 /// What each customer owes in each currency by open invoices, zeros included.
@@ -56,6 +57,20 @@ pub(in crate::invoices) async fn numbers(
         .select_only()
         .column(invoices::Column::Number)
         .filter(invoices::Column::Number.is_not_null())
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+/// The void invoices.
+pub(in crate::invoices) async fn void_ids(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+) -> Result<Vec<InvoiceId>, DbErr> {
+    invoices::of(tenant)
+        .select_only()
+        .column(invoices::Column::Id)
+        .filter(invoices::Column::Status.eq(InvoiceStatus::Void))
         .into_tuple()
         .all(db)
         .await

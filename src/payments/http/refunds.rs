@@ -56,7 +56,7 @@ impl CreateRefund {
         check.optional_text("/reason", reason.as_deref(), REASON_MAX);
         check.metadata("/metadata", &metadata);
         check.finish()?;
-        Ok(NewRefund { payment: payment.id, amount, reason, request_key, metadata })
+        Ok(NewRefund { payment: payment.id, amount, reason, request_key, credit_note: None, metadata })
     }
 }
 

@@ -207,6 +207,11 @@ impl Payment {
         )
     }
 
+    /// What of the amount has not gone back.
+    pub fn kept(&self) -> Money {
+        self.amount.checked_sub(self.refunded).expect("one currency, and no more refunded than taken")
+    }
+
     /// Another try: to be stored and committed before the gateway is called (RULES 43).
     pub(super) fn begin_attempt(
         &mut self,

@@ -1,7 +1,7 @@
 //! Money given back.
 
 use accrue_core::{
-    id::{PaymentId, RefundId, TenantId, TestClockId},
+    id::{CreditNoteId, PaymentId, RefundId, TenantId, TestClockId},
     money::Money,
 };
 use accrue_platform::check::Metadata;
@@ -23,6 +23,8 @@ pub struct Refund {
     pub reason: Option<String>,
     /// The `Idempotency-Key` of the request that asked for it: sent again, it finds what it has begun.
     pub request_key: Option<String>,
+    /// The credit note that gives it back: what it takes is the customer's credit.
+    pub credit_note_id: Option<CreditNoteId>,
     pub gateway_reference: Option<String>,
     /// Why the gateway refused it.
     pub failure: Option<String>,
@@ -147,6 +149,7 @@ mod tests {
             amount: Money::from_minor(minor, Currency::USD),
             reason: None,
             request_key: None,
+            credit_note_id: None,
             gateway_reference: None,
             failure: None,
             look_up_at: Some(now()),

@@ -333,7 +333,7 @@ pub(in crate::payments) async fn cancel(
     now: DateTime<Utc>,
 ) -> Result<(), PaymentError> {
     let invoice = invoices::service::get_for_update(tx, tenant.id, invoice).await?;
-    if invoice.status != InvoiceStatus::Void {
+    if !matches!(invoice.status, InvoiceStatus::Void | InvoiceStatus::Paid) {
         return Ok(());
     }
     match store::payments::find_of_invoice_for_update(tx, tenant.id, invoice.id).await? {

@@ -27,8 +27,12 @@ use crate::{
 
 pub(super) use collect::{Begun, Try, begin, cancel, errand, settle};
 pub(super) use methods::{NewMethod, attach, detach, get_method, list_methods};
+pub use refunds::refund_credit_note;
 pub(super) use refunds::{NewRefund, Parcel, begin_refund, get_refund, list_refunds, parcel, settle_refund};
 pub(super) use store::payments::PaymentFilter;
+
+/// A statement has an end.
+const INVOICES_AT_ONCE: usize = 500;
 
 /// Why money cannot be moved.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +75,31 @@ pub async fn find_of_invoice(
     invoice: InvoiceId,
 ) -> Result<Option<Payment>, DbErr> {
     store::payments::find_of_invoice(db, tenant, invoice).await
+}
+
+/// The payment of an invoice, locked for the rest of the transaction: what it took can be given back.
+pub async fn lock_of_invoice(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    invoice: InvoiceId,
+) -> Result<Payment, PaymentError> {
+    let payment = store::payments::find_of_invoice_for_update(tx, tenant, invoice).await?;
+    payment.filter(Payment::is_captured).ok_or(PaymentError::NothingToRefund)
+}
+
+/// What was taken for these invoices and has not gone back yet, payment by payment.
+pub async fn taken_for(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    invoices: &[InvoiceId],
+) -> Result<Vec<(CustomerId, Money)>, DbErr> {
+    let mut taken = Vec::new();
+    for some in invoices.chunks(INVOICES_AT_ONCE) {
+        let payments = store::payments::of_invoices(db, tenant, some).await?;
+        let captured = payments.iter().filter(|payment| payment.is_captured());
+        taken.extend(captured.map(|payment| (payment.customer_id, payment.kept())));
+    }
+    Ok(taken)
 }
 
 pub async fn get(

@@ -1,7 +1,7 @@
 //! Giving money back: write it down, call the gateway outside of any transaction, settle.
 
 use accrue_core::{
-    id::{PaymentId, RefundId, TenantId},
+    id::{CreditNoteId, PaymentId, RefundId, TenantId},
     money::Money,
 };
 use accrue_platform::{
@@ -15,7 +15,7 @@ use super::PaymentError;
 use crate::{
     app::enqueue,
     auth::Tenant,
-    invoices::{self, InvoiceStatus},
+    invoices::{self, InvoiceStatus, credit_notes::CreditNote},
     ledger::{self, Account, Posting},
     payments::{
         events,
@@ -33,6 +33,7 @@ pub(in crate::payments) struct NewRefund {
     pub amount: Option<Money>,
     pub reason: Option<String>,
     pub request_key: Option<String>,
+    pub credit_note: Option<CreditNoteId>,
     pub metadata: Metadata,
 }
 
@@ -78,6 +79,7 @@ pub(in crate::payments) async fn begin_refund(
         amount,
         reason: new.reason,
         request_key: new.request_key,
+        credit_note_id: new.credit_note,
         gateway_reference: None,
         failure: None,
         look_up_at: Some(now + PATIENCE),
@@ -99,6 +101,26 @@ pub(super) async fn give_back_unowed(
         amount: None,
         reason: Some("the invoice was not owed any more".to_owned()),
         request_key: None,
+        credit_note: None,
+        metadata: Metadata::new(),
+    };
+    let refund = begin_refund(tx, payment.tenant_id, new, now).await?;
+    Ok(send_later(tx, &refund, now).await?)
+}
+
+/// Gives back what a credit note takes back of a paid invoice, as soon as the transaction has committed.
+pub async fn refund_credit_note(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    payment: Payment,
+    note: &CreditNote,
+) -> Result<(), PaymentError> {
+    let new = NewRefund {
+        payment: payment.id,
+        amount: Some(note.credit.total),
+        reason: Some(format!("credit note {}", note.number)),
+        request_key: None,
+        credit_note: Some(note.id),
         metadata: Metadata::new(),
     };
     let refund = begin_refund(tx, payment.tenant_id, new, now).await?;
@@ -142,6 +164,10 @@ pub(in crate::payments) async fn settle_refund(
         return Ok(refund);
     }
     store::refunds::save(tx, &refund).await?;
+    if let Some(note) = refund.credit_note_id.filter(|_| refund.status.is_settled()) {
+        let succeeded = refund.status == RefundStatus::Succeeded;
+        invoices::credit_notes::service::refund_settled(tx, now, tenant, note, succeeded).await?;
+    }
     if refund.status == RefundStatus::Succeeded {
         let before = payment.clone();
         payment.give_back(refund.amount)?;
@@ -166,7 +192,7 @@ async fn send_later(tx: &DatabaseTransaction, refund: &Refund, at: DateTime<Utc>
     enqueue(tx, refund.tenant_id, refund.test_clock_id, at, refund.id, &job).await
 }
 
-/// What was never owed is taken from the customer's credit, the rest is ours to bear.
+/// What was never owed, or was credited, is taken from the customer's credit; the rest is ours to bear.
 async fn book(
     tx: &DatabaseTransaction,
     payment: &Payment,
@@ -175,8 +201,8 @@ async fn book(
     now: DateTime<Utc>,
 ) -> Result<(), PaymentError> {
     let invoice = invoices::service::get(tx, payment.tenant_id, payment.invoice_id).await?;
-    let paid = invoice.status == InvoiceStatus::Paid;
-    let borne_by = if paid { Account::Refunds } else { Account::CustomerCredit(payment.customer_id) };
+    let ours = invoice.status == InvoiceStatus::Paid && refund.credit_note_id.is_none();
+    let borne_by = if ours { Account::Refunds } else { Account::CustomerCredit(payment.customer_id) };
     let posting = Posting {
         fact: "payment.refunded",
         object_id: refund.id.to_string(),

@@ -1,6 +1,6 @@
 //! Refunds in the database.
 
-use accrue_core::id::{PaymentId, RefundId, TenantId, TestClockId};
+use accrue_core::id::{CreditNoteId, PaymentId, RefundId, TenantId, TestClockId};
 use accrue_platform::{
     check::Metadata,
     column::Json,
@@ -32,6 +32,7 @@ pub struct Model {
     pub amount_minor: i64,
     pub reason: Option<String>,
     pub request_key: Option<String>,
+    pub credit_note_id: Option<CreditNoteId>,
     pub gateway_reference: Option<String>,
     pub failure: Option<String>,
     pub look_up_at: Option<DateTime<Utc>>,
@@ -168,6 +169,7 @@ fn row(refund: &Refund) -> ActiveModel {
         amount_minor: Set(refund.amount.minor()),
         reason: Set(refund.reason.clone()),
         request_key: Set(refund.request_key.clone()),
+        credit_note_id: Set(refund.credit_note_id),
         gateway_reference: Set(refund.gateway_reference.clone()),
         failure: Set(refund.failure.clone()),
         look_up_at: Set(refund.look_up_at),
@@ -190,6 +192,7 @@ impl TryFrom<Model> for Refund {
             amount_minor,
             reason,
             request_key,
+            credit_note_id,
             gateway_reference,
             failure,
             look_up_at,
@@ -205,6 +208,7 @@ impl TryFrom<Model> for Refund {
             amount: money(amount_minor, &currency)?,
             reason,
             request_key,
+            credit_note_id,
             gateway_reference,
             failure,
             look_up_at,

@@ -202,8 +202,8 @@ fn rounded_lines(input: &Input) -> Result<Vec<Line>, InvoiceError> {
     Ok(lines)
 }
 
-/// Pays from each source in turn, and says what is left to pay.
-fn pay(due: Money, sources: &[Money]) -> Result<(Vec<Money>, Money), MoneyError> {
+/// Pays from each source in turn, and says what each paid and what is left to pay.
+pub fn pay(due: Money, sources: &[Money]) -> Result<(Vec<Money>, Money), MoneyError> {
     let mut left = due;
     let mut paid = Vec::with_capacity(sources.len());
     for source in sources {

@@ -98,6 +98,16 @@ pub(crate) async fn find_of_invoice_for_update(
     with_attempts(tx, row).await
 }
 
+/// The payments of these invoices.
+pub(crate) async fn of_invoices(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    invoices: &[InvoiceId],
+) -> Result<Vec<Payment>, DbErr> {
+    let select = of(tenant).filter(Column::InvoiceId.is_in(invoices.iter().copied()));
+    complete(db, tenant, select.all(db).await?).await
+}
+
 /// The payment that an attempt belongs to.
 pub(crate) async fn find_of_attempt(
     db: &impl ConnectionTrait,
@@ -128,7 +138,15 @@ pub(crate) async fn list(
         select = select.filter(Column::Status.eq(status));
     }
     let rows = page.fetch::<Entity, PaymentId>(select, Column::Id, db).await?;
+    Ok(complete(db, tenant, rows).await?)
+}
 
+/// Reads the attempts of all these payments at once.
+async fn complete(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    rows: Vec<Model>,
+) -> Result<Vec<Payment>, DbErr> {
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     let mut by_payment: HashMap<PaymentId, Vec<attempts::Model>> = HashMap::new();
     for attempt in attempts::of_payments(db, tenant, ids).await? {
@@ -138,7 +156,7 @@ pub(crate) async fn list(
         let attempts = by_payment.remove(&row.id).unwrap_or_default();
         model(row, attempts)
     });
-    Ok(payments.collect::<Result<_, DbErr>>()?)
+    payments.collect()
 }
 
 async fn with_attempts(db: &impl ConnectionTrait, row: Option<Model>) -> Result<Option<Payment>, DbErr> {

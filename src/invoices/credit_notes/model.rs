@@ -1,0 +1,401 @@
+//! What a credit note is, and what of an invoice it takes back. Pure.
+
+use std::collections::HashMap;
+
+use accrue_core::{
+    arithmetic::Overflow,
+    exact::Exact,
+    id::{CreditNoteId, CustomerId, InvoiceId, InvoiceLineId, TenantId, TestClockId},
+    invoice::{Billed, CreditNoteError, Wanted as Asked, allocate},
+    money::{Currency, Money, MoneyError},
+};
+use accrue_platform::check::Metadata;
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use sea_orm::{DeriveActiveEnum, EnumIter};
+use serde::{Deserialize, Serialize};
+
+use crate::invoices::model::{Invoice, InvoiceStatus, Line, MoveError, TaxRow};
+
+/// What is taken back of an invoice. Immutable, but for what becomes of its credit or refund.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreditNote {
+    pub tenant_id: TenantId,
+    pub id: CreditNoteId,
+    pub invoice_id: InvoiceId,
+    pub customer_id: CustomerId,
+    pub test_clock_id: Option<TestClockId>,
+    pub number: String,
+    pub kind: CreditKind,
+    pub reason: CreditReason,
+    /// Why the service itself made it: one cause makes one credit note of an invoice.
+    pub cause: Option<String>,
+    pub memo: Option<String>,
+    pub credit: Credit,
+    /// What of it can still pay invoices.
+    pub credit_left: Money,
+    /// Of a refund: how far it is.
+    pub refund_status: Option<RefundProgress>,
+    pub metadata: Metadata,
+    pub created_at: DateTime<Utc>,
+}
+
+/// The lines and sums that are taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credit {
+    pub currency: Currency,
+    pub lines: Vec<CreditLine>,
+    pub subtotal: Money,
+    pub taxes: Vec<TaxRow>,
+    pub tax_total: Money,
+    pub total: Money,
+}
+
+/// What is taken back of one line of an invoice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreditLine {
+    pub invoice_line_id: InvoiceLineId,
+    pub description: String,
+    /// If it was asked for by quantity, or is for usage that was not.
+    pub quantity: Option<Decimal>,
+    /// Without tax.
+    pub amount: Money,
+    pub tax: Money,
+}
+
+/// Where the money of a credit note goes.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum CreditKind {
+    /// It pays the customer's next invoices.
+    Credit,
+    /// It goes back the way it came.
+    Refund,
+    /// It lowers what is left to pay of the invoice itself.
+    Offset,
+}
+
+/// Why something is taken back.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    EnumIter,
+    DeriveActiveEnum,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum CreditReason {
+    Duplicate,
+    Fraudulent,
+    OrderCanceled,
+    OrderChanged,
+    Unsatisfactory,
+    #[default]
+    Other,
+    /// Less was used than was billed: given by the service itself.
+    UsageCorrection,
+}
+
+/// How far a refund is.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum RefundProgress {
+    Pending,
+    Succeeded,
+    /// The gateway refused it: it is credit instead.
+    Failed,
+}
+
+/// How much of an invoice is to be taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Everything that is left.
+    Rest,
+    /// So much without tax, spread over the lines by what is left of them.
+    Net(Money),
+    /// So much with tax, spread over the lines by what is left of them.
+    Gross(Money),
+    /// These lines.
+    Lines(Vec<(InvoiceLineId, Share)>),
+}
+
+/// How much of a line is to be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    Rest,
+    /// Without tax.
+    Net(Money),
+    Quantity(Decimal),
+    /// So much without tax, for which so much less was used.
+    Correction {
+        amount: Money,
+        quantity: Option<Decimal>,
+    },
+}
+
+/// Why an invoice cannot be credited so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreditError {
+    #[error("an invoice that is {0} cannot have such a credit note")]
+    State(InvoiceStatus),
+    #[error("only {left} is left to credit")]
+    TooMuch { left: Money },
+    #[error("there is nothing to credit")]
+    Nothing,
+    #[error("{total} with its tax is more than the {due} that is left to pay")]
+    MoreThanDue { total: Money, due: Money },
+    #[error("line {0}: {1}")]
+    Line(usize, LineError),
+    #[error(transparent)]
+    Move(#[from] MoveError),
+    #[error(transparent)]
+    Money(#[from] MoneyError),
+    #[error(transparent)]
+    Overflow(#[from] Overflow),
+}
+
+/// Why a line cannot be credited so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    #[error("is no line of the invoice that charges anything")]
+    Unknown,
+    #[error("is named twice")]
+    Repeated,
+    #[error("only {left} of this line is left to credit")]
+    TooMuch { left: Money },
+    #[error("only {left} of this line's quantity is left to credit")]
+    TooMany { left: Decimal },
+}
+
+/// A line that charges something, and what was taken back of it.
+struct Charged<'a> {
+    line: &'a Line,
+    billed: Billed,
+    credited: Billed,
+    /// Of the credits that were asked for by quantity.
+    quantity: Decimal,
+}
+
+/// What a credit note takes back of an invoice, after others took back `before`.
+pub(super) fn credit(
+    invoice: &Invoice,
+    before: &[CreditLine],
+    kind: CreditKind,
+    wanted: &Wanted,
+) -> Result<Credit, CreditError> {
+    let allowed = match (kind, invoice.status) {
+        (CreditKind::Credit, InvoiceStatus::Open | InvoiceStatus::Paid)
+        | (CreditKind::Refund, InvoiceStatus::Paid)
+        | (CreditKind::Offset, InvoiceStatus::Open) => true,
+        (CreditKind::Credit | CreditKind::Refund | CreditKind::Offset, _) => false,
+    };
+    if !allowed {
+        return Err(CreditError::State(invoice.status));
+    }
+    let charged = charged(invoice, before)?;
+    let lines = match wanted {
+        Wanted::Rest => charged.iter().map(Charged::rest).collect::<Result<Vec<_>, _>>()?,
+        Wanted::Net(amount) => spread(&charged, *amount, Charged::net_left, Asked::Net)?,
+        Wanted::Gross(amount) => spread(&charged, *amount, Charged::gross_left, Asked::Gross)?,
+        Wanted::Lines(wanted) => of_lines(&charged, wanted)?,
+    };
+    let credit = summed(invoice, lines)?;
+    let due = invoice.amount_due();
+    if kind == CreditKind::Offset && credit.total.minor() > due.minor() {
+        return Err(CreditError::MoreThanDue { total: credit.total, due });
+    }
+    Ok(credit)
+}
+
+/// What is left to credit of each line that charges something, without tax.
+pub(super) fn left_of_lines(
+    invoice: &Invoice,
+    before: &[CreditLine],
+) -> Result<HashMap<InvoiceLineId, Money>, CreditError> {
+    charged(invoice, before)?.iter().map(|line| Ok((line.line.id, line.net_left()?))).collect()
+}
+
+/// The lines that charge something. Lines in the customer's favour are taken off them, net and tax, by largest
+/// remainder: so together they are exactly what the invoice came to.
+fn charged<'a>(invoice: &'a Invoice, before: &[CreditLine]) -> Result<Vec<Charged<'a>>, CreditError> {
+    let (charges, favours): (Vec<&Line>, Vec<&Line>) =
+        invoice.lines.iter().partition(|line| line.amount.minor() > 0);
+    let zero = Money::zero(invoice.currency);
+    let sum = |amounts: Vec<Money>| Money::sum(invoice.currency, amounts);
+    let favour = sum(favours.iter().map(|line| line.amount).collect())?;
+    let favour_tax = sum(favours.iter().map(|line| line.tax).collect())?;
+    let weights = |of: fn(&Line) -> Money| -> Vec<i128> {
+        charges.iter().map(|line| i128::from(of(line).minor())).collect()
+    };
+    let nets = allocate(favour, &weights(|line| line.amount))?;
+    let taxes = allocate(favour_tax, &weights(|line| line.tax))?;
+
+    let mut earlier: HashMap<InvoiceLineId, (Money, Money, Decimal)> = HashMap::new();
+    for line in before {
+        let (net, tax, quantity) = earlier.entry(line.invoice_line_id).or_insert((zero, zero, Decimal::ZERO));
+        *net = net.checked_add(line.amount)?;
+        *tax = tax.checked_add(line.tax)?;
+        *quantity += line.quantity.unwrap_or_default();
+    }
+    let with_credits = charges.into_iter().zip(nets.into_iter().zip(taxes)).map(|(line, (net, tax))| {
+        let (credited_net, credited_tax, quantity) =
+            earlier.get(&line.id).copied().unwrap_or((zero, zero, Decimal::ZERO));
+        Ok(Charged {
+            line,
+            billed: Billed { net: line.amount.checked_add(net)?, taxes: vec![line.tax.checked_add(tax)?] },
+            credited: Billed { net: credited_net, taxes: vec![credited_tax] },
+            quantity,
+        })
+    });
+    with_credits.collect()
+}
+
+/// Spreads an amount over the lines by what is left of them (RULES 30).
+fn spread<'a>(
+    charged: &[Charged<'a>],
+    amount: Money,
+    left: fn(&Charged<'a>) -> Result<Money, MoneyError>,
+    asked: fn(Money) -> Asked,
+) -> Result<Vec<CreditLine>, CreditError> {
+    let lefts = charged.iter().map(left).collect::<Result<Vec<_>, _>>()?;
+    let all = Money::sum(amount.currency(), lefts.iter().copied())?;
+    if amount.minor() > all.minor() {
+        return Err(CreditError::TooMuch { left: all });
+    }
+    let weights: Vec<i128> = lefts.iter().map(|left| i128::from(left.minor())).collect();
+    let parts = allocate(amount, &weights)?;
+    let some = charged.iter().zip(parts).filter(|(_, part)| !part.is_zero());
+    some.map(|(line, part)| line.take(asked(part), None)).collect()
+}
+
+fn of_lines(
+    charged: &[Charged<'_>],
+    wanted: &[(InvoiceLineId, Share)],
+) -> Result<Vec<CreditLine>, CreditError> {
+    let mut lines: Vec<CreditLine> = Vec::with_capacity(wanted.len());
+    for (at, (id, share)) in wanted.iter().enumerate() {
+        let of_line = |why| CreditError::Line(at, why);
+        let line = charged.iter().find(|line| line.line.id == *id);
+        let line = line.ok_or(of_line(LineError::Unknown))?;
+        if lines.iter().any(|before| before.invoice_line_id == *id) {
+            return Err(of_line(LineError::Repeated));
+        }
+        let taken = match share {
+            Share::Rest => line.rest(),
+            Share::Net(amount) => line.take(Asked::Net(*amount), None),
+            Share::Correction { amount, quantity } => line.take(Asked::Net(*amount), *quantity),
+            Share::Quantity(quantity) => line.take_quantity(*quantity).map_err(|error| match error {
+                CreditError::Line(_, why) => of_line(why),
+                error => error,
+            }),
+        };
+        lines.push(taken.map_err(|error| match error {
+            CreditError::TooMuch { left } => of_line(LineError::TooMuch { left }),
+            error => error,
+        })?);
+    }
+    Ok(lines)
+}
+
+impl Charged<'_> {
+    fn net_left(&self) -> Result<Money, MoneyError> {
+        self.billed.net.checked_sub(self.credited.net)
+    }
+
+    fn gross_left(&self) -> Result<Money, MoneyError> {
+        self.billed.gross()?.checked_sub(self.credited.gross()?)
+    }
+
+    fn rest(&self) -> Result<CreditLine, CreditError> {
+        self.take(Asked::Gross(self.gross_left()?), None)
+    }
+
+    /// So many of the units that were billed. Counted from the first credited one on, so that all of them together
+    /// are the whole line.
+    fn take_quantity(&self, quantity: Decimal) -> Result<CreditLine, CreditError> {
+        let all = self.line.quantity;
+        let left = all - self.quantity;
+        if quantity > left {
+            return Err(CreditError::Line(0, LineError::TooMany { left: left.max(Decimal::ZERO) }));
+        }
+        let up_to = |reached: Decimal| {
+            let part =
+                (Exact::from(self.billed.net.to_decimal()) * Exact::from(reached)).divide(&all.into())?;
+            Ok::<_, CreditError>(Money::round(part.to_decimal()?, self.billed.net.currency())?)
+        };
+        let amount = up_to(self.quantity + quantity)?.checked_sub(up_to(self.quantity)?)?;
+        self.take(Asked::Net(amount), Some(quantity))
+    }
+
+    fn take(&self, asked: Asked, quantity: Option<Decimal>) -> Result<CreditLine, CreditError> {
+        let taken = self.billed.credit(&self.credited, asked).map_err(|error| match error {
+            CreditNoteError::Exceeds { left } => CreditError::TooMuch { left },
+            CreditNoteError::Negative => CreditError::Nothing,
+            CreditNoteError::Money(error) => error.into(),
+        })?;
+        let tax = Money::sum(taken.net.currency(), taken.taxes)?;
+        let (invoice_line_id, description) = (self.line.id, self.line.description.clone());
+        Ok(CreditLine { invoice_line_id, description, quantity, amount: taken.net, tax })
+    }
+}
+
+/// The sums of what is taken back, without the lines of which nothing is.
+fn summed(invoice: &Invoice, mut lines: Vec<CreditLine>) -> Result<Credit, CreditError> {
+    lines.retain(|line| !line.amount.is_zero() || !line.tax.is_zero());
+    let currency = invoice.currency;
+    let subtotal = Money::sum(currency, lines.iter().map(|line| line.amount))?;
+    let tax_total = Money::sum(currency, lines.iter().map(|line| line.tax))?;
+    let total = subtotal.checked_add(tax_total)?;
+    if total.minor() <= 0 {
+        return Err(CreditError::Nothing);
+    }
+    // An invoice has one tax at most, of all its lines.
+    let taxes = invoice.taxes.iter().map(|tax| TaxRow {
+        base_minor: subtotal.minor(),
+        amount_minor: tax_total.minor(),
+        ..tax.clone()
+    });
+    Ok(Credit { currency, taxes: taxes.collect(), lines, subtotal, tax_total, total })
+}
+
+impl CreditNote {
+    /// A part of its credit pays an invoice.
+    pub(super) fn spend(&mut self, amount: Money) -> Result<(), MoneyError> {
+        self.credit_left = self.credit_left.checked_sub(amount)?;
+        Ok(())
+    }
+
+    /// What it had paid is its credit again: that invoice was a mistake.
+    pub(super) fn regain(&mut self, amount: Money) -> Result<(), MoneyError> {
+        self.credit_left = self.credit_left.checked_add(amount)?;
+        Ok(())
+    }
+
+    /// What became of its refund; `false` if that was known before. What cannot go back is credit.
+    pub(super) fn refunded(&mut self, succeeded: bool) -> bool {
+        if self.refund_status != Some(RefundProgress::Pending) {
+            return false;
+        }
+        self.refund_status = Some(if succeeded { RefundProgress::Succeeded } else { RefundProgress::Failed });
+        if !succeeded {
+            self.credit_left = self.credit.total;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;
