@@ -74,6 +74,18 @@ pub async fn insert(
     write(tx, table, columns, &format!("on conflict ({key}) do nothing")).await
 }
 
+/// Inserts rows, and locks those whose key exists without changing them: all in the order of the rows.
+pub async fn insert_or_lock(
+    tx: &DatabaseTransaction,
+    table: &'static str,
+    columns: Vec<Column>,
+    key: &'static str,
+) -> Result<u64, DbErr> {
+    let (first, _) = key.split_once(", ").unwrap_or((key, ""));
+    let nothing = format!("on conflict ({key}) do update set {first} = excluded.{first} where false");
+    write(tx, table, columns, &nothing).await
+}
+
 /// Inserts rows whose keys are new for certain, because they were made just now: any that exists is an error.
 pub async fn insert_new(
     tx: &DatabaseTransaction,

@@ -14,7 +14,9 @@ use accrue_platform::{
 };
 use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use rust_decimal::Decimal;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, entity::prelude::*};
+use sea_orm::{
+    ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, entity::prelude::*,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::metering::model::{Additions, Build, Hour, RollupKey, Series, Values, start_of_day};
@@ -69,8 +71,8 @@ pub struct KeptHour {
 
 /// Adds to hours.
 ///
-/// Each day is locked before it is read, all in the order of their identifiers, so that what several writers
-/// add is all there, and to the last digit: neither database's own arithmetic is needed.
+/// Each day is locked before it is read, so that what several writers add is all there, and to the last digit: neither
+/// database's own arithmetic is needed.
 pub(in crate::metering) async fn add(tx: &DatabaseTransaction, added: &Additions) -> Result<(), DbErr> {
     change(tx, added, Partial::merge).await
 }
@@ -86,6 +88,9 @@ const KEY: &str = "tenant_id, id";
 /// The hours of a row, with the values that they are of.
 type Hours = BTreeMap<(u32, Values), Partial>;
 
+/// By which a row is known.
+type DayId = (TenantId, Uuid);
+
 /// A day of somebody's usage, or a part of it.
 struct UsageDay {
     series: Series,
@@ -99,17 +104,9 @@ async fn change(
     lay: impl Fn(&mut Partial, &Partial),
 ) -> Result<(), DbErr> {
     let mut days = by_day(by_hour);
-    let mut held = lock(tx, days.keys().copied().collect()).await?;
-    let missing: Vec<_> = days.iter().filter(|(id, _)| !held.contains_key(id)).collect();
-    if !missing.is_empty() {
-        let ids = missing.iter().map(|(id, _)| **id).collect();
-        let rows: Vec<_> = missing.into_iter().map(|(id, day)| (id.1, day, Vec::new())).collect();
-        bulk::insert(tx, TABLE, cells(&rows), KEY).await?;
-        held.extend(lock(tx, ids).await?);
-    }
+    let mut held = lock(tx, &days).await?;
     for (id, day) in &mut days {
-        let before =
-            held.remove(id).ok_or_else(|| DbErr::RecordNotFound(format!("usage rollup {}", id.1)))?;
+        let before = held.remove(id).unwrap_or_default();
         let added = std::mem::replace(&mut day.hours, before);
         for (hour, partial) in added {
             lay(day.hours.entry(hour).or_default(), &partial);
@@ -121,7 +118,7 @@ async fn change(
     Ok(())
 }
 
-fn by_day(by_hour: &Additions) -> BTreeMap<(TenantId, Uuid), UsageDay> {
+fn by_day(by_hour: &Additions) -> BTreeMap<DayId, UsageDay> {
     let mut days = BTreeMap::new();
     for (RollupKey { series, hour, values }, partial) in &by_hour.0 {
         let day = start_of_day(*hour);
@@ -132,28 +129,51 @@ fn by_day(by_hour: &Additions) -> BTreeMap<(TenantId, Uuid), UsageDay> {
     days
 }
 
+/// The hours of days that were there, locked.
+///
+/// PostgreSQL locks all of them in the order of their identifiers, those that it has to make too: whoever locked what is
+/// there and then made the rest would wait for another one in a circle.
 async fn lock(
     tx: &DatabaseTransaction,
-    ids: Vec<(TenantId, Uuid)>,
-) -> Result<HashMap<(TenantId, Uuid), Hours>, DbErr> {
+    days: &BTreeMap<DayId, UsageDay>,
+) -> Result<HashMap<DayId, Hours>, DbErr> {
+    let ids: Vec<DayId> = days.keys().copied().collect();
+    if tx.get_database_backend() == DatabaseBackend::Postgres && are_missing(tx, &ids).await? {
+        let rows: Vec<_> = days.iter().map(|(id, day)| (id.1, day, Vec::new())).collect();
+        bulk::insert_or_lock(tx, TABLE, cells(&rows), KEY).await?;
+    }
     let mut held = HashMap::with_capacity(ids.len());
-    for of_tenant in ids.chunk_by(|one, next| one.0 == next.0) {
-        let tenant = of_tenant[0].0;
-        for some in of_tenant.chunks(bulk::LIST_MAX) {
-            let rows = of(tenant)
-                .select_only()
-                .columns([Column::Id, Column::Hours])
-                .filter(bulk::one_of(tx, Column::Id, some.iter().map(|(_, id)| *id).collect()))
-                .order_by_asc(Column::Id)
-                .lock_exclusive()
-                .into_tuple::<(Uuid, Json<Vec<KeptHour>>)>()
-                .all(tx)
-                .await?;
-            let hours = |kept: Vec<KeptHour>| kept.into_iter().map(KeptHour::into_parts).collect();
-            held.extend(rows.into_iter().map(|(id, kept)| ((tenant, id), hours(kept.0))));
-        }
+    for (tenant, some) in by_tenant(&ids) {
+        let rows = among(tx, tenant, some)
+            .columns([Column::Id, Column::Hours])
+            .order_by_asc(Column::Id)
+            .lock_exclusive()
+            .into_tuple::<(Uuid, Json<Vec<KeptHour>>)>()
+            .all(tx)
+            .await?;
+        let hours = |kept: Vec<KeptHour>| kept.into_iter().map(KeptHour::into_parts).collect();
+        held.extend(rows.into_iter().map(|(id, kept)| ((tenant, id), hours(kept.0))));
     }
     Ok(held)
+}
+
+/// Whether some of these days are not there yet, as they are not in the first group of a day.
+async fn are_missing(tx: &DatabaseTransaction, ids: &[DayId]) -> Result<bool, DbErr> {
+    let mut found = 0;
+    for (tenant, some) in by_tenant(ids) {
+        found += among(tx, tenant, some).column(Column::Id).into_tuple::<Uuid>().all(tx).await?.len();
+    }
+    Ok(found < ids.len())
+}
+
+fn by_tenant(ids: &[DayId]) -> impl Iterator<Item = (TenantId, &[DayId])> {
+    let of_tenants = ids.chunk_by(|one, next| one.0 == next.0);
+    of_tenants.flat_map(|ids| ids.chunks(bulk::LIST_MAX)).map(|some| (some[0].0, some))
+}
+
+fn among(tx: &DatabaseTransaction, tenant: TenantId, ids: &[DayId]) -> Select<Entity> {
+    let ids = ids.iter().map(|(_, id)| *id).collect();
+    of(tenant).select_only().filter(bulk::one_of(tx, Column::Id, ids))
 }
 
 fn cells(rows: &[(Uuid, &UsageDay, Vec<KeptHour>)]) -> Vec<Cells> {
