@@ -54,26 +54,8 @@ pub(super) fn draft(
         amount_minor: total.amount.minor(),
     });
     let taxes = taxes.collect();
-    let lines = charges.into_iter().zip(&totals.lines).map(|(charge, sums)| Line {
-        id: InvoiceLineId::new(now),
-        subscription_id: Some(subscription.id),
-        price_id: Some(charge.price.id),
-        kind: kind(&charge).to_owned(),
-        description: description(plan, &charge),
-        period: charge.period,
-        quantity: charge.quantity,
-        unit_price: charge.unit_price,
-        exact_amount: charge.exact_amount,
-        amount: sums.amount,
-        tax: sums.tax,
-        proration: charge.proration,
-        tiers: charge.tiers,
-        adjustment: charge.adjustment,
-        bucket: match charge.part {
-            Part::Bucket(bucket) => bucket,
-            Part::TrueUp => Bucket::default(),
-        },
-    });
+    let sums = charges.into_iter().zip(&totals.lines);
+    let lines = sums.map(|(charge, sums)| line(subscription, plan, now, charge, (sums.amount, sums.tax)));
     Ok(Some(Invoice {
         tenant_id: subscription.tenant_id,
         id: InvoiceId::new(now),
@@ -105,6 +87,35 @@ pub(super) fn draft(
         metadata: Metadata::new(),
         created_at: now,
     }))
+}
+
+fn line(
+    subscription: &Subscription,
+    plan: &PlanVersion,
+    now: DateTime<Utc>,
+    charge: Charge<'_>,
+    (amount, tax): (Money, Money),
+) -> Line {
+    Line {
+        id: InvoiceLineId::new(now),
+        subscription_id: Some(subscription.id),
+        price_id: Some(charge.price.id),
+        kind: kind(&charge).to_owned(),
+        description: description(plan, &charge),
+        period: charge.period,
+        quantity: charge.quantity,
+        unit_price: charge.unit_price,
+        exact_amount: charge.exact_amount,
+        amount,
+        tax,
+        proration: charge.proration,
+        tiers: charge.tiers,
+        adjustment: charge.adjustment,
+        bucket: match charge.part {
+            Part::Bucket(bucket) => bucket,
+            Part::TrueUp => Bucket::default(),
+        },
+    }
 }
 
 /// The sums, in the order of the charges.
