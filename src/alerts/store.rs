@@ -4,7 +4,7 @@ use accrue_core::id::{CustomerId, MetricId, TenantId, TestClockId, UsageAlertId,
 use accrue_platform::{
     bulk::{self, Column as Cells},
     check::Metadata,
-    column::{Dec, Json},
+    column::{self, Dec, Json},
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
@@ -313,7 +313,6 @@ impl TryFrom<Model> for Alert {
     type Error = DbErr;
 
     fn try_from(row: Model) -> Result<Self, DbErr> {
-        let unreadable = || DbErr::Type(format!("the stored currency of {}", row.id));
         Ok(Self {
             tenant_id: row.tenant_id,
             id: row.id,
@@ -324,7 +323,7 @@ impl TryFrom<Model> for Alert {
             name: row.name,
             kind: row.kind,
             threshold: row.threshold.0.normalize(),
-            currency: row.currency.map(|code| code.parse().map_err(|_| unreadable())).transpose()?,
+            currency: row.currency.as_deref().map(column::currency).transpose()?,
             is_active: row.is_active,
             is_triggered: row.is_triggered,
             last_trigger: row.last_trigger.map(|trigger| trigger.0),

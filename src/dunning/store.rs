@@ -2,11 +2,11 @@
 
 use accrue_core::{
     id::{CustomerId, DunningId, InvoiceId, SubscriptionId, TenantId, TestClockId},
-    money::{Currency, Money},
+    money::Money,
 };
 use accrue_platform::{
     check::Metadata,
-    column::Json,
+    column::{self, Json},
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
@@ -251,8 +251,7 @@ impl TryFrom<Model> for Dunning {
     type Error = DbErr;
 
     fn try_from(row: Model) -> Result<Self, DbErr> {
-        let currency: Currency =
-            row.currency.parse().map_err(|_| DbErr::Type(format!("stored currency `{}`", row.currency)))?;
+        let currency = column::currency(&row.currency)?;
         Ok(Self {
             tenant_id: row.tenant_id,
             id: row.id,

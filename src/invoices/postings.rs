@@ -43,7 +43,13 @@ pub(super) fn recovered(invoice: &Invoice, amount: Money) -> Result<Posting, Mon
     Ok(Posting { object_id: format!("{}:{paid}", posting.object_id), ..posting })
 }
 
-fn posting(fact: &'static str, what: &str, invoice: &Invoice, entries: Vec<(Account, Money)>) -> Posting {
+/// What happened to an invoice, as the books have it.
+pub(super) fn posting(
+    fact: &'static str,
+    what: &str,
+    invoice: &Invoice,
+    entries: Vec<(Account, Money)>,
+) -> Posting {
     let number = invoice.number.as_deref().unwrap_or("without a number");
     Posting {
         fact,

@@ -51,8 +51,8 @@ impl Which {
     }
 }
 
-/// What was billed of a usage price for a period, on whatever invoices, less what was given back of it, part by part. A period is known by its start:
-/// what was billed before it was cut short belongs to it too.
+/// What was billed of a usage price for a period, on whatever invoices, less what was given back of it, part by part. A
+/// period is known by its start: what was billed before it was cut short belongs to it too.
 pub(super) async fn billed(
     db: &impl ConnectionTrait,
     subscription: &Subscription,
@@ -66,16 +66,16 @@ pub(super) async fn billed(
         .all(db)
         .await?;
     // Only what has ended is corrected by credit notes.
-    let corrections = if subscription.has_ended() {
+    let mut given_back = HashMap::<InvoiceLineId, (Decimal, i64)>::new();
+    if subscription.has_ended() {
         let ids: Vec<InvoiceLineId> = lines.iter().map(|line| line.id).collect();
-        corrected(db, subscription.tenant_id, &ids).await?
-    } else {
-        Vec::new()
-    };
-    let given_back = |line: &lines::Model| {
-        let of_line = corrections.iter().filter(|correction| correction.line == line.id);
-        of_line.fold((Decimal::ZERO, 0), |(quantity, minor), of| (quantity + of.quantity, minor + of.minor))
-    };
+        for correction in corrected(db, subscription.tenant_id, &ids).await? {
+            let (quantity, minor) = given_back.entry(correction.line).or_default();
+            *quantity += correction.quantity;
+            *minor += correction.minor;
+        }
+    }
+    let given_back = |line: &lines::Model| given_back.get(&line.id).copied().unwrap_or_default();
     let mut billed: BTreeMap<Part, Vec<lines::Model>> = BTreeMap::new();
     for line in lines {
         let part = if line.kind == TRUE_UP { Part::TrueUp } else { Part::Bucket(line.bucket.0.clone()) };

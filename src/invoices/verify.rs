@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use accrue_core::{id::TenantId, money::Money};
+use accrue_core::id::TenantId;
 use accrue_platform::counter;
 use sea_orm::ConnectionTrait;
 
@@ -16,15 +16,15 @@ use crate::ledger::{self, Account};
 /// What is wrong with a tenant's invoices, one sentence each; nothing if all is well (P6, P7, RULES 51).
 pub async fn verify(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Vec<String>, InvoiceError> {
     let mut findings = Vec::new();
-    for (customer, owed) in store::owed(db, tenant).await? {
-        let account = Account::Receivable(customer);
-        let booked = ledger::service::balance(db, tenant, &account, Money::zero(owed.currency())).await?;
-        if booked != owed {
-            let currency = owed.currency();
-            findings.push(format!(
-                "{customer} owes {owed} {currency} by open invoices, but {booked} by the books"
-            ));
-        }
+    let whose = |account: &Account| match account {
+        Account::Receivable(customer) => Some(*customer),
+        _ => None,
+    };
+    let owed = store::owed(db, tenant).await?;
+    for (customer, owed, booked) in ledger::service::unlike(db, tenant, whose, owed).await? {
+        let currency = owed.currency();
+        findings
+            .push(format!("{customer} owes {owed} {currency} by open invoices, but {booked} by the books"));
     }
     for invoice in store::unlike_their_lines(db, tenant).await? {
         findings.push(format!("the sums of {invoice} are not those of its lines"));

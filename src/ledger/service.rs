@@ -1,10 +1,10 @@
 //! The verbs of the ledger.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use accrue_core::{
-    id::{LedgerAccountId, TenantId},
-    money::{Money, MoneyError},
+    id::{CustomerId, LedgerAccountId, TenantId},
+    money::{Currency, Money, MoneyError},
 };
 use accrue_platform::page::{PageError, PageQuery};
 use chrono::{DateTime, Utc};
@@ -52,14 +52,28 @@ pub async fn post(
     Ok(store::insert(tx, now, tenant, posting, &accounts).await?)
 }
 
-/// The sum of an account's entries in the currency of `zero`: positive is a debit.
-pub async fn balance(
+/// Customers of whom the books say something else than expected in a currency: what was expected, and what they say. A
+/// debit is positive. `whose` tells which accounts are meant; whoever is not expected to have any has nothing there.
+pub async fn unlike(
     db: &impl ConnectionTrait,
     tenant: TenantId,
-    account: &Account,
-    zero: Money,
-) -> Result<Money, LedgerError> {
-    Ok(store::balance(db, tenant, account, zero.currency()).await?)
+    whose: fn(&Account) -> Option<CustomerId>,
+    expected: impl IntoIterator<Item = (CustomerId, Money)>,
+) -> Result<Vec<(CustomerId, Money, Money)>, LedgerError> {
+    let mut sums = BTreeMap::<(CustomerId, Currency), (Money, Money)>::new();
+    let nothing = |currency| (Money::zero(currency), Money::zero(currency));
+    for (customer, amount) in expected {
+        let currency = amount.currency();
+        let (sum, _) = sums.entry((customer, currency)).or_insert(nothing(currency));
+        *sum = sum.checked_add(amount)?;
+    }
+    for (account, amount) in store::all_balances(db, tenant).await? {
+        let Some(customer) = whose(&account) else { continue };
+        let currency = amount.currency();
+        sums.entry((customer, currency)).or_insert(nothing(currency)).1 = amount;
+    }
+    let unlike = sums.into_iter().filter(|(_, (expected, booked))| expected != booked);
+    Ok(unlike.map(|((customer, _), (expected, booked))| (customer, expected, booked)).collect())
 }
 
 /// Where a tenant's books do not balance: nowhere, or there is a bug.

@@ -6,7 +6,10 @@ use accrue_core::{
     id::{LedgerAccountId, LedgerEntryId, LedgerTransactionId, TenantId},
     money::{Currency, Money},
 };
-use accrue_platform::page::{PageError, PageQuery};
+use accrue_platform::{
+    column,
+    page::{PageError, PageQuery},
+};
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveValue::Set,
@@ -207,18 +210,28 @@ pub(super) async fn insert(
     entries::Entity::insert_many(rows).exec_without_returning(tx).await.map(drop)
 }
 
-/// The sum of an account's entries; zero if nothing was ever posted to it.
-pub(super) async fn balance(
+/// Every account that was posted to, and the sum of its entries.
+pub(super) async fn all_balances(
     db: &impl ConnectionTrait,
     tenant: TenantId,
-    account: &Account,
-    currency: Currency,
-) -> Result<Money, DbErr> {
-    let name = name(account, currency);
-    let known = find_accounts(db, tenant, std::slice::from_ref(&name)).await?;
-    let Some(id) = known.get(&name) else { return Ok(Money::zero(currency)) };
-    let minor = balances(db, tenant, [*id]).await?.get(id).copied().unwrap_or_default();
-    Ok(Money::from_minor(minor, currency))
+) -> Result<Vec<(Account, Money)>, DbErr> {
+    let rows = entries::of(tenant)
+        .select_only()
+        .column(accounts::Column::Code)
+        .column(accounts::Column::Owner)
+        .column(accounts::Column::Currency)
+        .expr(entries::sum(entries::amount()))
+        .join(JoinType::InnerJoin, entries::Relation::Account.def())
+        .group_by(accounts::Column::Code)
+        .group_by(accounts::Column::Owner)
+        .group_by(accounts::Column::Currency)
+        .into_tuple::<(String, String, String, i64)>()
+        .all(db)
+        .await?;
+    let read = |(code, owner, currency, minor): (String, String, String, i64)| {
+        Ok((read_account(&code, &owner)?, Money::from_minor(minor, column::currency(&currency)?)))
+    };
+    rows.into_iter().map(read).collect()
 }
 
 /// The sums of the entries of accounts, in minor units.
@@ -334,7 +347,7 @@ pub(super) async fn trial_balance(
         .all(db)
         .await?;
     let row = |(code, currency, debit, sum): (String, String, i64, i64)| {
-        let currency = read_currency(&currency)?;
+        let currency = column::currency(&currency)?;
         let credit = debit.checked_sub(sum).ok_or_else(|| DbErr::Type("the credits are too large".into()))?;
         let [debit, credit] = [debit, credit].map(|minor| Money::from_minor(minor, currency));
         Ok(TrialBalanceRow { code, debit, credit })
@@ -366,7 +379,7 @@ pub(super) async fn unbalanced(db: &impl ConnectionTrait, tenant: TenantId) -> R
         .into_tuple::<(String, i64)>()
         .all(db)
         .await?;
-    let money = |currency: &str, minor| read_currency(currency).map(|it| Money::from_minor(minor, it));
+    let money = |currency: &str, minor| column::currency(currency).map(|it| Money::from_minor(minor, it));
     let transactions = of_transactions
         .iter()
         .map(|(id, currency, minor)| Ok(Finding::Transaction(*id, money(currency, *minor)?)));
@@ -374,8 +387,9 @@ pub(super) async fn unbalanced(db: &impl ConnectionTrait, tenant: TenantId) -> R
     transactions.chain(totals).collect()
 }
 
-fn read_currency(code: &str) -> Result<Currency, DbErr> {
-    code.parse().map_err(|_| DbErr::Type(format!("{code} is no currency")))
+fn read_account(code: &str, owner: &str) -> Result<Account, DbErr> {
+    Account::from_parts(code, owner)
+        .ok_or_else(|| DbErr::Type(format!("there is no account {code} of {owner:?}")))
 }
 
 impl TryFrom<accounts::Model> for OpenAccount {
@@ -383,8 +397,7 @@ impl TryFrom<accounts::Model> for OpenAccount {
 
     fn try_from(row: accounts::Model) -> Result<Self, DbErr> {
         let accounts::Model { id, code, currency, owner, created_at, tenant_id: _ } = row;
-        let account = Account::from_parts(&code, &owner)
-            .ok_or_else(|| DbErr::Type(format!("there is no account {code} of {owner:?}")))?;
-        Ok(Self { id, account, currency: read_currency(&currency)?, created_at })
+        let account = read_account(&code, &owner)?;
+        Ok(Self { id, account, currency: column::currency(&currency)?, created_at })
     }
 }

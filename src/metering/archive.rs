@@ -13,8 +13,9 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use super::{
     body::UsageEventBody,
     model::{Archive, Contents, Grain, Hold, Month, UsageEvent, Version},
-    service::{self, MeteringError},
+    service::MeteringError,
     store::{archives, closings, months, partitions, versions},
+    tracking,
 };
 use crate::{
     auth::{self, Tenant},
@@ -117,7 +118,7 @@ pub async fn until_final(
     if let Some(name) = months::awaited(tx, tenant.id, final_before).await? {
         return Ok(Err(Hold::Awaited(name)));
     }
-    let tracked = service::track(tx, clock, tenant.id).await?;
+    let tracked = tracking::track(tx, clock, tenant.id).await?;
     for metric in tracked.metrics() {
         if !tracked.is_built(metric) {
             return Ok(Err(Hold::Building(metric.code.clone())));

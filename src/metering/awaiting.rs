@@ -12,9 +12,9 @@ use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::{
     model::{Additions, Payer, UsageEvent},
-    service::{self, MeteringError},
+    service::MeteringError,
     store::{events, rollups},
-    watching,
+    tracking, watching,
 };
 use crate::customers;
 
@@ -37,7 +37,7 @@ pub(super) async fn give(
     if waiting.is_empty() {
         return Ok(0);
     }
-    let tracked = service::track(tx, clock, tenant).await?;
+    let tracked = tracking::track(tx, clock, tenant).await?;
     let ids = waiting.iter().map(|(event, _)| event.id);
     events::give(tx, tenant, ids, customer.id, now).await?;
 

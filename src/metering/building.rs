@@ -8,8 +8,9 @@ use sea_orm::DatabaseTransaction;
 
 use super::{
     model::{Additions, Build, Grain},
-    service::{self, MeteringError},
+    service::MeteringError,
     store::{archives, builds, events, rollups},
+    tracking,
 };
 use crate::catalog::Metric;
 
@@ -68,7 +69,7 @@ impl Building {
         let mut added = Additions::default();
         let taken = events::take_named(&*snapshot, *tenant, &metric.event_name, last, |event, properties| {
             if event.voided_at.is_none() {
-                service::count(&mut added, metric, from_ref(build), event, properties);
+                tracking::count(&mut added, metric, from_ref(build), event, properties);
             }
         });
         let taken = taken.await?;

@@ -24,7 +24,7 @@ use super::{
         packs::{self, Span},
         rollups, versions,
     },
-    watching,
+    tracking, watching,
 };
 use crate::{
     auth::Tenant,
@@ -135,7 +135,7 @@ async fn recount(
             jobs::build_later(tx, wall, before.tenant_id, &again).await?;
         }
         for event in [before, after] {
-            service::count(&mut touched, metric, &complete, event, &properties(event)?);
+            tracking::count(&mut touched, metric, &complete, event, &properties(event)?);
         }
         counted.push((metric, complete));
     }
@@ -150,10 +150,11 @@ async fn recount(
         let (from, to) = (Some(hour), end_of_hour(hour));
         let span = Span { tenant: before.tenant_id, customer, event_name: &before.event_name, from, to };
         let mut anew = Additions::default();
+        let mut event = before.clone();
         events::each_used(tx, span, |used| {
-            let event = UsageEvent { id: used.id, timestamp: used.at, ..before.clone() };
+            (event.id, event.timestamp) = (used.id, used.at);
             for (metric, builds) in &counted {
-                service::count(&mut anew, metric, builds, &event, &used.properties);
+                tracking::count(&mut anew, metric, builds, &event, &used.properties);
             }
         })
         .await?;

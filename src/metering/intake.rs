@@ -5,12 +5,7 @@
 //! written at the same time only one is small: what a transaction costs is for many events. What is answered is
 //! committed.
 
-use std::{
-    collections::VecDeque,
-    hash::{DefaultHasher, Hash, Hasher},
-    panic::AssertUnwindSafe,
-    sync::Arc,
-};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use accrue_core::{clock::Clock, id::TenantId};
 use accrue_platform::{
@@ -21,10 +16,11 @@ use futures_util::FutureExt;
 use sea_orm::{DatabaseTransaction, DbErr};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    task::{Id, JoinSet},
+    task::JoinSet,
 };
 
 use super::{
+    lanes::{Lanes, Load},
     memory::Memory,
     model::Ingested,
     service::{self, MeteringError, Sent, SentBy, Taken},
@@ -35,8 +31,6 @@ use crate::auth::{self, service::SharedDeed};
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Parcels that are looked at at a time.
 const PARCELS_AT_ONCE: usize = 1000;
-/// Events for which a transaction is worth its cost while another one is small.
-const LARGE: usize = 100;
 
 /// How many requests are taken together.
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +58,6 @@ pub struct Intake {
 /// What a request brings, and whom to answer.
 #[derive(Debug)]
 struct Parcel {
-    /// In the order of arrival.
-    number: u64,
     sent: Sent,
     all_or_nothing: bool,
     answer: oneshot::Sender<Result<Ingested, MeteringError>>,
@@ -81,8 +73,7 @@ impl Intake {
         let writers = if db.is_sqlite() { 1 } else { writers };
         let memory = Memory::default();
         let writer = Writer { db: db.clone(), clock: clock.clone(), memory: memory.clone() };
-        let lanes = std::iter::repeat_with(Lane::default).take(writers).collect();
-        let desk = Desk { writer, events_at_once, lanes, brought: 0, writing: JoinSet::new(), small: None };
+        let desk = Desk { writer, lanes: Lanes::new(writers, events_at_once), writing: JoinSet::new() };
         tokio::spawn(desk.run(brought));
         Self { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), memory }
     }
@@ -103,33 +94,31 @@ impl Intake {
             )
         })?;
         let (answer, answered) = oneshot::channel();
-        let parcel = Parcel { number: 0, sent, all_or_nothing, answer, room };
+        let parcel = Parcel { sent, all_or_nothing, answer, room };
         let gone = || Problem::new(&problem::UNAVAILABLE, "the events were not taken; send them again");
         self.queue.send(parcel).map_err(|_| gone())?;
         Ok(answered.await.map_err(|_| gone())??)
     }
 }
 
+impl Load for Parcel {
+    fn events(&self) -> usize {
+        self.sent.events.len().max(1)
+    }
+
+    fn customer(&self) -> Option<(TenantId, &str)> {
+        let mut events = self.sent.events.iter().flatten();
+        let first = events.next()?.customer.as_str();
+        events.all(|event| event.customer == first).then_some((self.sent.tenant, first))
+    }
+}
+
 /// Groups what is brought and has it written.
 struct Desk {
     writer: Writer,
-    events_at_once: usize,
-    lanes: Vec<Lane>,
-    /// Parcels until now.
-    brought: u64,
-    /// Groups that are being written.
-    writing: JoinSet<()>,
-    /// The one of them that is small.
-    small: Option<Id>,
-}
-
-/// What waits for the same writer. Events of one customer change the same rows: two writers would wait for each other.
-#[derive(Default)]
-struct Lane {
-    waiting: VecDeque<Parcel>,
-    events: usize,
-    /// What is being written of it.
-    writing: Option<Id>,
+    lanes: Lanes<Parcel>,
+    /// Groups that are being written; each says of which lane it is.
+    writing: JoinSet<usize>,
 }
 
 impl Desk {
@@ -138,102 +127,23 @@ impl Desk {
         while is_open || !self.writing.is_empty() {
             tokio::select! {
                 count = brought.recv_many(&mut new, PARCELS_AT_ONCE), if is_open => is_open = count > 0,
-                Some(written) = self.writing.join_next_with_id() => {
-                    self.written(written.map_or_else(|error| error.id(), |(id, ())| id));
+                Some(written) = self.writing.join_next() => {
+                    self.lanes.written(written.expect("a writer catches what panics"));
                 }
             }
-            for mut parcel in new.drain(..) {
-                self.brought += 1;
-                parcel.number = self.brought;
-                self.lane_of(&parcel).push(parcel);
+            for parcel in new.drain(..) {
+                self.lanes.push(parcel);
             }
-            while let Some(lane) = self.next() {
-                self.start(lane);
+            while let Some(group) = self.lanes.next() {
+                let writer = self.writer.clone();
+                self.writing.spawn(async move {
+                    // Whoever asked hears that nobody answers; the lane goes on.
+                    drop(AssertUnwindSafe(writer.write(group.requests)).catch_unwind().await);
+                    group.lane
+                });
             }
         }
     }
-
-    fn written(&mut self, id: Id) {
-        self.small.take_if(|small| *small == id);
-        for lane in &mut self.lanes {
-            lane.writing.take_if(|writing| *writing == id);
-        }
-    }
-
-    /// That of the customer whose events a request brings; of several customers, the shortest.
-    fn lane_of(&mut self, parcel: &Parcel) -> &mut Lane {
-        let mut events = parcel.sent.events.iter().flatten();
-        let first = events.next().map(|event| event.customer.as_str());
-        let index = if let Some(customer) = first.filter(|first| events.all(|event| event.customer == *first))
-        {
-            let mut hasher = DefaultHasher::new();
-            (parcel.sent.tenant, customer).hash(&mut hasher);
-            usize::try_from(hasher.finish() % self.lanes.len() as u64).expect("less than there are lanes")
-        } else {
-            let shortest = self.lanes.iter().enumerate().min_by_key(|(_, lane)| lane.load());
-            shortest.map_or(0, |(index, _)| index)
-        };
-        &mut self.lanes[index]
-    }
-
-    /// The lane of which something is to be written now, if there is one: the fullest, if it has many events; of few, the
-    /// first that came, unless another lane's few are being written.
-    fn next(&self) -> Option<usize> {
-        let free = || self.lanes.iter().enumerate().filter(|(_, lane)| lane.writing.is_none());
-        let (fullest, lane) = free().max_by_key(|(_, lane)| lane.events)?;
-        if lane.events >= self.large() {
-            return Some(fullest);
-        }
-        let waiting = free().filter_map(|(index, lane)| Some((lane.waiting.front()?.number, index)));
-        waiting.min().filter(|_| self.small.is_none()).map(|(_, index)| index)
-    }
-
-    fn start(&mut self, lane: usize) {
-        let large = self.large();
-        let lane = &mut self.lanes[lane];
-        let group = lane.take(self.events_at_once);
-        let is_small = events_of(&group) < large;
-        let writer = self.writer.clone();
-        let id = self.writing.spawn(async move { writer.write(group).await }).id();
-        lane.writing = Some(id);
-        if is_small {
-            self.small = Some(id);
-        }
-    }
-
-    fn large(&self) -> usize {
-        LARGE.min(self.events_at_once)
-    }
-}
-
-impl Lane {
-    fn push(&mut self, parcel: Parcel) {
-        // An empty request is answered, too.
-        self.events += parcel.sent.events.len().max(1);
-        self.waiting.push_back(parcel);
-    }
-
-    fn load(&self) -> (usize, bool) {
-        (self.events, self.writing.is_some())
-    }
-
-    /// Requests of so many events, and the one that goes beyond.
-    fn take(&mut self, events_max: usize) -> Vec<Parcel> {
-        let mut events = 0;
-        let mut group = Vec::new();
-        while events < events_max
-            && let Some(parcel) = self.waiting.pop_front()
-        {
-            events += parcel.sent.events.len().max(1);
-            group.push(parcel);
-        }
-        self.events -= events;
-        group
-    }
-}
-
-fn events_of<'a>(parcels: impl IntoIterator<Item = &'a Parcel>) -> usize {
-    parcels.into_iter().map(|parcel| parcel.sent.events.len()).sum()
 }
 
 /// Writes groups of requests.

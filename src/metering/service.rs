@@ -1,16 +1,13 @@
 //! The verbs of metering.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use accrue_core::{
     arithmetic::Overflow,
     calendar::CalendarError,
     clock::Clock,
-    id::{MetricId, SubscriptionId, TenantId, TestClockId},
-    usage::{Properties, Sample, UsageError},
+    id::{SubscriptionId, TenantId, TestClockId},
+    usage::UsageError,
 };
 use accrue_platform::{
     db::Db,
@@ -24,19 +21,19 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use uuid::Uuid;
 
 use super::{
-    jobs,
     memory::{Memory, Standing},
     model::{
-        Additions, Build, Candidate, Closing, CorrectionError, Found, Grain, Ingested, Known, Month, Numbers,
-        Payer, Rejection, Remembered, Sender, SentEvent, Strict, Tally, Terms, Unmatched, UnmatchedUsage,
-        UsageEvent, Wanted, first_of_each,
+        Additions, Candidate, Closing, CorrectionError, Found, Ingested, Known, Month, Numbers, Payer,
+        Rejection, Remembered, Sender, SentEvent, Strict, Tally, Terms, UnmatchedUsage, UsageEvent, Wanted,
+        first_of_each,
     },
-    store::{self, archives, builds, closings, events, listing, packs, rollups},
+    store::{self, archives, closings, events, listing, packs, rollups},
+    tracking::{Tracked, track_metrics},
     watching,
 };
 use crate::{
     app,
-    catalog::{self, Metric, service::CatalogError},
+    catalog::{Metric, service::CatalogError},
     clocks,
     customers::{self, service::CustomerError},
 };
@@ -168,54 +165,6 @@ pub(super) async fn ingest(
     Ok(Taken { outcomes, unmatched })
 }
 
-/// A tenant's metrics, and how far the hours of each are built up.
-pub(super) struct Tracked {
-    metrics: Arc<[Metric]>,
-    /// Of each grain of each metric.
-    builds: HashMap<MetricId, Vec<Build>>,
-}
-
-/// What is to be counted. From the first event that a metric could count, its hours are kept.
-pub(super) async fn track(
-    tx: &DatabaseTransaction,
-    clock: &dyn Clock,
-    tenant: TenantId,
-) -> Result<Tracked, DbErr> {
-    let metrics = catalog::service::all_metrics(tx, tenant).await?;
-    track_metrics(tx, clock, tenant, metrics.into()).await
-}
-
-async fn track_metrics(
-    tx: &DatabaseTransaction,
-    clock: &dyn Clock,
-    tenant: TenantId,
-    metrics: Arc<[Metric]>,
-) -> Result<Tracked, DbErr> {
-    let mut builds = by_metric(builds::all(tx, tenant).await?);
-    let is_missing = |grain: &Grain| {
-        builds.get(&grain.metric_id).is_none_or(|begun| begun.iter().all(|build| build.grain != *grain))
-    };
-    let missing: Vec<Grain> = metrics.iter().flat_map(Grain::all_of).filter(is_missing).collect();
-    if !missing.is_empty() {
-        for build in missing.into_iter().map(Build::first) {
-            if builds::begin(tx, tenant, &build).await? {
-                jobs::build_later(tx, clock.now(), tenant, &build).await?;
-            }
-        }
-        // Somebody else may have begun one meanwhile, and be further.
-        builds = by_metric(builds::all(tx, tenant).await?);
-    }
-    Ok(Tracked { metrics, builds })
-}
-
-fn by_metric(builds: Vec<Build>) -> HashMap<MetricId, Vec<Build>> {
-    let mut of = HashMap::<_, Vec<Build>>::new();
-    for build in builds {
-        of.entry(build.grain.metric_id).or_default().push(build);
-    }
-    of
-}
-
 /// Finds the customers of a tenant's events and looks which events may be stored.
 async fn judge(
     tx: &DatabaseTransaction,
@@ -345,57 +294,6 @@ async fn store<'a>(
     Ok(Stored { known, new, unmatched })
 }
 
-impl Tracked {
-    pub fn metrics(&self) -> &[Metric] {
-        &self.metrics
-    }
-
-    /// Whether every event is in the hours of a metric.
-    pub fn is_built(&self, metric: &Metric) -> bool {
-        self.builds.get(&metric.id).is_some_and(|builds| builds.iter().all(|build| build.is_complete))
-    }
-
-    /// Adds an event to the hours of the metrics that count it; tells why, if none does.
-    pub fn count(
-        &self,
-        added: &mut Additions,
-        event: &UsageEvent,
-        properties: &Properties,
-    ) -> Option<Unmatched> {
-        let named = self.metrics.iter().filter(|metric| metric.event_name == event.event_name);
-        let mut is_counted = false;
-        for metric in named.clone() {
-            is_counted |= count(added, metric, &self.builds[&metric.id], event, properties);
-        }
-        (!is_counted).then(|| Unmatched::of(event, properties, named))
-    }
-
-    /// Has the closed periods looked at again to which new events of the tenant belong.
-    pub async fn note_late<'a>(
-        &self,
-        tx: &DatabaseTransaction,
-        tenant: TenantId,
-        new: impl Iterator<Item = &'a UsageEvent> + Clone,
-    ) -> Result<(), DbErr> {
-        let Some(earliest) = new.clone().map(|event| event.timestamp).min() else { return Ok(()) };
-        let closings = closings::ending_after(tx, tenant, earliest).await?;
-        let mut late = BTreeMap::<DateTime<Utc>, Vec<Uuid>>::new();
-        for closing in closings {
-            let Some(metric) = self.metrics.iter().find(|metric| metric.id == closing.metric_id) else {
-                continue;
-            };
-            let mut of_metric = new.clone().filter(|event| event.event_name == metric.event_name);
-            if let Some(event) = of_metric.find(|event| closing.holds(event, metric.rules.recurring)) {
-                late.entry(event.received_at).or_default().push(closing.id());
-            }
-        }
-        for (received_at, ids) in late {
-            closings::set_check(tx, tenant, ids, Some(received_at)).await?;
-        }
-        Ok(())
-    }
-}
-
 /// From now on, what belongs to this period is late.
 pub async fn close(
     tx: &DatabaseTransaction,
@@ -442,30 +340,6 @@ pub async fn next_check(
     clock: TestClockId,
 ) -> Result<Option<DateTime<Utc>>, DbErr> {
     closings::next_check(db.reader(), tenant, clock).await
-}
-
-/// Adds an event to its hour in these grains of a metric, if the metric counts it and can be counted by the hour, and
-/// says whether the metric counts it. One that waits for its customer is counted when the customer is there.
-pub(super) fn count(
-    added: &mut Additions,
-    metric: &Metric,
-    builds: &[Build],
-    event: &UsageEvent,
-    properties: &Properties,
-) -> bool {
-    let Payer::Known(customer_id) = event.payer else { return false };
-    let arrival = event.id.0.as_u128();
-    let Some(sample) = Sample::of(&metric.rules, event.timestamp, arrival, properties) else {
-        return false;
-    };
-    if !metric.rules.aggregation.is_mergeable(false) {
-        return true;
-    }
-    for build in builds {
-        let series = build.series(event.tenant_id, customer_id);
-        added.push(metric.rules.aggregation, series, build.grain.values_of(properties), &sample);
-    }
-    true
 }
 
 /// An event by its identifier, or by the caller's own name for it.

@@ -447,6 +447,10 @@ async fn every_mistake_is_named(#[values(Sqlite, Postgres)] on: Engine) {
 #[case::an_invoice("update invoices set credited_minor = 1", "something else of credit notes")]
 #[case::a_note("update credit_notes set subtotal_minor = 499, tax_minor = 101", "the sums of cn_")]
 #[case::its_credit("update credit_notes set credit_left_minor = 1", "with us by credit notes")]
+#[case::no_note_at_all(
+    "delete from credit_note_lines; delete from credit_notes",
+    "has 0.00 USD with us by credit notes"
+)]
 #[case::its_number("update credit_notes set number = 'CN-000002'", "the numbers CN-")]
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_finds_what_somebody_changed(

@@ -1,11 +1,17 @@
 //! Column types that are exact on both databases.
 
+use accrue_core::money::Currency;
 use rust_decimal::Decimal;
 use sea_orm::{
     ColIdx, DbErr, QueryResult, TryGetError, TryGetable, Value,
     sea_query::{ArrayType, ColumnType, Nullable, ValueType, ValueTypeErr},
 };
 use serde::{Serialize, de::DeserializeOwned};
+
+/// A currency as it is stored: by its code.
+pub fn currency(code: &str) -> Result<Currency, DbErr> {
+    code.parse().map_err(|_| DbErr::Type(format!("stored currency {code}")))
+}
 
 /// An exact decimal: NUMERIC on PostgreSQL, TEXT on SQLite (where sea-orm's own type passes through a double).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use accrue_core::money::{Money, MoneyError};
 
 use super::model::{CreditKind, CreditNote};
 use crate::{
-    invoices::model::Invoice,
+    invoices::{model::Invoice, postings::posting},
     ledger::{Account, Posting},
 };
 
@@ -45,16 +45,6 @@ fn between(invoice: &Invoice, amount: Money) -> Result<Vec<(Account, Money)>, Mo
         (Account::CustomerCredit(customer), amount),
         (Account::Receivable(customer), amount.checked_neg()?),
     ])
-}
-
-fn posting(fact: &'static str, what: &str, invoice: &Invoice, entries: Vec<(Account, Money)>) -> Posting {
-    let number = invoice.number.as_deref().unwrap_or("without a number");
-    Posting {
-        fact,
-        object_id: invoice.id.to_string(),
-        description: format!("Invoice {number} {what}"),
-        entries,
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use accrue_core::{
     id::{CustomerId, InvoiceId, TenantId},
     money::Money,
 };
+use accrue_platform::column::currency;
 use sea_orm::{ConnectionTrait, DbErr, QuerySelect, Statement, entity::prelude::*};
 
 use super::invoices;
@@ -22,7 +23,7 @@ pub(in crate::invoices) async fn owed(
     let statement = Statement::from_sql_and_values(db.get_database_backend(), OWED, [tenant.into()]);
     let rows = db.query_all_raw(statement).await?;
     let owed = rows.iter().map(|row| {
-        let currency = invoices::currency(&row.try_get::<String>("", "currency")?)?;
+        let currency = currency(&row.try_get::<String>("", "currency")?)?;
         Ok((row.try_get("", "customer_id")?, Money::from_minor(row.try_get("", "owed")?, currency)))
     });
     owed.collect()

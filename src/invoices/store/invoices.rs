@@ -3,9 +3,12 @@
 use accrue_core::{
     calendar::Period,
     id::{CustomerId, InvoiceId, SubscriptionId, TenantId, TestClockId},
-    money::{Currency, Money},
+    money::Money,
 };
-use accrue_platform::{check::Metadata, column::Json};
+use accrue_platform::{
+    check::Metadata,
+    column::{Json, currency},
+};
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue::Set, DbErr, entity::prelude::*};
 
@@ -130,8 +133,4 @@ pub(super) fn row_of(invoice: &Invoice) -> ActiveModel {
         metadata: Set(Json(invoice.metadata.clone())),
         created_at: Set(invoice.created_at),
     }
-}
-
-pub(super) fn currency(code: &str) -> Result<Currency, DbErr> {
-    code.parse().map_err(|_| DbErr::Type(format!("stored currency {code}")))
 }

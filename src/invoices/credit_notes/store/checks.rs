@@ -4,6 +4,7 @@ use accrue_core::{
     id::{CreditNoteId, CustomerId, InvoiceId, TenantId},
     money::Money,
 };
+use accrue_platform::column::currency;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, QuerySelect, Statement};
 
 use super::notes;
@@ -21,7 +22,7 @@ pub(in crate::invoices::credit_notes) async fn credit_left(
     tenant: TenantId,
 ) -> Result<Vec<(CustomerId, Money)>, DbErr> {
     let read = |row: &QueryResult| {
-        let currency = notes::currency(&row.try_get::<String>("", "currency")?)?;
+        let currency = currency(&row.try_get::<String>("", "currency")?)?;
         Ok((row.try_get("", "customer_id")?, Money::from_minor(row.try_get("", "credit")?, currency)))
     };
     ask(db, CREDIT_LEFT, tenant).await?.iter().map(read).collect()

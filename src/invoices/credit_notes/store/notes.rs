@@ -2,9 +2,12 @@
 
 use accrue_core::{
     id::{CreditNoteId, CustomerId, InvoiceId, TenantId, TestClockId},
-    money::{Currency, Money},
+    money::Money,
 };
-use accrue_platform::{check::Metadata, column::Json};
+use accrue_platform::{
+    check::Metadata,
+    column::{Json, currency},
+};
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue::Set, DbErr, entity::prelude::*};
 
@@ -102,8 +105,4 @@ pub(super) fn row_of(note: &CreditNote) -> ActiveModel {
         metadata: Set(Json(note.metadata.clone())),
         created_at: Set(note.created_at),
     }
-}
-
-pub(super) fn currency(code: &str) -> Result<Currency, DbErr> {
-    code.parse().map_err(|_| DbErr::Type(format!("stored currency {code}")))
 }
