@@ -112,19 +112,23 @@ async fn measure(postgres: Option<&str>, extent: &Size) -> Result<Table> {
 }
 
 async fn only_load(postgres: Option<&str>, events_each: usize, seconds: u64, others: &[usize]) -> Result<()> {
-    let site = Site::new(postgres, 100_000).await?;
+    let busy_events = if events_each == 0 { 1_000_000 } else { 1000 };
+    let site = Site::new(postgres, busy_events).await?;
     if events_each == 0 {
-        let extent = Size { seconds, busy_events: 100_000, filled_events: 0 };
-        return usage(&site, &extent, &mut Table::default()).await;
+        let extent = Size { seconds, busy_events, filled_events: 0 };
+        let mut table = Table::default();
+        usage(&site, &extent, &mut table).await?;
+        println!("{table}");
+        return Ok(());
     }
-    let [connections, customers_each] = if events_each == 1 { [1000, 1] } else { [8, 100] };
+    let [connections, customers_each] = if events_each == 1 { [1000, 1] } else { [32, 100] };
     let connections = others.first().copied().unwrap_or(connections);
     let customers_each = others.get(1).copied().unwrap_or(customers_each);
     send(load(&site, connections, events_each, customers_each, seconds)).await.map(drop)
 }
 
 async fn batches(site: &Site, extent: &Size) -> Result<Measured> {
-    send(load(site, 8, 1000, 100, extent.seconds)).await
+    send(load(site, 32, 1000, 100, extent.seconds)).await
 }
 
 async fn singles(site: &Site, extent: &Size, table: &mut Table) -> Result<()> {

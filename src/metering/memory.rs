@@ -17,7 +17,10 @@ use chrono::{DateTime, Utc};
 use moka::sync::Cache;
 use sea_orm::{DatabaseTransaction, DbErr};
 
-use super::store::{archives, rollups::KnownDays, watches};
+use super::{
+    reading::Subject,
+    store::{archives, rollups::KnownDays, watches},
+};
 use crate::{
     catalog::{self, Metric},
     customers,
@@ -25,7 +28,9 @@ use crate::{
 
 /// Tenants that are remembered.
 const TENANTS_MAX: u64 = 64;
-/// Names of customers that are remembered of each.
+/// Of customers' usage that was asked for.
+const SUBJECTS_MAX: u64 = 10_000;
+/// Names of customers that are remembered of each tenant.
 const NAMES_MAX: usize = 20_000;
 
 /// Groups that are looked through after an event came again.
@@ -48,13 +53,20 @@ type Customer = (CustomerId, Option<TestClockId>);
 pub(super) struct Memory {
     tenants: Cache<TenantId, Arc<Standing>>,
     pub days: Arc<KnownDays>,
+    /// What usage was asked about, by the names of customer and metric.
+    pub subjects: Cache<(TenantId, String, String), Arc<Subject>>,
     /// In how many groups from now on events are looked for before they are stored.
     wary: Arc<AtomicU32>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { tenants: Cache::new(TENANTS_MAX), days: Arc::default(), wary: Arc::default() }
+        Self {
+            tenants: Cache::new(TENANTS_MAX),
+            days: Arc::default(),
+            subjects: Cache::new(SUBJECTS_MAX),
+            wary: Arc::default(),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Reading usage: by the hour where that is enough, event by event where it is not.
 
+use std::sync::Arc;
+
 use accrue_core::{
     calendar::{Alignment, CalendarError, Grid, Interval, Period, Unit},
     clock::Clock,
@@ -13,13 +15,14 @@ use sea_orm::ConnectionTrait;
 use tokio::task::yield_now;
 
 use super::{
+    memory::Memory,
     model::{Build, Filling, Granularity, Usage, WINDOWS_MAX, WindowUsage},
     service::MeteringError,
     store::{
         archives, builds,
         events::{self, Used},
         packs::Span,
-        rollups,
+        rollups::{self, ReadDays},
     },
 };
 use crate::{
@@ -68,6 +71,7 @@ pub async fn usage_by_bucket(
 }
 
 /// Which usage to tell.
+#[derive(Clone, Copy)]
 pub(super) struct Question<'a> {
     pub customer: &'a str,
     pub metric: &'a str,
@@ -81,32 +85,80 @@ pub(super) struct Question<'a> {
 pub(super) async fn usage(
     db: &impl ConnectionTrait,
     clock: &dyn Clock,
+    memory: &Memory,
     tenant: &Tenant,
     question: Question<'_>,
 ) -> Result<Usage, MeteringError> {
-    let Question { customer, metric, period, granularity, group_by } = question;
-    let customer = async { Ok(customers::service::resolve(db, tenant.id, customer).await?) };
-    let metric = async { Ok(catalog::service::resolve_metric(db, tenant.id, metric).await?) };
-    let builds = async { Ok::<_, MeteringError>(builds::all(db, tenant.id).await?) };
-    let (customer, metric, builds) = tokio::try_join!(customer, metric, builds)?;
+    match tell(db, clock, memory, tenant, &question).await {
+        Err(MeteringError::Rebuilt) => {
+            memory.subjects.invalidate_all();
+            tell(db, clock, memory, tenant, &question).await
+        }
+        told => told,
+    }
+}
+
+/// Whoever asks again is told in the time of one question: what was asked about is looked up while the quantity is read
+/// of what it was the last time, which holds if it is the same.
+async fn tell(
+    db: &impl ConnectionTrait,
+    clock: &dyn Clock,
+    memory: &Memory,
+    tenant: &Tenant,
+    question: &Question<'_>,
+) -> Result<Usage, MeteringError> {
+    let Question { customer, metric, period, granularity, group_by } = *question;
+    let key = (tenant.id, customer.to_owned(), metric.to_owned());
+    let guess = memory.subjects.get(&key);
+    let found = async { Ok::<_, MeteringError>(customers::service::resolve(db, tenant.id, customer).await?) };
+    let counted = async { Ok(catalog::service::resolve_metric(db, tenant.id, metric).await?) };
+    let guessed = async {
+        let Some((guess, period)) = guess.as_ref().zip(period) else { return Ok(None) };
+        Ok(Reader::of(db, tenant.id, guess).quantity(period).await.ok())
+    };
+    let (found, counted, guessed) = tokio::try_join!(found, counted, guessed)?;
+    let is_it = |guess: &Arc<Subject>| guess.customer == found.id && guess.metric == counted;
+    let (subject, guessed) = if let Some(guess) = guess.filter(is_it) {
+        (guess, guessed)
+    } else {
+        let builds = builds::of_metric(db, tenant.id, counted.id).await?;
+        (Arc::new(Subject { customer: found.id, metric: counted, builds }), None)
+    };
     let period = if let Some(period) = period {
         period
     } else {
-        let now = clocks::service::now_of(db, clock, tenant.id, customer.test_clock_id).await?;
-        month_of(&customer, &tenant.timezone, now)?
+        let now = clocks::service::now_of(db, clock, tenant.id, found.test_clock_id).await?;
+        month_of(&found, &tenant.timezone, now)?
     };
     let windows = match granularity {
         Some(granularity) => {
-            let windows = granularity.windows(period, customer.zone(&tenant.timezone))?;
+            let windows = granularity.windows(period, found.zone(&tenant.timezone))?;
             windows.ok_or(MeteringError::TooManyWindows(WINDOWS_MAX))?
         }
         None if group_by.is_empty() => Vec::new(),
         None => vec![period],
     };
-    let builds = builds.into_iter().filter(|build| build.grain.metric_id == metric.id).collect();
-    let reader = Reader { db, tenant: tenant.id, customer: customer.id, metric: &metric, builds };
-    let (quantity, windows) = tokio::try_join!(reader.quantity(period), reader.windows(&windows, group_by))?;
-    Ok(Usage { customer: customer.id, metric, period, quantity, windows })
+    let reader = Reader::of(db, tenant.id, &subject);
+    let quantity = async {
+        match guessed {
+            Some(quantity) => Ok(quantity),
+            None => reader.quantity(period).await,
+        }
+    };
+    let (quantity, windows) = tokio::try_join!(quantity, reader.windows(&windows, group_by))?;
+    // Hours that are still being built up would be passed over when they are there.
+    if subject.builds.iter().all(|build| build.is_complete) {
+        memory.subjects.insert(key, subject.clone());
+    }
+    Ok(Usage { customer: subject.customer, metric: subject.metric.clone(), period, quantity, windows })
+}
+
+/// Whose usage of what, and how far its hours were built up.
+#[derive(Debug)]
+pub(super) struct Subject {
+    customer: CustomerId,
+    metric: Metric,
+    builds: Vec<Build>,
 }
 
 /// The calendar month that it is for a customer.
@@ -138,6 +190,11 @@ struct Reader<'a, C> {
 }
 
 impl<'a, C: ConnectionTrait> Reader<'a, C> {
+    fn of(db: &'a C, tenant: TenantId, subject: &'a Subject) -> Self {
+        let Subject { customer, metric, builds } = subject;
+        Self { db, tenant, customer: *customer, metric, builds: builds.clone() }
+    }
+
     async fn quantity(&self, period: Period) -> Result<Decimal, MeteringError> {
         let told = self.windows(&[period], &[]).await?;
         Ok(told.first().map_or(Decimal::ZERO, |usage| usage.quantity))
@@ -203,9 +260,10 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
     ) -> Result<(), MeteringError> {
         let Some(wanted) = filling.days() else { return Ok(()) };
         let series = build.series(self.tenant, self.customer);
-        let (mut last, mut is_long) = (None, false);
+        let mut last = None;
         loop {
-            let (slices, next) = rollups::next_days(self.db, series, &wanted, last).await?;
+            let read = rollups::next_days(self.db, series, &wanted, last).await?;
+            let ReadDays { slices, next } = read.ok_or(MeteringError::Rebuilt)?;
             for slice in slices {
                 filling.take_slice(&build.grain, slice)?;
             }
@@ -213,16 +271,11 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
                 return Err(MeteringError::TooMuchToTell(most));
             }
             if next.is_none() {
-                break;
+                return Ok(());
             }
-            (last, is_long) = (next, true);
+            last = next;
             yield_now().await;
         }
-        // Whoever builds the hours up anew takes these out.
-        if is_long && !builds::of_metric(self.db, self.tenant, self.metric.id).await?.contains(build) {
-            return Err(MeteringError::Rebuilt);
-        }
-        Ok(())
     }
 
     /// The coarsest of the complete builds that tell usage apart as finely as a split needs, from an instant on or from

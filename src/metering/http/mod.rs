@@ -408,7 +408,12 @@ impl UsageBody {
     ),
 )]
 #[get("/v1/customers/{id}/usage")]
-async fn get_usage(read: Read<resource::Usage>, id: Path<String>, query: Query<UsageQuery>) -> Answer {
+async fn get_usage(
+    read: Read<resource::Usage>,
+    id: Path<String>,
+    query: Query<UsageQuery>,
+    intake: Data<Intake>,
+) -> Answer {
     let period = query.0.period()?;
     let group_by = query.0.group_by()?;
     let question = Question {
@@ -418,7 +423,8 @@ async fn get_usage(read: Read<resource::Usage>, id: Path<String>, query: Query<U
         granularity: query.0.granularity,
         group_by: &group_by,
     };
-    let usage = reading::usage(read.db(), &*read.app.clock, &read.tenant, question).await?;
+    let (clock, memory) = (&*read.app.clock, &intake.memory);
+    let usage = reading::usage(read.db(), clock, memory, &read.tenant, question).await?;
     read.answer(&UsageBody::new(usage, &group_by, read.tenant.livemode))
 }
 

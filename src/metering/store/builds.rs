@@ -4,11 +4,13 @@ use accrue_core::id::{MetricId, TenantId};
 use accrue_platform::column::Json;
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
-    entity::prelude::*, sea_query::OnConflict,
+    ActiveValue::Set,
+    ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    entity::prelude::*,
+    sea_query::{Condition, OnConflict},
 };
 
-use crate::metering::model::{Build, Grain};
+use crate::metering::model::{Build, Grain, Series};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "usage_rollup_builds")]
@@ -48,6 +50,15 @@ pub(in crate::metering) async fn of_metric(
     metric: MetricId,
 ) -> Result<Vec<Build>, DbErr> {
     Ok(of(tenant).filter(Column::MetricId.eq(metric)).all(db).await?.into_iter().map(Into::into).collect())
+}
+
+/// That a series belongs to the build that is to be read.
+pub(super) fn is_read(series: Series) -> Condition {
+    Condition::all()
+        .add(Column::TenantId.eq(series.tenant_id))
+        .add(Column::Id.eq(series.grain_id))
+        .add(Column::Build.eq(series.build))
+        .add(Column::IsComplete.eq(true))
 }
 
 /// The same, locked for the rest of the transaction.

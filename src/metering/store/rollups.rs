@@ -19,10 +19,12 @@ use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{
     ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
-    entity::prelude::*, sea_query::Expr,
+    entity::prelude::*,
+    sea_query::{Condition, Expr, Order, Query},
 };
 use serde::{Deserialize, Serialize};
 
+use super::builds;
 use crate::metering::model::{
     Additions, Build, RollupKey, Series, Slice, Values, WantedDays, end_of_day, end_of_hour, start_of_day,
 };
@@ -255,44 +257,60 @@ fn total(hours: &Hours) -> Hours {
 /// Days, or parts of days, that are read at once: seven months of usage that is not told apart.
 const DAYS_AT_ONCE: u64 = 200;
 
-/// Somebody's usage of the next days after a row, from the day of an instant, if there is one, to that of another; and
-/// the row to go on after, if there may be more. By the hour where that is wanted, else by the day.
+/// Days that were read.
+pub(in crate::metering) struct ReadDays {
+    pub slices: Vec<Slice>,
+    /// The row to go on after, if there may be more.
+    pub next: Option<Uuid>,
+}
+
+/// Somebody's usage of the next days after a row, by the hour where that is wanted, else by the day. `None` if this is
+/// not the build that is to be read any more: whoever makes the next one takes the days of this one out.
 pub(in crate::metering) async fn next_days(
     db: &impl ConnectionTrait,
     series: Series,
     wanted: &WantedDays,
     after: Option<Uuid>,
-) -> Result<(Vec<Slice>, Option<Uuid>), DbErr> {
+) -> Result<Option<ReadDays>, DbErr> {
     let (first, last) = series.row_ids(wanted.from, wanted.to).into_inner();
     let is_by_hour = match &wanted.by_hour {
         None => Expr::val(true),
         Some(days) => Column::Day.is_in(days.iter().copied()),
     };
-    let kept = Expr::case(is_by_hour.clone(), Expr::col(Column::Hours)).finally(Expr::col(Column::Total));
-    let mut select = of(series.tenant_id)
-        .select_only()
-        .columns([Column::Id, Column::Day])
+    let kept = Expr::case(is_by_hour.clone(), Column::Hours.into_expr()).finally(Column::Total.into_expr());
+    let days = Condition::all()
+        .add(Column::TenantId.eq(series.tenant_id))
+        .add(Column::Id.between(after.unwrap_or(first), last))
+        .add_option(after.map(|after| Column::Id.ne(after)));
+    // One statement, so that the build is looked at as it was when its days were.
+    let select = Query::select()
+        .columns([(Entity, Column::Id), (Entity, Column::Day)])
         .expr_as(is_by_hour, "is_by_hour")
         .expr_as(kept, "kept")
-        .filter(Column::Id.between(after.unwrap_or(first), last))
-        .order_by_asc(Column::Id)
-        .limit(DAYS_AT_ONCE);
-    if let Some(after) = after {
-        select = select.filter(Column::Id.ne(after));
+        .from(builds::Entity)
+        .left_join(Entity, days)
+        .cond_where(builds::is_read(series))
+        .order_by((Entity, Column::Id), Order::Asc)
+        .limit(DAYS_AT_ONCE)
+        .to_owned();
+    let rows = db.query_all(&select).await?;
+    if rows.is_empty() {
+        return Ok(None);
     }
-    let days = select.into_tuple::<(Uuid, DateTime<Utc>, bool, Json<Vec<KeptHour>>)>().all(db).await?;
-    let is_full = days.len() as u64 == DAYS_AT_ONCE;
-    let next = days.last().filter(|_| is_full).map(|(id, ..)| *id);
-    let slice = |day: DateTime<Utc>, is_by_hour: bool, kept: KeptHour| {
-        let ((hour, values), partial) = kept.into_parts();
-        let start = day + TimeDelta::hours(hour.into());
-        let end = if is_by_hour { end_of_hour(start) } else { end_of_day(day) };
-        Slice { start, end, values, partial }
-    };
-    let slices = days.into_iter().flat_map(|(_, day, is_by_hour, kept)| {
-        kept.0.into_iter().map(move |kept| slice(day, is_by_hour, kept))
-    });
-    Ok((slices.collect(), next))
+    let (mut slices, mut last) = (Vec::new(), None);
+    for row in &rows {
+        let Some(id) = row.try_get("", "id")? else { break };
+        last = Some(id);
+        let (day, is_by_hour): (DateTime<Utc>, bool) =
+            (row.try_get("", "day")?, row.try_get("", "is_by_hour")?);
+        for kept in row.try_get::<Json<Vec<KeptHour>>>("", "kept")?.0 {
+            let ((hour, values), partial) = kept.into_parts();
+            let start = day + TimeDelta::hours(hour.into());
+            let end = if is_by_hour { end_of_hour(start) } else { end_of_day(day) };
+            slices.push(Slice { start, end, values, partial });
+        }
+    }
+    Ok(Some(ReadDays { slices, next: last.filter(|_| rows.len() as u64 == DAYS_AT_ONCE) }))
 }
 
 /// Forgets the hours of every other build of a grain.
