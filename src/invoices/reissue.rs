@@ -1,0 +1,136 @@
+//! Issuing an open invoice anew: another one says the same turn with the usage that is known now, and the old one is void
+//! (RULES 18, 36).
+
+use std::collections::BTreeMap;
+
+use accrue_core::id::InvoiceId;
+use chrono::{DateTime, Utc};
+use sea_orm::DatabaseTransaction;
+
+use super::{
+    draft::{Basis, TaxRate, draft},
+    giving_back,
+    model::{Invoice, Line, Reason},
+    progress,
+    rating::{self, Charge, Due, Part, TRUE_UP},
+    service::{self, InvoiceError},
+    store,
+};
+use crate::{auth::Tenant, catalog::PlanVersion, subscriptions::Subscription};
+
+/// The kind of lines that correct the bill of an earlier period.
+const LATE: &str = "usage_adjustment";
+
+/// Issues one of the open invoices anew that billed usage which is another one now; `false` if none can be. The
+/// subscription and its invoices are locked, and what the new one says is right: so it happens once.
+///
+/// Of what is in the customer's favour beyond its total, credit notes of earlier invoices give the rest back.
+pub(super) async fn reissue(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    (subscription, plan): (&Subscription, &PlanVersion),
+    changed: &[Due<'_>],
+    open: &[InvoiceId],
+) -> Result<bool, InvoiceError> {
+    let mut of_invoices: BTreeMap<InvoiceId, Vec<Due<'_>>> = BTreeMap::new();
+    for due in changed {
+        let last = store::that_billed_last(tx, subscription, due.price.id, due.period).await?;
+        if let Some(id) = last.filter(|id| open.contains(id)) {
+            of_invoices.entry(id).or_default().push(*due);
+        }
+    }
+    for (id, changed) in of_invoices {
+        let invoice = service::get(tx, tenant.id, id).await?;
+        if !invoice.is_voidable() {
+            continue;
+        }
+        let mut charges = charges(tx, subscription, plan, &invoice, &changed).await?;
+        let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
+        rating::leave_out(&mut charges, &left_over);
+        let draft = draft(basis(subscription, plan, &invoice), charges, now)?;
+        if draft.as_ref().is_some_and(|draft| says_the_same(draft, &invoice)) {
+            // It says what it can: what is still too much cannot be taken off it.
+            continue;
+        }
+        service::replace(tx, now, tenant, invoice, draft, subscription.net_terms_days).await?;
+        giving_back::give_back(tx, now, tenant, subscription, &left_over).await?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// The lines of the invoice, with what has changed as it would be billed now beside all other invoices.
+async fn charges<'a>(
+    tx: &DatabaseTransaction,
+    subscription: &Subscription,
+    plan: &'a PlanVersion,
+    invoice: &Invoice,
+    changed: &[Due<'a>],
+) -> Result<Vec<Charge<'a>>, InvoiceError> {
+    let mut anew = Vec::with_capacity(changed.len());
+    for due in changed {
+        let before: Vec<&Line> = invoice.lines.iter().filter(|line| bills(line, due)).collect();
+        let is_late = invoice.reason == Reason::Adjustment || before.iter().any(|line| line.kind == LATE);
+        let mut charges = progress::since_billed(tx, subscription, *due, Some(invoice.id)).await?;
+        if is_late {
+            for charge in &mut charges {
+                (charge.is_late, charge.adjustment) = (true, charge.adjustment.max(1));
+            }
+        }
+        anew.push(charges);
+    }
+    let mut charges = Vec::with_capacity(invoice.lines.len());
+    for line in &invoice.lines {
+        match changed.iter().position(|due| bills(line, due)) {
+            // All of it stands where its first line stood.
+            Some(at) => charges.append(&mut anew[at]),
+            None => charges.push(as_it_was(plan, line)),
+        }
+    }
+    charges.extend(anew.into_iter().flatten());
+    Ok(charges)
+}
+
+/// Whether two invoices bill the same usage by the same amounts.
+fn says_the_same(one: &Invoice, other: &Invoice) -> bool {
+    let said = |line: &Line| {
+        (line.price_id, line.kind.clone(), line.period, line.bucket.clone(), line.quantity, line.amount)
+    };
+    one.lines.iter().map(said).eq(other.lines.iter().map(said))
+}
+
+/// Whether a line bills a price for a period, which is known by its start.
+fn bills(line: &Line, due: &Due<'_>) -> bool {
+    line.price_id == Some(due.price.id) && line.period.start == due.period.start
+}
+
+/// What makes the same line again.
+fn as_it_was<'a>(plan: &'a PlanVersion, line: &Line) -> Charge<'a> {
+    let price = plan.prices.iter().find(|price| Some(price.id) == line.price_id);
+    Charge {
+        price: price.expect("a line is for a price of its subscription's plan"),
+        part: if line.kind == TRUE_UP { Part::TrueUp } else { Part::Bucket(line.bucket.clone()) },
+        period: line.period,
+        quantity: line.quantity,
+        unit_price: line.unit_price,
+        proration: line.proration,
+        exact_amount: line.exact_amount,
+        tiers: line.tiers.clone(),
+        adjustment: line.adjustment,
+        is_late: line.kind == LATE,
+    }
+}
+
+/// The same turn, parties and tax: only usage is another one.
+fn basis<'a>(subscription: &'a Subscription, plan: &'a PlanVersion, invoice: &Invoice) -> Basis<'a> {
+    Basis {
+        subscription,
+        plan,
+        period: invoice.period,
+        reason: invoice.reason,
+        tax: invoice.taxes.first().map(|tax| TaxRate { name: tax.name.clone(), rate: tax.rate }),
+        issuer: invoice.issuer.clone(),
+        customer: invoice.customer.clone(),
+    }
+}
