@@ -24,18 +24,13 @@ impl Job for CheckUsage {
         let (id, now) = (context.tenant, context.now);
         let tenant = auth::service::get_tenant(context.app.db.reader(), id).await;
         let tenant = tenant.map_err(|error| JobError::Retry(error.into()))?;
-        loop {
-            let tx = context.begin().await?;
-            let locked = invoices::service::lock_billed(&tx, id, self.subscription).await?;
-            let being_paid = payments::service::being_paid(&tx, id, locked.open()).await?;
-            let locked = locked.spare(&being_paid);
-            let goes_on =
-                invoices::service::check_usage(&tx, now, &tenant, self.subscription, &locked).await?;
-            context.commit(tx).await?;
-            if !goes_on {
-                return Ok(());
-            }
-        }
+        let tx = context.begin().await?;
+        let locked = invoices::service::lock_billed(&tx, id, self.subscription).await?;
+        // What is being paid, or chased, goes its way.
+        let begun = payments::service::begun_for(&tx, id, locked.open()).await?;
+        let locked = locked.spare(&begun);
+        invoices::service::check_usage(&tx, now, &tenant, self.subscription, &locked).await?;
+        context.commit(tx).await
     }
 }
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::{
-    cycle, giving_back,
+    credit_notes, cycle, giving_back,
     model::{InvoiceStatus, Reason},
     rating::{self, Billed, Charge, Due, Part},
     reissue,
@@ -29,16 +29,22 @@ pub struct Locked {
     open: Vec<InvoiceId>,
 }
 
+/// What has to be added to the bill of a price for a period.
+pub(super) struct Change<'a> {
+    pub due: Due<'a>,
+    pub corrections: Vec<Charge<'a>>,
+}
+
 impl Locked {
-    /// Those that are open: they are issued anew, unless somebody is paying them.
+    /// Those that are open, and may be issued anew.
     pub fn open(&self) -> &[InvoiceId] {
         &self.open
     }
 
     /// Leaves these as they are.
     #[must_use]
-    pub fn spare(mut self, paying: &[InvoiceId]) -> Self {
-        self.open.retain(|id| !paying.contains(id));
+    pub fn spare(mut self, some: &[InvoiceId]) -> Self {
+        self.open.retain(|id| !some.contains(id));
         self
     }
 }
@@ -86,13 +92,13 @@ pub(super) async fn corrections<'a>(
         closings.retain(|closing| !reissued.contains(&closing.metric_id));
     }
     let mut corrections = Vec::new();
-    for (_, correction) in changes(tx, subscription, plan, &closings).await? {
-        corrections.extend(correction);
+    for change in changes(tx, subscription, plan, &closings).await? {
+        corrections.extend(change.corrections);
     }
     Ok((corrections, closings))
 }
 
-/// What has to be added to the bills of these periods, price by price where it is anything.
+/// What has to be added to the bills of these periods, of each price of which it is anything.
 ///
 /// What was billed is what stands on invoices, so nothing is added twice, and what cannot be credited now will
 /// still be missing later.
@@ -101,7 +107,7 @@ async fn changes<'a>(
     subscription: &Subscription,
     plan: &'a PlanVersion,
     closings: &[Closing],
-) -> Result<Vec<(Due<'a>, Vec<Charge<'a>>)>, InvoiceError> {
+) -> Result<Vec<Change<'a>>, InvoiceError> {
     let mut changes = Vec::new();
     for closing in closings {
         for price in plan.prices.iter().filter(|price| price.metric_id == Some(closing.metric_id)) {
@@ -117,7 +123,7 @@ async fn changes<'a>(
                 corrections.extend(correction.map(|correction| Charge { is_late: true, ..correction }));
             }
             if !corrections.is_empty() {
-                changes.push((due, corrections));
+                changes.push(Change { due, corrections });
             }
         }
     }
@@ -132,47 +138,46 @@ pub(super) fn add_vanished<'a>(right: &mut Vec<Charge<'a>>, billed: &BTreeMap<Pa
 }
 
 /// Compares what was billed with what was used. A subscription that goes on has it on its next invoice. What one that has
-/// ended is missing, and what is to be issued anew, is put right now. `now` is the customer's time.
-///
-/// One invoice is issued anew at a time: `true` if one was, and there may be more to do. Nothing is noted until there is
-/// not, so whoever dies in between is followed by another look, which finds the rest.
+/// ended is missing, and what is to be issued anew, is put right now, as far as `locked` says. `now` is the customer's
+/// time.
 pub async fn check(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: &Tenant,
     id: SubscriptionId,
     locked: &Locked,
-) -> Result<bool, InvoiceError> {
+) -> Result<(), InvoiceError> {
     let subscription = subscriptions::service::get_for_update(tx, tenant.id, id).await?;
     let plan = catalog::service::get_plan_version(tx, tenant.id, subscription.plan_version_id).await?;
     let closings = metering::service::to_check(tx, tenant.id, id, Some(now)).await?;
     let reissued = reissued(tx, tenant.id).await?;
-    let is_for_now = |closing: &Closing| subscription.has_ended() || reissued.contains(&closing.metric_id);
-    let (at_once, later): (Vec<_>, Vec<_>) = closings.into_iter().partition(is_for_now);
+    let (at_once, later): (Vec<_>, Vec<_>) = closings
+        .into_iter()
+        .partition(|closing| subscription.has_ended() || reissued.contains(&closing.metric_id));
     if !later.is_empty() {
         let changes = changes(tx, &subscription, &plan, &later).await?;
         let next = (!changes.is_empty()).then(|| subscription.period.end.max(now));
         metering::service::check_again(tx, &later, next).await?;
     }
     if at_once.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
     if store::ids_of_subscription(tx, &subscription).await? != locked.all {
         // It ended, or was billed, before it was locked: another look locks its invoices first.
-        metering::service::check_again(tx, &at_once, Some(now)).await?;
-        return Ok(false);
+        return Ok(metering::service::check_again(tx, &at_once, Some(now)).await?);
     }
     let changes = changes(tx, &subscription, &plan, &at_once).await?;
-    let may_be_anew = changes.iter().map(|(due, _)| *due);
-    let may_be_anew: Vec<_> =
-        may_be_anew.filter(|due| due.price.metric_id.is_some_and(|id| reissued.contains(&id))).collect();
-    if reissue::reissue(tx, now, tenant, (&subscription, &plan), &may_be_anew, locked.open()).await? {
-        return Ok(true);
+    if !changes.is_empty() {
+        // Several invoices may be paid by them, and give them back: all before the first one takes its number.
+        credit_notes::service::lock_of_customer(tx, tenant.id, subscription.customer_id).await?;
+        let is_reissued =
+            |change: &Change<'_>| change.due.price.metric_id.is_some_and(|id| reissued.contains(&id));
+        let (anew, mut beside): (Vec<_>, Vec<_>) = changes.into_iter().partition(is_reissued);
+        let both = (&subscription, &plan);
+        beside.extend(reissue::reissue(tx, now, tenant, both, anew, locked.open()).await?);
+        settle(tx, now, tenant, both, beside).await?;
     }
-    let charges = changes.into_iter().flat_map(|(_, corrections)| corrections).collect();
-    settle(tx, now, tenant, (&subscription, &plan), charges).await?;
-    metering::service::check_again(tx, &at_once, None).await?;
-    Ok(false)
+    Ok(metering::service::check_again(tx, &at_once, None).await?)
 }
 
 /// Bills what is missing on an invoice of its own, and gives back by credit notes what was billed too much.
@@ -181,8 +186,9 @@ async fn settle(
     now: DateTime<Utc>,
     tenant: &Tenant,
     (subscription, plan): (&Subscription, &PlanVersion),
-    mut charges: Vec<Charge<'_>>,
+    changes: Vec<Change<'_>>,
 ) -> Result<(), InvoiceError> {
+    let mut charges = changes.into_iter().flat_map(|change| change.corrections).collect::<Vec<_>>();
     let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
     rating::leave_out(&mut charges, &left_over);
     if let Some(first) = charges.iter().find(|charge| !charge.is_nothing()) {

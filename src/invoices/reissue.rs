@@ -10,6 +10,7 @@ use sea_orm::DatabaseTransaction;
 use super::{
     draft::{Basis, TaxRate, draft},
     giving_back,
+    late::Change,
     model::{Invoice, Line, Reason},
     progress,
     rating::{self, Charge, Due, Part, TRUE_UP},
@@ -21,43 +22,52 @@ use crate::{auth::Tenant, catalog::PlanVersion, subscriptions::Subscription};
 /// The kind of lines that correct the bill of an earlier period.
 const LATE: &str = "usage_adjustment";
 
-/// Issues one of the open invoices anew that billed usage which is another one now; `false` if none can be. The
-/// subscription and its invoices are locked, and what the new one says is right: so it happens once.
-///
-/// Of what is in the customer's favour beyond its total, credit notes of earlier invoices give the rest back.
-pub(super) async fn reissue(
+/// Issues the open invoices anew that billed usage which is another one now, and answers with the changes that no invoice
+/// could be issued anew for. The subscription and its invoices are locked, and what the new ones say is right: so it
+/// happens once.
+pub(super) async fn reissue<'a>(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    (subscription, plan): (&Subscription, &'a PlanVersion),
+    changes: Vec<Change<'a>>,
+    open: &[InvoiceId],
+) -> Result<Vec<Change<'a>>, InvoiceError> {
+    let mut of_invoices: BTreeMap<InvoiceId, Vec<Change<'a>>> = BTreeMap::new();
+    let mut beside = Vec::new();
+    for change in changes {
+        let Due { price, period, .. } = change.due;
+        match store::that_billed_last(tx, subscription, price.id, period).await? {
+            Some(id) if open.contains(&id) => of_invoices.entry(id).or_default().push(change),
+            _ => beside.push(change),
+        }
+    }
+    for (id, changes) in of_invoices {
+        let invoice = service::get(tx, tenant.id, id).await?;
+        if invoice.is_voidable() {
+            replace(tx, now, tenant, (subscription, plan), invoice, &changes).await?;
+        } else {
+            beside.extend(changes);
+        }
+    }
+    Ok(beside)
+}
+
+/// Of what is in the customer's favour beyond the total, credit notes of other invoices give the rest back.
+async fn replace(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: &Tenant,
     (subscription, plan): (&Subscription, &PlanVersion),
-    changed: &[Due<'_>],
-    open: &[InvoiceId],
-) -> Result<bool, InvoiceError> {
-    let mut of_invoices: BTreeMap<InvoiceId, Vec<Due<'_>>> = BTreeMap::new();
-    for due in changed {
-        let last = store::that_billed_last(tx, subscription, due.price.id, due.period).await?;
-        if let Some(id) = last.filter(|id| open.contains(id)) {
-            of_invoices.entry(id).or_default().push(*due);
-        }
-    }
-    for (id, changed) in of_invoices {
-        let invoice = service::get(tx, tenant.id, id).await?;
-        if !invoice.is_voidable() {
-            continue;
-        }
-        let mut charges = charges(tx, subscription, plan, &invoice, &changed).await?;
-        let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
-        rating::leave_out(&mut charges, &left_over);
-        let draft = draft(basis(subscription, plan, &invoice), charges, now)?;
-        if draft.as_ref().is_some_and(|draft| says_the_same(draft, &invoice)) {
-            // It says what it can: what is still too much cannot be taken off it.
-            continue;
-        }
-        service::replace(tx, now, tenant, invoice, draft, subscription.net_terms_days).await?;
-        giving_back::give_back(tx, now, tenant, subscription, &left_over).await?;
-        return Ok(true);
-    }
-    Ok(false)
+    invoice: Invoice,
+    changes: &[Change<'_>],
+) -> Result<(), InvoiceError> {
+    let mut charges = charges(tx, subscription, plan, &invoice, changes).await?;
+    let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
+    rating::leave_out(&mut charges, &left_over);
+    let draft = draft(basis(subscription, plan, &invoice), charges, now)?;
+    service::replace(tx, now, tenant, invoice, draft, subscription.net_terms_days).await?;
+    giving_back::give_back(tx, now, tenant, subscription, &left_over).await
 }
 
 /// The lines of the invoice, with what has changed as it would be billed now beside all other invoices.
@@ -66,10 +76,10 @@ async fn charges<'a>(
     subscription: &Subscription,
     plan: &'a PlanVersion,
     invoice: &Invoice,
-    changed: &[Due<'a>],
+    changes: &[Change<'a>],
 ) -> Result<Vec<Charge<'a>>, InvoiceError> {
-    let mut anew = Vec::with_capacity(changed.len());
-    for due in changed {
+    let mut anew = Vec::with_capacity(changes.len());
+    for Change { due, .. } in changes {
         let before: Vec<&Line> = invoice.lines.iter().filter(|line| bills(line, due)).collect();
         let is_late = invoice.reason == Reason::Adjustment || before.iter().any(|line| line.kind == LATE);
         let mut charges = progress::since_billed(tx, subscription, *due, Some(invoice.id)).await?;
@@ -82,7 +92,7 @@ async fn charges<'a>(
     }
     let mut charges = Vec::with_capacity(invoice.lines.len());
     for line in &invoice.lines {
-        match changed.iter().position(|due| bills(line, due)) {
+        match changes.iter().position(|change| bills(line, &change.due)) {
             // All of it stands where its first line stood.
             Some(at) => charges.append(&mut anew[at]),
             None => charges.push(as_it_was(plan, line)),
@@ -90,14 +100,6 @@ async fn charges<'a>(
     }
     charges.extend(anew.into_iter().flatten());
     Ok(charges)
-}
-
-/// Whether two invoices bill the same usage by the same amounts.
-fn says_the_same(one: &Invoice, other: &Invoice) -> bool {
-    let said = |line: &Line| {
-        (line.price_id, line.kind.clone(), line.period, line.bucket.clone(), line.quantity, line.amount)
-    };
-    one.lines.iter().map(said).eq(other.lines.iter().map(said))
 }
 
 /// Whether a line bills a price for a period, which is known by its start.

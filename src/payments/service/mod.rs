@@ -87,20 +87,18 @@ pub async fn lock_of_invoice(
     payment.filter(Payment::is_captured).ok_or(PaymentError::NothingToRefund)
 }
 
-/// Those of these invoices that somebody is paying: the outcome of an attempt is not known. Lock the invoices, and none
-/// begins.
-pub async fn being_paid(
+/// Those of these invoices whose collection has begun, whatever came of it. Lock the invoices, and none begins.
+pub async fn begun_for(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     invoices: &[InvoiceId],
 ) -> Result<Vec<InvoiceId>, DbErr> {
-    let mut being_paid = Vec::new();
+    let mut begun = Vec::new();
     for some in invoices.chunks(INVOICES_AT_ONCE) {
         let payments = store::payments::of_invoices(db, tenant, some).await?;
-        let in_flight = payments.iter().filter(|payment| payment.in_flight().is_some());
-        being_paid.extend(in_flight.map(|payment| payment.invoice_id));
+        begun.extend(payments.iter().map(|payment| payment.invoice_id));
     }
-    Ok(being_paid)
+    Ok(begun)
 }
 
 /// What was taken for these invoices and has not gone back yet, payment by payment.
