@@ -30,7 +30,7 @@ pub struct Locked {
 }
 
 /// What has to be added to the bill of a price for a period.
-pub(super) struct Change<'a> {
+pub(super) struct Missing<'a> {
     pub due: Due<'a>,
     pub corrections: Vec<Charge<'a>>,
 }
@@ -92,8 +92,8 @@ pub(super) async fn corrections<'a>(
         closings.retain(|closing| !reissued.contains(&closing.metric_id));
     }
     let mut corrections = Vec::new();
-    for change in changes(tx, subscription, plan, &closings).await? {
-        corrections.extend(change.corrections);
+    for of_price in missing(tx, subscription, plan, &closings).await? {
+        corrections.extend(of_price.corrections);
     }
     Ok((corrections, closings))
 }
@@ -102,13 +102,13 @@ pub(super) async fn corrections<'a>(
 ///
 /// What was billed is what stands on invoices, so nothing is added twice, and what cannot be credited now will
 /// still be missing later.
-async fn changes<'a>(
+async fn missing<'a>(
     tx: &DatabaseTransaction,
     subscription: &Subscription,
     plan: &'a PlanVersion,
     closings: &[Closing],
-) -> Result<Vec<Change<'a>>, InvoiceError> {
-    let mut changes = Vec::new();
+) -> Result<Vec<Missing<'a>>, InvoiceError> {
+    let mut missing = Vec::new();
     for closing in closings {
         for price in plan.prices.iter().filter(|price| price.metric_id == Some(closing.metric_id)) {
             let due = cycle::due_of(subscription, price, closing.period)?;
@@ -123,11 +123,11 @@ async fn changes<'a>(
                 corrections.extend(correction.map(|correction| Charge { is_late: true, ..correction }));
             }
             if !corrections.is_empty() {
-                changes.push(Change { due, corrections });
+                missing.push(Missing { due, corrections });
             }
         }
     }
-    Ok(changes)
+    Ok(missing)
 }
 
 /// Adds what was billed once and is not there any more.
@@ -155,8 +155,8 @@ pub async fn check(
         .into_iter()
         .partition(|closing| subscription.has_ended() || reissued.contains(&closing.metric_id));
     if !later.is_empty() {
-        let changes = changes(tx, &subscription, &plan, &later).await?;
-        let next = (!changes.is_empty()).then(|| subscription.period.end.max(now));
+        let missing = missing(tx, &subscription, &plan, &later).await?;
+        let next = (!missing.is_empty()).then(|| subscription.period.end.max(now));
         metering::service::check_again(tx, &later, next).await?;
     }
     if at_once.is_empty() {
@@ -166,13 +166,13 @@ pub async fn check(
         // It ended, or was billed, before it was locked: another look locks its invoices first.
         return Ok(metering::service::check_again(tx, &at_once, Some(now)).await?);
     }
-    let changes = changes(tx, &subscription, &plan, &at_once).await?;
-    if !changes.is_empty() {
+    let missing = missing(tx, &subscription, &plan, &at_once).await?;
+    if !missing.is_empty() {
         // Several invoices may be paid by them, and give them back: all before the first one takes its number.
         credit_notes::service::lock_of_customer(tx, tenant.id, subscription.customer_id).await?;
         let is_reissued =
-            |change: &Change<'_>| change.due.price.metric_id.is_some_and(|id| reissued.contains(&id));
-        let (anew, mut beside): (Vec<_>, Vec<_>) = changes.into_iter().partition(is_reissued);
+            |of_price: &Missing<'_>| of_price.due.price.metric_id.is_some_and(|id| reissued.contains(&id));
+        let (anew, mut beside): (Vec<_>, Vec<_>) = missing.into_iter().partition(is_reissued);
         let both = (&subscription, &plan);
         beside.extend(reissue::reissue(tx, now, tenant, both, anew, locked.open()).await?);
         settle(tx, now, tenant, both, beside).await?;
@@ -186,9 +186,9 @@ async fn settle(
     now: DateTime<Utc>,
     tenant: &Tenant,
     (subscription, plan): (&Subscription, &PlanVersion),
-    changes: Vec<Change<'_>>,
+    missing: Vec<Missing<'_>>,
 ) -> Result<(), InvoiceError> {
-    let mut charges = changes.into_iter().flat_map(|change| change.corrections).collect::<Vec<_>>();
+    let mut charges = missing.into_iter().flat_map(|of_price| of_price.corrections).collect::<Vec<_>>();
     let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
     rating::leave_out(&mut charges, &left_over);
     if let Some(first) = charges.iter().find(|charge| !charge.is_nothing()) {

@@ -10,7 +10,7 @@ use sea_orm::DatabaseTransaction;
 use super::{
     draft::{Basis, TaxRate, draft},
     giving_back,
-    late::Change,
+    late::Missing,
     model::{Invoice, Line, Reason},
     progress,
     rating::{self, Charge, Due, Part, TRUE_UP},
@@ -22,47 +22,46 @@ use crate::{auth::Tenant, catalog::PlanVersion, subscriptions::Subscription};
 /// The kind of lines that correct the bill of an earlier period.
 const LATE: &str = "usage_adjustment";
 
-/// Issues the open invoices anew that billed usage which is another one now, and answers with the changes that no invoice
-/// could be issued anew for. The subscription and its invoices are locked, and what the new ones say is right: so it
-/// happens once.
+/// Issues the open invoices anew of which something is missing, and answers with what is missing on others. The subscription
+/// and its invoices are locked, and what the new ones say is right: so it happens once.
 pub(super) async fn reissue<'a>(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: &Tenant,
     (subscription, plan): (&Subscription, &'a PlanVersion),
-    changes: Vec<Change<'a>>,
+    missing: Vec<Missing<'a>>,
     open: &[InvoiceId],
-) -> Result<Vec<Change<'a>>, InvoiceError> {
-    let mut of_invoices: BTreeMap<InvoiceId, Vec<Change<'a>>> = BTreeMap::new();
+) -> Result<Vec<Missing<'a>>, InvoiceError> {
+    let mut of_invoices: BTreeMap<InvoiceId, Vec<Missing<'a>>> = BTreeMap::new();
     let mut beside = Vec::new();
-    for change in changes {
-        let Due { price, period, .. } = change.due;
+    for of_price in missing {
+        let Due { price, period, .. } = of_price.due;
         match store::that_billed_last(tx, subscription, price.id, period).await? {
-            Some(id) if open.contains(&id) => of_invoices.entry(id).or_default().push(change),
-            _ => beside.push(change),
+            Some(id) if open.contains(&id) => of_invoices.entry(id).or_default().push(of_price),
+            _ => beside.push(of_price),
         }
     }
-    for (id, changes) in of_invoices {
+    for (id, missing) in of_invoices {
         let invoice = service::get(tx, tenant.id, id).await?;
         if invoice.is_voidable() {
-            replace(tx, now, tenant, (subscription, plan), invoice, &changes).await?;
+            replace(tx, now, tenant, (subscription, plan), invoice, &missing).await?;
         } else {
-            beside.extend(changes);
+            beside.extend(missing);
         }
     }
     Ok(beside)
 }
 
-/// Of what is in the customer's favour beyond the total, credit notes of other invoices give the rest back.
+/// Issues an invoice anew. What would make it less than nothing, credit notes of other invoices give back.
 async fn replace(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: &Tenant,
     (subscription, plan): (&Subscription, &PlanVersion),
     invoice: Invoice,
-    changes: &[Change<'_>],
+    missing: &[Missing<'_>],
 ) -> Result<(), InvoiceError> {
-    let mut charges = charges(tx, subscription, plan, &invoice, changes).await?;
+    let mut charges = charges(tx, subscription, plan, &invoice, missing).await?;
     let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
     rating::leave_out(&mut charges, &left_over);
     let draft = draft(basis(subscription, plan, &invoice), charges, now)?;
@@ -70,16 +69,16 @@ async fn replace(
     giving_back::give_back(tx, now, tenant, subscription, &left_over).await
 }
 
-/// The lines of the invoice, with what has changed as it would be billed now beside all other invoices.
+/// The lines of the invoice; those of which something is missing as they would be billed now, beside all other invoices.
 async fn charges<'a>(
     tx: &DatabaseTransaction,
     subscription: &Subscription,
     plan: &'a PlanVersion,
     invoice: &Invoice,
-    changes: &[Change<'a>],
+    missing: &[Missing<'a>],
 ) -> Result<Vec<Charge<'a>>, InvoiceError> {
-    let mut anew = Vec::with_capacity(changes.len());
-    for Change { due, .. } in changes {
+    let mut anew = Vec::with_capacity(missing.len());
+    for Missing { due, .. } in missing {
         let before: Vec<&Line> = invoice.lines.iter().filter(|line| bills(line, due)).collect();
         let is_late = invoice.reason == Reason::Adjustment || before.iter().any(|line| line.kind == LATE);
         let mut charges = progress::since_billed(tx, subscription, *due, Some(invoice.id)).await?;
@@ -92,7 +91,7 @@ async fn charges<'a>(
     }
     let mut charges = Vec::with_capacity(invoice.lines.len());
     for line in &invoice.lines {
-        match changes.iter().position(|change| bills(line, &change.due)) {
+        match missing.iter().position(|of_price| bills(line, &of_price.due)) {
             // All of it stands where its first line stood.
             Some(at) => charges.append(&mut anew[at]),
             None => charges.push(as_it_was(plan, line)),

@@ -221,6 +221,9 @@ async fn an_open_invoice_is_replaced_by_one_with_all_that_came_within_a_quarter_
         assert_eq!(explained["outcomes"][0]["invoice"], new["id"], "{event}");
     }
     assert_eq!(findings(&shop).await, Vec::<String>::new());
+
+    shop.world.sql("update invoices set replaces = null where number = 'INV-000003'").await;
+    assert_eq!(findings(&shop).await.len(), 1);
 }
 
 #[rstest]

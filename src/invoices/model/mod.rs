@@ -151,7 +151,8 @@ pub enum Reason {
     Cancel,
     /// Usage of the running period came to the subscription's threshold.
     Threshold,
-    /// Usage of a period came, or was corrected, after it was billed, and no turn will come any more.
+    /// Usage of a period came, or was corrected, after it was billed, and no turn will come any more, or none is waited
+    /// for.
     Adjustment,
 }
 
