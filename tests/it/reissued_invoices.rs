@@ -213,6 +213,13 @@ async fn an_open_invoice_is_replaced_by_one_with_all_that_came_within_a_quarter_
     assert_eq!(new["period"], old["period"]);
     assert_eq!(new["issued_at"], "2026-03-02T00:15:00Z");
 
+    let voided = shop.world.list("/v1/events?type=invoice.voided").await;
+    assert_eq!((voided.len(), &voided[0]["data"]["object"]["replaced_by"]), (1, &new["id"]));
+    let finalized = shop.world.list("/v1/events?type=invoice.finalized").await;
+    assert_eq!((finalized.len(), &finalized[0]["data"]["object"]["replaces"]), (3, &old["id"]));
+    let mails = shop.world.list("/v1/emails").await;
+    assert_eq!((mails.len(), &mails[0]["kind"]), (3, &json!("invoice_issued")));
+
     let explained = shop.world.get("/v1/invoices/INV-000003/explain").await;
     let line = &explained["lines"][1];
     assert_eq!((&line["already_billed"], &line["rated_amount"]), (&json!("0.00"), &json!("8")));
@@ -222,7 +229,7 @@ async fn an_open_invoice_is_replaced_by_one_with_all_that_came_within_a_quarter_
     }
     assert_eq!(findings(&shop).await, Vec::<String>::new());
 
-    shop.world.sql("update invoices set replaces = null where number = 'INV-000003'").await;
+    shop.world.sql("update invoices set replaced_by = null where number = 'INV-000002'").await;
     assert_eq!(findings(&shop).await.len(), 1);
 }
 
