@@ -69,6 +69,7 @@ create table invoices (
 create index invoices_by_customer on invoices (tenant_id, customer_id, id);
 create unique index invoices_by_turn on invoices (tenant_id, subscription_id, period_start_at, reason)
     where reason not in ('adjustment', 'threshold') and replaces is null;
+create index invoices_by_subscription on invoices (tenant_id, subscription_id, id);
 create index invoices_by_status on invoices (tenant_id, status, id);
 
 create table invoice_lines (
@@ -102,6 +103,8 @@ create table invoice_lines (
 
 create unique index invoice_lines_once on invoice_lines
     (tenant_id, subscription_id, price_id, period_start_at, kind, bucket_id, adjustment) where replaced_at is null;
+create index invoice_lines_replaced on invoice_lines (tenant_id, subscription_id, price_id, period_start_at)
+    where replaced_at is not null;
 create index invoice_lines_by_invoice on invoice_lines (tenant_id, invoice_id, position);
 
 create table credit_notes (

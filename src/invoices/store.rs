@@ -137,7 +137,7 @@ pub(super) async fn billed_before(
     let (of_true_up, of_usage) = (lines::Column::Kind.eq(TRUE_UP), lines::Column::Kind.ne(TRUE_UP));
     let at_once = lines::Column::CreatedAt.eq(at).and(lines::Column::Adjustment.lt(line.adjustment));
     let earlier = lines::Column::CreatedAt.lt(at).or(at_once);
-    let before: Vec<(InvoiceLineId, i64)> = lines::of(tenant)
+    let before = lines::of(tenant)
         .select_only()
         .column(lines::Column::Id)
         .column(lines::Column::AmountMinor)
@@ -146,17 +146,19 @@ pub(super) async fn billed_before(
         .filter(lines::Column::PeriodStartAt.eq(line.period.start))
         .filter(lines::Column::BucketId.eq(line.bucket.id()))
         .filter(if line.kind == TRUE_UP { of_true_up } else { of_usage })
-        .filter(earlier)
-        .filter(lines::Column::ReplacedAt.is_null().or(lines::Column::ReplacedAt.gt(at)))
-        .into_tuple()
-        .all(db)
-        .await?;
-    let ids: Vec<InvoiceLineId> = before.iter().map(|(id, _)| *id).collect();
+        .filter(earlier);
+    let mut billed = Vec::new();
+    // Each has an index of its own.
+    for still_billed in [lines::Column::ReplacedAt.is_null(), lines::Column::ReplacedAt.gt(at)] {
+        billed
+            .extend(before.clone().filter(still_billed).into_tuple::<(InvoiceLineId, i64)>().all(db).await?);
+    }
+    let ids: Vec<InvoiceLineId> = billed.iter().map(|(id, _)| *id).collect();
     let corrections = corrected(db, tenant, &ids).await?;
     // Identifiers rise with time.
     let earlier = corrections.iter().filter(|correction| correction.note.0 < line.id.0);
     let given_back: i64 = earlier.map(|correction| correction.minor).sum();
-    let billed: i64 = before.iter().map(|(_, minor)| minor).sum();
+    let billed: i64 = billed.iter().map(|(_, minor)| minor).sum();
     Ok(Money::from_minor(billed - given_back, line.amount.currency()))
 }
 
