@@ -324,3 +324,34 @@ async fn the_rest_of_a_period_that_was_billed_in_part_is_issued_anew(#[values(Sq
     assert_eq!(lines(&shop, "INV-000004").await, ["fixed 2026-03 1 10.00", "usage 2026-02 5 2.50"]);
     assert_eq!(findings(&shop).await, Vec::<String>::new());
 }
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn one_look_replaces_every_invoice_of_which_something_is_missing(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(shop) = february(on).await else { return };
+    let credit = json!({"invoice": "INV-000001", "kind": "credit", "total": "12.00"});
+    shop.world.create("/v1/credit_notes", credit).await;
+    shop.call("b", "6", "2026-03-02T00:00:00Z").await;
+    shop.advance("2026-04-02T00:00:00Z").await;
+    assert_eq!(invoices(&shop).await[2]["credits_applied"], "12.00");
+
+    shop.call("c", "4", "2026-02-28T00:00:00Z").await;
+    shop.call("d", "2", "2026-03-31T00:00:00Z").await;
+    shop.advance("2026-04-03T00:00:00Z").await;
+
+    assert_eq!(
+        told(&shop).await[1..],
+        [
+            "INV-000002 void cycle 20.40, replaced by INV-000004",
+            "INV-000003 void cycle 15.60, replaced by INV-000005",
+            "INV-000004 open cycle 22.80, replaces INV-000002",
+            "INV-000005 open cycle 16.80, replaces INV-000003",
+        ]
+    );
+    assert_eq!(lines(&shop, "INV-000004").await[1], "usage 2026-02 14 7.00");
+    assert_eq!(lines(&shop, "INV-000005").await[1], "usage 2026-03 8 4.00");
+    assert_eq!(shop.world.get("/v1/invoices/INV-000005").await["credits_applied"], "12.00");
+    assert_eq!(findings(&shop).await, Vec::<String>::new());
+}
