@@ -39,6 +39,19 @@ pub struct Load {
 /// Named `customer-0`, `customer-1` and so on.
 pub const CUSTOMERS: usize = 1000;
 
+/// The customer of whom a connection sends single events. They are spread as traffic is: the second customer has half as
+/// many as the first, the third a third.
+fn payer_of(connection: usize) -> usize {
+    const WHOLE: usize = 1_000_000;
+    let shares = || (1..=CUSTOMERS).map(|customer| WHOLE / customer);
+    let place = shares().sum::<usize>() / CUSTOMERS * (connection % CUSTOMERS);
+    let ends = shares().scan(0, |end, share| {
+        *end += share;
+        Some(*end)
+    });
+    ends.take_while(|end| *end <= place).count()
+}
+
 /// What came of a load.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
@@ -58,7 +71,10 @@ impl Template {
     fn new(load: &Load, connection: usize) -> Self {
         let (mut body, mut names) = (String::from("["), Vec::new());
         for index in 0..load.events_each {
-            let customer = (connection * load.customers_each + index % load.customers_each) % CUSTOMERS;
+            let customer = match load.customers_each {
+                1 => payer_of(connection),
+                several => (connection * several + index % several) % CUSTOMERS,
+            };
             body.push_str(if index == 0 { r#"{"event_id":"request-"# } else { r#",{"event_id":"request-"# });
             names.push(body.len());
             body.push_str(&"0".repeat(DIGITS));

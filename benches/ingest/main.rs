@@ -38,8 +38,8 @@ struct Options {
     only: Option<String>,
     /// Sends batches, or single events, for so many seconds and measures nothing else, to look at with a profiler; with
     /// 0 events it reads usage.
-    #[arg(long, num_args = 2, value_names = ["EVENTS_EACH", "SECONDS"])]
-    load: Option<Vec<u64>>,
+    #[arg(long, num_args = 2..=4, value_names = ["EVENTS_EACH", "SECONDS", "CONNECTIONS", "CUSTOMERS_EACH"])]
+    load: Option<Vec<usize>>,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -59,15 +59,16 @@ fn main() -> Result<()> {
     let extent = if options.full {
         Size { seconds: 15, busy_events: 1_000_000, filled_events: 50_000_000 }
     } else {
-        Size { seconds: 3, busy_events: 200_000, filled_events: 2_000_000 }
+        Size { seconds: 3, busy_events: 1_000_000, filled_events: 2_000_000 }
     };
     let runtime = tokio::runtime::Runtime::new()?;
     for (name, postgres) in [("PostgreSQL", Some(options.postgres.as_str())), ("SQLite", None)] {
         if options.only.as_deref().is_some_and(|only| !name.eq_ignore_ascii_case(only)) {
             continue;
         }
-        if let Some([events_each, seconds]) = options.load.as_deref() {
-            runtime.block_on(only_load(postgres, *events_each, *seconds))?;
+        if let Some([events_each, seconds, others @ ..]) = options.load.as_deref() {
+            let seconds = u64::try_from(*seconds)?;
+            runtime.block_on(only_load(postgres, *events_each, seconds, others))?;
         } else {
             let table = runtime.block_on(measure(postgres, &extent))?;
             println!("### {name}\n\n{table}");
@@ -110,17 +111,16 @@ async fn measure(postgres: Option<&str>, extent: &Size) -> Result<Table> {
     Ok(table)
 }
 
-async fn only_load(postgres: Option<&str>, events_each: u64, seconds: u64) -> Result<()> {
+async fn only_load(postgres: Option<&str>, events_each: usize, seconds: u64, others: &[usize]) -> Result<()> {
     let site = Site::new(postgres, 100_000).await?;
     if events_each == 0 {
         let extent = Size { seconds, busy_events: 100_000, filled_events: 0 };
         return usage(&site, &extent, &mut Table::default()).await;
     }
-    let load = match events_each {
-        1 => load(&site, 1000, 1, 1, seconds),
-        more => load(&site, 8, usize::try_from(more)?, 100, seconds),
-    };
-    send(load).await.map(drop)
+    let [connections, customers_each] = if events_each == 1 { [1000, 1] } else { [8, 100] };
+    let connections = others.first().copied().unwrap_or(connections);
+    let customers_each = others.get(1).copied().unwrap_or(customers_each);
+    send(load(&site, connections, events_each, customers_each, seconds)).await.map(drop)
 }
 
 async fn batches(site: &Site, extent: &Size) -> Result<Measured> {
@@ -165,11 +165,17 @@ async fn usage(site: &Site, extent: &Size, table: &mut Table) -> Result<()> {
     let mut stream = TcpStream::connect(site.address).await?;
     let (mut told, mut summed) = (Vec::new(), Vec::new());
     for _ in 0..5 {
+        let tx = site.app.db.begin().await?;
+        if !site.app.db.is_sqlite() {
+            // Another half of the table is no reason to read all of it.
+            tx.execute_unprepared("set local enable_seqscan = off").await?;
+        }
         let started = Instant::now();
-        let statement = Statement::from_string(site.app.db.reader().get_database_backend(), sql.as_str());
-        let row = site.app.db.reader().query_one_raw(statement).await?.context("a sum")?;
+        let statement = Statement::from_string(tx.get_database_backend(), sql.as_str());
+        let row = tx.query_one_raw(statement).await?.context("a sum")?;
         let sum: i64 = row.try_get_by_index(0)?;
         summed.push(started.elapsed());
+        tx.rollback().await?;
         for _ in 0..40 {
             let started = Instant::now();
             let usage: Usage =

@@ -95,6 +95,7 @@ create table usage_rollups (
     build bigint not null,
     day timestamptz not null,
     hours text not null,
+    total text not null,
     primary key (tenant_id, id)
 );
 

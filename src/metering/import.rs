@@ -8,6 +8,7 @@ use accrue_platform::{db::Db, problem::Problem};
 use super::{
     http::read_line,
     intake::{Grouping, Intake},
+    memory::Expectation,
     model::{Ingested, Rejection, Terms},
     service::{self, Sent, SentBy},
 };
@@ -68,7 +69,8 @@ impl Importer {
     /// Says what would become of events, and takes none.
     pub async fn try_out(&self, lines: &[Line]) -> Result<Imported, Problem> {
         let tx = self.db.begin().await?;
-        let taken = service::ingest(&tx, &*self.clock, &self.intake.memory, vec![self.sent(lines)]).await?;
+        let (memory, sent) = (&self.intake.memory, vec![self.sent(lines)]);
+        let taken = service::ingest(&tx, &*self.clock, memory, sent, Expectation::Mixed).await?;
         tx.rollback().await?;
         let ingested = taken.outcomes.into_iter().next().expect("an outcome for each request");
         Ok(told(ingested, lines))

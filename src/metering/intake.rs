@@ -5,11 +5,11 @@
 //! written at the same time only one is small: what a transaction costs is for many events. What is answered is
 //! committed.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
 
 use accrue_core::{clock::Clock, id::TenantId};
 use accrue_platform::{
-    db::Db,
+    db::{Db, is_unique_violation},
     problem::{self, Problem},
 };
 use futures_util::FutureExt;
@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     lanes::{Lanes, Load},
-    memory::Memory,
+    memory::{Expectation, Memory},
     model::Ingested,
     service::{self, MeteringError, Sent, SentBy, Taken},
 };
@@ -107,9 +107,8 @@ impl Load for Parcel {
     }
 
     fn customer(&self) -> Option<(TenantId, &str)> {
-        let mut events = self.sent.events.iter().flatten();
-        let first = events.next()?.customer.as_str();
-        events.all(|event| event.customer == first).then_some((self.sent.tenant, first))
+        let first = self.sent.events.iter().flatten().next()?;
+        Some((self.sent.tenant, &first.customer))
     }
 }
 
@@ -170,7 +169,7 @@ impl Writer {
         }
         let (sent, answers): (Vec<_>, Vec<_>) =
             parcels.into_iter().map(|parcel| (parcel.sent, (parcel.answer, parcel.room))).unzip();
-        let outcomes = match unless_it_panics(self.commit(sent.clone())).await {
+        let outcomes = match unless_it_panics(self.commit(&sent)).await {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             Err(error) => {
                 // One of them may be the trouble: each for itself, so that it is nobody else's.
@@ -189,10 +188,29 @@ impl Writer {
         }
     }
 
-    async fn commit(&self, sent: Vec<Sent>) -> Result<Vec<Ingested>, MeteringError> {
+    async fn commit(&self, sent: &[Sent]) -> Result<Vec<Ingested>, MeteringError> {
+        // SQLite finds out in passing whether an event is there already.
+        let expectation = if self.db.is_sqlite() { Expectation::Mixed } else { self.memory.expectation() };
+        match self.commit_as(expectation, sent.to_vec()).await {
+            Err(MeteringError::Database(error))
+                if expectation == Expectation::New && is_unique_violation(&error) =>
+            {
+                self.memory.expect_repeats();
+                self.commit_as(Expectation::Mixed, sent.to_vec()).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn commit_as(
+        &self,
+        expectation: Expectation,
+        sent: Vec<Sent>,
+    ) -> Result<Vec<Ingested>, MeteringError> {
         let senders = senders(&sent);
         let tx = self.db.begin().await?;
-        let Taken { outcomes, unmatched } = service::ingest(&tx, &*self.clock, &self.memory, sent).await?;
+        let ingested = service::ingest(&tx, &*self.clock, &self.memory, sent, expectation).await;
+        let Taken { outcomes, unmatched } = ingested?;
         note(&tx, &*self.clock, senders, &outcomes).await?;
         tx.commit().await?;
         let taken: usize = outcomes.iter().map(|outcome| outcome.accepted).sum();
@@ -207,7 +225,7 @@ impl Writer {
         let senders = senders(&sent);
         let tx = self.db.begin().await?;
         let Taken { mut outcomes, unmatched } =
-            service::ingest(&tx, &*self.clock, &self.memory, sent).await?;
+            service::ingest(&tx, &*self.clock, &self.memory, sent, Expectation::Mixed).await?;
         if all_or_nothing && outcomes.iter().any(|outcome| !outcome.rejected.is_empty()) {
             tx.rollback().await?;
             return Ok(outcomes.pop().expect("an outcome for each request"));
@@ -232,18 +250,26 @@ fn senders(sent: &[Sent]) -> Vec<(TenantId, Option<SentBy>)> {
     sent.iter().map(|sent| (sent.tenant, sent.by.clone())).collect()
 }
 
-/// Writes down who sent what was taken.
+/// Writes down who sent what was taken: what a key sent in several requests is one deed (decision 0036).
 async fn note(
     tx: &DatabaseTransaction,
     clock: &dyn Clock,
     senders: Vec<(TenantId, Option<SentBy>)>,
     outcomes: &[Ingested],
 ) -> Result<(), DbErr> {
-    let deed = |((tenant, by), outcome): ((TenantId, Option<SentBy>), &Ingested)| {
-        let SentBy { actor, action, request_id } = by?;
-        let object_id = format!("{} usage events", outcome.accepted);
-        Some(SharedDeed { tenant, actor, action, object_id, request_id })
+    let mut deeds = BTreeMap::<_, (String, usize, usize)>::new();
+    for ((tenant, by), outcome) in senders.into_iter().zip(outcomes) {
+        let Some(SentBy { actor, action, request_id }) = by else { continue };
+        let (_, requests, events) = deeds.entry((tenant, actor, action)).or_insert((request_id, 0, 0));
+        *requests += 1;
+        *events += outcome.accepted;
+    }
+    let deed = |((tenant, actor, action), (request_id, requests, events))| {
+        let object_id = match requests {
+            1 => format!("{events} usage events"),
+            more => format!("{events} usage events of {more} requests"),
+        };
+        SharedDeed { tenant, actor, action, object_id, request_id }
     };
-    let deeds = senders.into_iter().zip(outcomes).filter_map(deed).collect();
-    auth::service::note_all(tx, clock.now(), deeds).await
+    auth::service::note_all(tx, clock.now(), deeds.into_iter().map(deed).collect()).await
 }

@@ -14,12 +14,13 @@ const LARGE: usize = 100;
 pub(super) trait Load {
     /// An empty request is answered, too: it counts as one.
     fn events(&self) -> usize;
-    /// Whose events these are, if they are all of one.
+    /// Whose event is the first, if there is one.
     fn customer(&self) -> Option<(TenantId, &str)>;
 }
 
 /// Requests that wait, a lane for each writer. Events of one customer change the same rows: two writers would wait for
-/// each other, so they wait in the same lane.
+/// each other, so requests that begin with the same customer wait in the same lane. Whoever sends events of several
+/// customers at a time often sends those of the same ones.
 pub(super) struct Lanes<T> {
     by_writer: Vec<Lane<T>>,
     /// Events that one group takes before it looks for no more.
@@ -50,22 +51,20 @@ impl<T: Load> Lanes<T> {
         Self { by_writer, events_at_once, brought: 0, small: None }
     }
 
-    /// Into the lane of the customer whose events a request brings; of several customers, into the shortest.
+    /// Into the lane of its customer.
     pub fn push(&mut self, request: T) {
-        let lane = if let Some(customer) = request.customer() {
-            let mut hasher = DefaultHasher::new();
-            customer.hash(&mut hasher);
-            usize::try_from(hasher.finish() % self.by_writer.len() as u64).expect("less than there are lanes")
-        } else {
-            let load = |lane: &Lane<T>| (lane.events, lane.is_writing);
-            (0..self.by_writer.len())
-                .min_by_key(|lane| load(&self.by_writer[*lane]))
-                .expect("there are lanes")
-        };
+        let lane = self.lane_of(request.customer());
         self.brought += 1;
         let lane = &mut self.by_writer[lane];
         lane.events += request.events();
         lane.waiting.push_back((self.brought, request));
+    }
+
+    fn lane_of(&self, customer: Option<(TenantId, &str)>) -> usize {
+        let mut hasher = DefaultHasher::new();
+        customer.hash(&mut hasher);
+        let lane = hasher.finish() % self.by_writer.len() as u64;
+        usize::try_from(lane).expect("less than there are lanes")
     }
 
     /// What is to be written now, if there is anything: of the fullest lane, if it has many events; of few, the first
@@ -118,7 +117,7 @@ mod tests {
 
     #[derive(Debug, PartialEq, Eq)]
     struct Request {
-        customer: Option<String>,
+        customer: String,
         events: usize,
     }
 
@@ -128,7 +127,7 @@ mod tests {
         }
 
         fn customer(&self) -> Option<(TenantId, &str)> {
-            Some((TenantId(Uuid::nil()), self.customer.as_deref()?))
+            Some((TenantId(Uuid::nil()), &self.customer))
         }
     }
 
@@ -137,11 +136,19 @@ mod tests {
     }
 
     fn of(customer: &str, events: usize) -> Request {
-        Request { customer: Some(customer.into()), events }
+        Request { customer: customer.into(), events }
     }
 
-    fn of_many(events: usize) -> Request {
-        Request { customer: None, events }
+    /// Requests of so many events, each for a lane of its own.
+    fn apart<const N: usize>(lanes: &Lanes<Request>, events: [usize; N]) -> [Request; N] {
+        let mut taken = Vec::new();
+        events.map(|events| {
+            let mut all = (0..).map(|number| of(&format!("customer-{number}"), events));
+            let free = |request: &Request| !taken.contains(&lanes.lane_of(request.customer()));
+            let request = all.find(free).unwrap();
+            taken.push(lanes.lane_of(request.customer()));
+            request
+        })
     }
 
     fn events(group: Option<Group<Request>>) -> Vec<usize> {
@@ -164,11 +171,12 @@ mod tests {
     #[test]
     fn of_groups_that_are_written_at_a_time_only_one_is_small() {
         let mut lanes = lanes(3);
-        lanes.push(of_many(99));
-        lanes.push(of_many(99));
+        let [one, another, many] = apart(&lanes, [99, 99, 100]);
+        lanes.push(one);
+        lanes.push(another);
         let small = lanes.next().unwrap();
         assert!(lanes.next().is_none(), "a second small group waits");
-        lanes.push(of_many(100));
+        lanes.push(many);
         assert_eq!(events(lanes.next()), [100], "many events do not");
         lanes.written(small.lane);
         assert_eq!(events(lanes.next()), [99]);
@@ -177,8 +185,8 @@ mod tests {
     #[test]
     fn few_events_are_taken_in_the_order_of_their_coming() {
         let mut lanes = lanes(4);
-        for events in [3, 2, 1] {
-            lanes.push(of_many(events));
+        for request in apart(&lanes, [3, 2, 1]) {
+            lanes.push(request);
         }
         for expected in [3, 2, 1] {
             let group = lanes.next().unwrap();

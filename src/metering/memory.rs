@@ -6,7 +6,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use accrue_core::id::{CustomerId, TenantId, TestClockId};
@@ -14,7 +17,7 @@ use chrono::{DateTime, Utc};
 use moka::sync::Cache;
 use sea_orm::{DatabaseTransaction, DbErr};
 
-use super::store::{archives, watches};
+use super::store::{archives, rollups::KnownDays, watches};
 use crate::{
     catalog::{self, Metric},
     customers,
@@ -25,20 +28,49 @@ const TENANTS_MAX: u64 = 64;
 /// Names of customers that are remembered of each.
 const NAMES_MAX: usize = 20_000;
 
+/// Groups that are looked through after an event came again.
+const WARY_GROUPS: u32 = 100;
+
+/// What a group of events is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expectation {
+    /// All are new. If one is not, nothing is stored, and the group has to be taken again as a mixed one.
+    New,
+    /// Some may be there already.
+    Mixed,
+}
+
 /// A customer, and the test clock that it hangs on.
 type Customer = (CustomerId, Option<TestClockId>);
 
-/// What is remembered of tenants. Cheap to clone.
+/// What is remembered from one group to the next. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Memory(Cache<TenantId, Arc<Standing>>);
+pub(super) struct Memory {
+    tenants: Cache<TenantId, Arc<Standing>>,
+    pub days: Arc<KnownDays>,
+    /// In how many groups from now on events are looked for before they are stored.
+    wary: Arc<AtomicU32>,
+}
 
 impl Default for Memory {
     fn default() -> Self {
-        Self(Cache::new(TENANTS_MAX))
+        Self { tenants: Cache::new(TENANTS_MAX), days: Arc::default(), wary: Arc::default() }
     }
 }
 
 impl Memory {
+    /// What the next group is taken for: where one event came again, others will.
+    pub fn expectation(&self) -> Expectation {
+        let fewer =
+            self.wary.try_update(Ordering::Relaxed, Ordering::Relaxed, |groups| groups.checked_sub(1));
+        if fewer.is_ok() { Expectation::Mixed } else { Expectation::New }
+    }
+
+    /// An event came again.
+    pub fn expect_repeats(&self) {
+        self.wary.store(WARY_GROUPS, Ordering::Relaxed);
+    }
+
     /// What holds for a tenant whose gate `tx` has passed, and which was closed so many times.
     pub async fn standing(
         &self,
@@ -46,7 +78,7 @@ impl Memory {
         tenant: TenantId,
         closings: i64,
     ) -> Result<Arc<Standing>, DbErr> {
-        if let Some(standing) = self.0.get(&tenant).filter(|standing| standing.closings == closings) {
+        if let Some(standing) = self.tenants.get(&tenant).filter(|standing| standing.closings == closings) {
             return Ok(standing);
         }
         let standing = Arc::new(Standing {
@@ -57,7 +89,7 @@ impl Memory {
             is_watched: watches::is_any(tx, tenant).await?,
             customers: Mutex::default(),
         });
-        self.0.insert(tenant, standing.clone());
+        self.tenants.insert(tenant, standing.clone());
         Ok(standing)
     }
 }

@@ -194,20 +194,20 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         Ok(filling)
     }
 
-    /// Gives the hours that are wanted, a stretch of days at a time.
+    /// Gives the hours and days that are wanted, a stretch of days at a time.
     async fn each_day(
         &self,
         build: &Build,
         filling: &mut Filling<'_>,
         most: usize,
     ) -> Result<(), MeteringError> {
-        let Some(wanted) = filling.hours() else { return Ok(()) };
+        let Some(wanted) = filling.days() else { return Ok(()) };
         let series = build.series(self.tenant, self.customer);
         let (mut last, mut is_long) = (None, false);
         loop {
-            let (hours, next) = rollups::next_days(self.db, series, wanted, last).await?;
-            for hour in hours {
-                filling.take_hour(&build.grain, hour)?;
+            let (slices, next) = rollups::next_days(self.db, series, &wanted, last).await?;
+            for slice in slices {
+                filling.take_slice(&build.grain, slice)?;
             }
             if filling.buckets() > most {
                 return Err(MeteringError::TooMuchToTell(most));

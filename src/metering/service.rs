@@ -21,13 +21,16 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use uuid::Uuid;
 
 use super::{
-    memory::{Memory, Standing},
+    memory::{Expectation, Memory, Standing},
     model::{
         Additions, Candidate, Closing, CorrectionError, Found, Ingested, Known, Month, Numbers, Payer,
         Rejection, Remembered, Sender, SentEvent, Strict, Tally, Terms, UnmatchedUsage, UsageEvent, Wanted,
         first_of_each,
     },
-    store::{self, archives, closings, events, listing, packs, rollups},
+    store::{
+        self, archives, closings, events, listing, packs,
+        rollups::{self, KnownDays},
+    },
     tracking::{Tracked, track_metrics},
     watching,
 };
@@ -131,11 +134,14 @@ pub(super) struct Taken {
 
 /// Takes what several requests sent, each event once, and says for each request what became of its events. They
 /// are durable, and counted, when `tx` is committed.
+///
+/// If they are expected to be new and one is not, that is a unique violation: the whole transaction must be undone.
 pub(super) async fn ingest(
     tx: &DatabaseTransaction,
     clock: &dyn Clock,
     memory: &Memory,
     sent: Vec<Sent>,
+    expectation: Expectation,
 ) -> Result<Taken, MeteringError> {
     let mut outcomes: Vec<Ingested> = sent.iter().map(|_| Ingested::default()).collect();
     let mut by_tenant = BTreeMap::<TenantId, Vec<(usize, Sent)>>::new();
@@ -152,7 +158,8 @@ pub(super) async fn ingest(
         watched.extend(standing.is_watched.then_some(tenant));
         tracked.insert(tenant, of_tenant);
     }
-    let Stored { known, new, unmatched } = store(tx, clock, &tracked, &candidates).await?;
+    let Stored { known, new, unmatched } =
+        store(tx, clock, &tracked, &candidates, (&memory.days, expectation)).await?;
     let metrics: Vec<_> = watched.into_iter().map(|tenant| (tenant, tracked[&tenant].metrics())).collect();
     watching::moved(tx, clock.now(), &metrics, new.iter().map(|new| &new.event)).await?;
     for (request, candidate) in candidates {
@@ -259,11 +266,12 @@ async fn store<'a>(
     clock: &dyn Clock,
     tracked: &BTreeMap<TenantId, Tracked>,
     candidates: &'a [(usize, Candidate)],
+    (days, expectation): (&KnownDays, Expectation),
 ) -> Result<Stored<'a>, MeteringError> {
     let fresh = first_of_each(candidates.iter().map(|(_, candidate)| candidate));
-    let taken = events::take_identities(tx, &fresh).await?;
+    let taken = events::take_identities(tx, &fresh, expectation == Expectation::New).await?;
     let mut known = Known::new();
-    if usize::try_from(taken) == Ok(fresh.len()) && fresh.len() == candidates.len() {
+    if taken == fresh.len() && fresh.len() == candidates.len() {
         let remembered = |new: &&Candidate| Remembered { id: new.event.id, body_hash: new.body_hash };
         known.extend(fresh.iter().map(|new| ((new.event.tenant_id, new.identity), remembered(new))));
     } else {
@@ -285,7 +293,7 @@ async fn store<'a>(
             unmatched.push(&candidate.event, why);
         }
     }
-    rollups::add(tx, &added).await?;
+    rollups::add_to(tx, &added, days).await?;
     for (tenant, tracked) in tracked {
         let of_tenant = new.iter().map(|new| &new.event).filter(|event| event.tenant_id == *tenant);
         tracked.note_late(tx, *tenant, of_tenant).await?;

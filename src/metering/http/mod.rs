@@ -32,6 +32,7 @@ use super::{
     body::UsageEventBody,
     correct,
     intake::Intake,
+    memory::Expectation,
     model::{CorrectionError, Granularity, Ingested, Rejection, Terms, Usage, Wanted, WindowUsage},
     reading::{self, Question},
     service::{self, MeteringError, Sent, SentBy, Taken},
@@ -194,7 +195,7 @@ async fn ingest_once(
     let terms = Terms::of(&write.tenant.settings, backfill);
     let sent = Sent { tenant: write.tenant_id(), events, terms, by: None };
     let Taken { outcomes, unmatched } =
-        service::ingest(&tx, &*write.app.clock, &intake.memory, vec![sent]).await?;
+        service::ingest(&tx, &*write.app.clock, &intake.memory, vec![sent], Expectation::Mixed).await?;
     let ingested = outcomes.into_iter().next().expect("an outcome for each request");
     let ingested = form.answer(ingested, atomic)?;
     let object_id = format!("{} usage events", ingested.accepted);

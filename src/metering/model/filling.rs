@@ -5,16 +5,20 @@ use std::collections::HashMap;
 
 use accrue_core::{
     calendar::Period,
-    usage::{BucketKey, BucketUsage, Buckets, Partial, Properties, Scope, Split, UsageError},
+    usage::{Aggregation, BucketKey, BucketUsage, Buckets, Partial, Properties, Scope, Split, UsageError},
 };
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
-use super::{Grain, Hour, Stretch, Values, end_of_hour};
+use super::{Grain, Slice, Stretch, Values, WantedDays, start_of_day};
 use crate::catalog::Metric;
+
+/// Of so many windows the days are read whole where they can be; of more, hardly any could.
+const WINDOWS_BY_DAY_MAX: usize = 100;
 
 /// Windows that are being filled.
 pub(in crate::metering) struct Filling<'a> {
+    aggregation: Aggregation,
     split: Split<'a>,
     windows: Vec<Window<'a>>,
     /// To which bucket values belong.
@@ -50,14 +54,23 @@ impl<'a> Filling<'a> {
             Ok(Window { period: scope.period, stretch, buckets, carried: HashMap::new() })
         };
         let windows = scopes.iter().map(window).collect::<Result<_, UsageError>>()?;
-        Ok(Self { split, windows, keys: HashMap::new() })
+        let aggregation = metric.rules.aggregation;
+        Ok(Self { aggregation, split, windows, keys: HashMap::new() })
     }
 
-    /// From which hour, if not from the first there is, to before which one it wants to be given hours.
-    pub fn hours(&self) -> Option<(Option<DateTime<Utc>>, DateTime<Utc>)> {
+    /// The days of which it wants to be given hours, if there are any. Of days that lie in one window it takes the total,
+    /// unless that would not do: what is weighted by time is kept by the hour only.
+    pub fn days(&self) -> Option<WantedDays> {
         let mut read = self.windows.iter().filter_map(|window| window.stretch.read());
         let (from, to) = read.next()?;
-        Some((from, read.next_back().map_or(to, |(_, to)| to)))
+        let to = read.next_back().map_or(to, |(_, to)| to);
+        let is_weighted = self.aggregation == Aggregation::WeightedSum;
+        let by_hour = (!is_weighted && self.windows.len() <= WINDOWS_BY_DAY_MAX).then(|| {
+            let ends = self.windows.iter().flat_map(|window| window.stretch.ends());
+            let parted = ends.filter(|end| start_of_day(*end) < *end);
+            parted.map(start_of_day).collect()
+        });
+        Some(WantedDays { from, to, by_hour })
     }
 
     /// The stretches of time of which it wants to be given the events: in order, none touching another one.
@@ -72,10 +85,10 @@ impl<'a> Filling<'a> {
         edges
     }
 
-    /// Takes an hour of a grain that tells apart what the split does.
-    pub fn take_hour(&mut self, grain: &Grain, hour: Hour) -> Result<(), UsageError> {
-        let Hour { start, values, partial } = hour;
-        // An hour whose events were all voided is none.
+    /// Takes an hour, or a day that lies in one window, of a grain that tells apart what the split does.
+    pub fn take_slice(&mut self, grain: &Grain, slice: Slice) -> Result<(), UsageError> {
+        let Slice { start, end, values, partial } = slice;
+        // One whose events were all voided is none.
         if partial.count == 0 {
             return Ok(());
         }
@@ -85,7 +98,7 @@ impl<'a> Filling<'a> {
         if let Some(window) = self.windows.get_mut(within)
             && window.stretch.hours.is_some_and(|hours| hours.contains(start))
         {
-            window.buckets.absorb(key, &partial, end_of_hour(start))?;
+            window.buckets.absorb(key, &partial, end)?;
         }
         let is_before = |window: &Window| window.stretch.before.is_some_and(|before| start < before);
         let after = self.windows.partition_point(|window| !is_before(window));
@@ -146,7 +159,7 @@ mod tests {
     use super::*;
     use crate::{
         catalog::LateEvents,
-        metering::model::{Additions, Build, Granularity},
+        metering::model::{Additions, Build, Granularity, RollupKey, end_of_day, end_of_hour},
     };
 
     fn at(text: &str) -> DateTime<Utc> {
@@ -192,27 +205,36 @@ mod tests {
         (0..days * 48).map(event).collect()
     }
 
-    /// The hours of events, as they are kept.
-    fn hours(metric: &Metric, grain: &Grain, events: &[(DateTime<Utc>, u128, Properties)]) -> Vec<Hour> {
+    /// The hours and days of events, as they are kept and wanted.
+    fn slices(
+        metric: &Metric,
+        grain: &Grain,
+        events: &[(DateTime<Utc>, u128, Properties)],
+        wanted: Option<WantedDays>,
+    ) -> Vec<Slice> {
+        let Some(WantedDays { by_hour, .. }) = wanted else { return Vec::new() };
         let series = Build::first(grain.clone()).series(metric.tenant_id, CustomerId(Uuid::nil()));
         let mut added = Additions::default();
         for (at, arrival, properties) in events {
             let sample = Sample::of(&metric.rules, *at, *arrival, properties).unwrap();
             added.push(metric.rules.aggregation, series, grain.values_of(properties), &sample);
         }
-        let hour = |(key, partial): (super::super::RollupKey, Partial)| Hour {
-            start: key.hour,
-            values: key.values,
-            partial,
-        };
-        added.0.into_iter().map(hour).collect()
+        let mut held = BTreeMap::<_, Partial>::new();
+        for (RollupKey { hour, values, .. }, partial) in added.0 {
+            let day = start_of_day(hour);
+            let is_by_hour = by_hour.as_ref().is_none_or(|days| days.contains(&day));
+            let (start, end) = if is_by_hour { (hour, end_of_hour(hour)) } else { (day, end_of_day(day)) };
+            held.entry((start, end, values)).or_default().merge(&partial);
+        }
+        let slice = |((start, end, values), partial)| Slice { start, end, values, partial };
+        held.into_iter().map(slice).collect()
     }
 
     #[rstest]
     fn windows_hold_what_their_events_say_whichever_way_they_are_filled(
         #[values("sum", "max", "latest", "average", "weighted_sum")] aggregation: &str,
         #[values(false, true)] recurring: bool,
-        #[values(Granularity::Hour, Granularity::Day)] granularity: Granularity,
+        #[values(Granularity::Hour, Granularity::Day, Granularity::Month)] granularity: Granularity,
         #[values(Tz::UTC, Tz::Asia__Kolkata)] zone: Tz,
         #[values("", "model")] group: &str,
     ) {
@@ -241,8 +263,8 @@ mod tests {
             let mut filling = Filling::try_new(&metric, split, &scopes, by_the_hour).unwrap();
             if by_the_hour {
                 let grain = Grain { metric_id: metric.id, properties: vec!["model".into()] };
-                let hours = hours(&metric, &grain, &events);
-                hours.into_iter().rev().for_each(|hour| filling.take_hour(&grain, hour).unwrap());
+                let slices = slices(&metric, &grain, &events, filling.days());
+                slices.into_iter().rev().for_each(|slice| filling.take_slice(&grain, slice).unwrap());
             }
             let edges = filling.edges();
             assert!(edges.windows(2).all(|pair| pair[0].end < pair[1].start), "{edges:?}");
@@ -256,5 +278,22 @@ mod tests {
             let told = filled.iter().map(|(_, usage)| usage.len()).sum::<usize>();
             assert!(buckets <= told, "{buckets} of {told}");
         }
+    }
+
+    #[test]
+    fn only_days_in_which_a_window_begins_or_ends_are_read_by_the_hour() {
+        let wanted = |aggregation: &str, start: &str, end: &str| {
+            let metric = metric(aggregation, false);
+            let asked = Period::try_new(at(start), at(end)).unwrap();
+            let split = Split { filters: &[], group_by: &[], by_event: false };
+            let filling = Filling::try_new(&metric, split, &scopes(&metric, &[asked]), true).unwrap();
+            filling.days().unwrap().by_hour.map(|days| days.into_iter().collect::<Vec<_>>())
+        };
+        let (first, last) = ("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z");
+        assert_eq!(wanted("sum", first, last), Some(vec![]));
+        assert_eq!(wanted("sum", "2026-01-01T00:30:00Z", last), Some(vec![at(first)]));
+        let noon = "2026-02-01T12:00:00Z";
+        assert_eq!(wanted("latest", "2026-01-01T23:00:00Z", noon), Some(vec![at(first), at(last)]));
+        assert_eq!(wanted("weighted_sum", first, last), None);
     }
 }

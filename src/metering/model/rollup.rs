@@ -1,6 +1,11 @@
 //! Usage by the hour: what is read in place of events, with the same answer to the last digit.
 
-use std::{borrow::Cow, collections::BTreeMap, iter::once, ops::RangeInclusive};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    iter::once,
+    ops::RangeInclusive,
+};
 
 use accrue_core::{
     calendar::Period,
@@ -126,10 +131,11 @@ pub(in crate::metering) struct RollupKey {
     pub values: Values,
 }
 
-/// What happened in an hour, of some values.
+/// What happened in an hour or on a day, of some values.
 #[derive(Clone, Debug)]
-pub(in crate::metering) struct Hour {
+pub(in crate::metering) struct Slice {
     pub start: DateTime<Utc>,
+    pub end: DateTime<Utc>,
     pub values: Values,
     pub partial: Partial,
 }
@@ -200,6 +206,21 @@ pub(in crate::metering) fn end_of_hour(hour: DateTime<Utc>) -> DateTime<Utc> {
     hour + HOUR
 }
 
+/// When a day is over.
+pub(in crate::metering) fn end_of_day(day: DateTime<Utc>) -> DateTime<Utc> {
+    day + TimeDelta::days(1)
+}
+
+/// The days of which usage is read, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::metering) struct WantedDays {
+    /// That of this instant is the first; without one, the first there is.
+    pub from: Option<DateTime<Utc>>,
+    pub to: DateTime<Utc>,
+    /// Those that are read by the hour; all, if `None`.
+    pub by_hour: Option<BTreeSet<DateTime<Utc>>>,
+}
+
 /// A stretch of time as it is read: whole hours, and what lies before and after them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::metering) struct Stretch {
@@ -233,6 +254,12 @@ impl Stretch {
     pub fn of_events(period: Period, carried: bool) -> Self {
         let start = if carried { DateTime::<Utc>::MIN_UTC } else { period.start };
         Self { before: None, hours: None, edges: vec![Period { start, end: period.end }] }
+    }
+
+    /// Where what is read by the hour begins and ends, here and before.
+    pub fn ends(&self) -> impl Iterator<Item = DateTime<Utc>> {
+        let hours = self.hours.map(|hours| [hours.start, hours.end]);
+        self.before.into_iter().chain(hours.into_iter().flatten())
     }
 
     /// From which hour, if not from the first there is, to before which one hours are read.

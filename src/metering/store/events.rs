@@ -47,14 +47,16 @@ mod identities {
     }
 }
 
-/// Takes the identities that are free, and says how many these were.
+/// Takes the identities that are free, and says how many these were. If all are said to be, one that is not is a unique
+/// violation: that they are not looked for before is a third of what they cost PostgreSQL.
 ///
 /// In the order of the key, which all writers share, so that two that bring the same events do not wait for
 /// one another in a circle.
 pub(in crate::metering) async fn take_identities(
     tx: &DatabaseTransaction,
     fresh: &[&Candidate],
-) -> Result<u64, DbErr> {
+    are_free: bool,
+) -> Result<usize, DbErr> {
     let mut fresh = fresh.to_vec();
     fresh.sort_unstable_by_key(|candidate| (candidate.event.tenant_id, candidate.identity));
     let columns = vec![
@@ -63,7 +65,12 @@ pub(in crate::metering) async fn take_identities(
         Cells::new("usage_event_id", fresh.iter().map(|candidate| candidate.event.id.0)),
         Cells::new("body_hash", fresh.iter().map(|candidate| candidate.body_hash)),
     ];
-    bulk::insert(tx, "usage_event_identities", columns, "tenant_id, id").await
+    if are_free {
+        bulk::insert_new(tx, "usage_event_identities", columns).await?;
+        return Ok(fresh.len());
+    }
+    let taken = bulk::insert(tx, "usage_event_identities", columns, "tenant_id, id").await?;
+    Ok(usize::try_from(taken).unwrap_or(usize::MAX))
 }
 
 /// What is remembered under these identities of a tenant.

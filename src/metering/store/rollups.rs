@@ -1,7 +1,10 @@
 //! Usage by the hour in the database: a row for each day, which holds its hours. Where usage is told apart a day has
 //! more rows, and each holds the hours of the values that have their place in it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use accrue_core::{
     exact::{Exact, every_digit},
@@ -15,11 +18,14 @@ use accrue_platform::{
 use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{
-    ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, entity::prelude::*,
+    ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    entity::prelude::*, sea_query::Expr,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::metering::model::{Additions, Build, Hour, RollupKey, Series, Values, start_of_day};
+use crate::metering::model::{
+    Additions, Build, RollupKey, Series, Slice, Values, WantedDays, end_of_day, end_of_hour, start_of_day,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "usage_rollups")]
@@ -34,6 +40,8 @@ pub struct Model {
     pub build: i64,
     pub day: DateTime<Utc>,
     pub hours: Json<Vec<KeptHour>>,
+    /// The same of the day as a whole, as of its first hour; of what is weighted by time, nothing.
+    pub total: Json<Vec<KeptHour>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -74,12 +82,47 @@ pub struct KeptHour {
 /// Each day is locked before it is read, so that what several writers add is all there, and to the last digit: neither
 /// database's own arithmetic is needed.
 pub(in crate::metering) async fn add(tx: &DatabaseTransaction, added: &Additions) -> Result<(), DbErr> {
-    change(tx, added, Partial::merge).await
+    add_to(tx, added, &KnownDays::default()).await
+}
+
+/// The same for whoever does it again and again.
+pub(in crate::metering) async fn add_to(
+    tx: &DatabaseTransaction,
+    added: &Additions,
+    known: &KnownDays,
+) -> Result<(), DbErr> {
+    change(tx, added, known, Partial::merge).await
 }
 
 /// Has hours say what they say now, whatever they said before.
 pub(in crate::metering) async fn set(tx: &DatabaseTransaction, hours: &Additions) -> Result<(), DbErr> {
-    change(tx, hours, Partial::clone_from).await
+    change(tx, hours, &KnownDays::default(), Partial::clone_from).await
+}
+
+/// Days that need not be looked for, because they were there before. Only those of a build that nobody reads any more
+/// disappear.
+#[derive(Debug, Default)]
+pub(in crate::metering) struct KnownDays(Mutex<HashSet<DayId>>);
+
+impl KnownDays {
+    const MAX: usize = 100_000;
+
+    fn held(&self) -> MutexGuard<'_, HashSet<DayId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn others_of<'a>(&self, days: impl Iterator<Item = &'a DayId>) -> Vec<DayId> {
+        let held = self.held();
+        days.filter(|day| !held.contains(*day)).copied().collect()
+    }
+
+    fn learn(&self, days: impl ExactSizeIterator<Item = DayId>) {
+        let mut held = self.held();
+        if held.len() + days.len() > Self::MAX {
+            held.clear();
+        }
+        held.extend(days);
+    }
 }
 
 const TABLE: &str = "usage_rollups";
@@ -101,10 +144,11 @@ struct UsageDay {
 async fn change(
     tx: &DatabaseTransaction,
     by_hour: &Additions,
+    known: &KnownDays,
     lay: impl Fn(&mut Partial, &Partial),
 ) -> Result<(), DbErr> {
     let mut days = by_day(by_hour);
-    let mut held = lock(tx, &days).await?;
+    let mut held = lock(tx, &days, known).await?;
     for (id, day) in &mut days {
         let before = held.remove(id).unwrap_or_default();
         let added = std::mem::replace(&mut day.hours, before);
@@ -112,9 +156,7 @@ async fn change(
             lay(day.hours.entry(hour).or_default(), &partial);
         }
     }
-    let kept = |day: &UsageDay| day.hours.iter().map(|(of, partial)| KeptHour::new(of, partial)).collect();
-    let rows: Vec<_> = days.iter().map(|(id, day)| (id.1, day, kept(day))).collect();
-    bulk::upsert(tx, TABLE, cells(&rows), KEY, &["hours"]).await?;
+    bulk::upsert(tx, TABLE, cells(&days), KEY, &["hours", "total"]).await?;
     Ok(())
 }
 
@@ -136,11 +178,13 @@ fn by_day(by_hour: &Additions) -> BTreeMap<DayId, UsageDay> {
 async fn lock(
     tx: &DatabaseTransaction,
     days: &BTreeMap<DayId, UsageDay>,
+    known: &KnownDays,
 ) -> Result<HashMap<DayId, Hours>, DbErr> {
     let ids: Vec<DayId> = days.keys().copied().collect();
-    if tx.get_database_backend() == DatabaseBackend::Postgres && are_missing(tx, &ids).await? {
-        let rows: Vec<_> = days.iter().map(|(id, day)| (id.1, day, Vec::new())).collect();
-        bulk::insert_or_lock(tx, TABLE, cells(&rows), KEY).await?;
+    if tx.get_database_backend() == DatabaseBackend::Postgres && are_missing(tx, &ids, known).await? {
+        let empty = |day: &UsageDay| UsageDay { hours: Hours::new(), ..*day };
+        let empty = days.iter().map(|(id, day)| (*id, empty(day))).collect();
+        bulk::insert_or_lock(tx, TABLE, cells(&empty), KEY).await?;
     }
     let mut held = HashMap::with_capacity(ids.len());
     for (tenant, some) in by_tenant(&ids) {
@@ -158,12 +202,15 @@ async fn lock(
 }
 
 /// Whether some of these days are not there yet, as they are not in the first group of a day.
-async fn are_missing(tx: &DatabaseTransaction, ids: &[DayId]) -> Result<bool, DbErr> {
+async fn are_missing(tx: &DatabaseTransaction, ids: &[DayId], known: &KnownDays) -> Result<bool, DbErr> {
+    let others = known.others_of(ids.iter());
     let mut found = 0;
-    for (tenant, some) in by_tenant(ids) {
-        found += among(tx, tenant, some).column(Column::Id).into_tuple::<Uuid>().all(tx).await?.len();
+    for (tenant, some) in by_tenant(&others) {
+        let there = among(tx, tenant, some).column(Column::Id).into_tuple::<Uuid>().all(tx).await?;
+        found += there.len();
+        known.learn(there.into_iter().map(|id| (tenant, id)));
     }
-    Ok(found < ids.len())
+    Ok(found < others.len())
 }
 
 fn by_tenant(ids: &[DayId]) -> impl Iterator<Item = (TenantId, &[DayId])> {
@@ -176,50 +223,76 @@ fn among(tx: &DatabaseTransaction, tenant: TenantId, ids: &[DayId]) -> Select<En
     of(tenant).select_only().filter(bulk::one_of(tx, Column::Id, ids))
 }
 
-fn cells(rows: &[(Uuid, &UsageDay, Vec<KeptHour>)]) -> Vec<Cells> {
-    let text = |hours: &Vec<KeptHour>| serde_json::to_string(hours).expect("plain data");
+fn cells(days: &BTreeMap<DayId, UsageDay>) -> Vec<Cells> {
+    let text = |hours: &Hours| {
+        let kept: Vec<_> = hours.iter().map(|(of, partial)| KeptHour::new(of, partial)).collect();
+        serde_json::to_string(&kept).expect("plain data")
+    };
     vec![
-        Cells::new("tenant_id", rows.iter().map(|(_, day, _)| day.series.tenant_id.0)),
-        Cells::new("id", rows.iter().map(|(id, ..)| *id)),
-        Cells::new("customer_id", rows.iter().map(|(_, day, _)| day.series.customer_id.0)),
-        Cells::new("grain_id", rows.iter().map(|(_, day, _)| day.series.grain_id)),
-        Cells::new("build", rows.iter().map(|(_, day, _)| day.series.build)),
-        Cells::new("day", rows.iter().map(|(_, day, _)| day.day)),
-        Cells::new("hours", rows.iter().map(|(.., hours)| text(hours))),
+        Cells::new("tenant_id", days.values().map(|day| day.series.tenant_id.0)),
+        Cells::new("id", days.keys().map(|(_, id)| *id)),
+        Cells::new("customer_id", days.values().map(|day| day.series.customer_id.0)),
+        Cells::new("grain_id", days.values().map(|day| day.series.grain_id)),
+        Cells::new("build", days.values().map(|day| day.series.build)),
+        Cells::new("day", days.values().map(|day| day.day)),
+        Cells::new("hours", days.values().map(|day| text(&day.hours))),
+        Cells::new("total", days.values().map(|day| text(&total(&day.hours)))),
     ]
+}
+
+/// A day's hours as one. What is weighted by time depends on when each hour ends: it is left out.
+fn total(hours: &Hours) -> Hours {
+    let mut total = Hours::new();
+    for ((_, values), partial) in hours {
+        total.entry((0, values.clone())).or_default().merge(partial);
+    }
+    for partial in total.values_mut() {
+        partial.weighted = Exact::default();
+    }
+    total
 }
 
 /// Days, or parts of days, that are read at once: seven months of usage that is not told apart.
 const DAYS_AT_ONCE: u64 = 200;
 
-/// The hours of somebody's next days after a row, from the day of an instant, if there is one, to that of another; and
-/// the row to go on after, if there may be more.
+/// Somebody's usage of the next days after a row, from the day of an instant, if there is one, to that of another; and
+/// the row to go on after, if there may be more. By the hour where that is wanted, else by the day.
 pub(in crate::metering) async fn next_days(
     db: &impl ConnectionTrait,
     series: Series,
-    (from, to): (Option<DateTime<Utc>>, DateTime<Utc>),
+    wanted: &WantedDays,
     after: Option<Uuid>,
-) -> Result<(Vec<Hour>, Option<Uuid>), DbErr> {
-    let (first, last) = series.row_ids(from, to).into_inner();
+) -> Result<(Vec<Slice>, Option<Uuid>), DbErr> {
+    let (first, last) = series.row_ids(wanted.from, wanted.to).into_inner();
+    let is_by_hour = match &wanted.by_hour {
+        None => Expr::val(true),
+        Some(days) => Column::Day.is_in(days.iter().copied()),
+    };
+    let kept = Expr::case(is_by_hour.clone(), Expr::col(Column::Hours)).finally(Expr::col(Column::Total));
     let mut select = of(series.tenant_id)
         .select_only()
-        .columns([Column::Id, Column::Day, Column::Hours])
+        .columns([Column::Id, Column::Day])
+        .expr_as(is_by_hour, "is_by_hour")
+        .expr_as(kept, "kept")
         .filter(Column::Id.between(after.unwrap_or(first), last))
         .order_by_asc(Column::Id)
         .limit(DAYS_AT_ONCE);
     if let Some(after) = after {
         select = select.filter(Column::Id.ne(after));
     }
-    let days = select.into_tuple::<(Uuid, DateTime<Utc>, Json<Vec<KeptHour>>)>().all(db).await?;
+    let days = select.into_tuple::<(Uuid, DateTime<Utc>, bool, Json<Vec<KeptHour>>)>().all(db).await?;
     let is_full = days.len() as u64 == DAYS_AT_ONCE;
     let next = days.last().filter(|_| is_full).map(|(id, ..)| *id);
-    let hour = |day: DateTime<Utc>, kept: KeptHour| {
+    let slice = |day: DateTime<Utc>, is_by_hour: bool, kept: KeptHour| {
         let ((hour, values), partial) = kept.into_parts();
-        Hour { start: day + TimeDelta::hours(hour.into()), values, partial }
+        let start = day + TimeDelta::hours(hour.into());
+        let end = if is_by_hour { end_of_hour(start) } else { end_of_day(day) };
+        Slice { start, end, values, partial }
     };
-    let hours =
-        days.into_iter().flat_map(|(_, day, kept)| kept.0.into_iter().map(move |kept| hour(day, kept)));
-    Ok((hours.collect(), next))
+    let slices = days.into_iter().flat_map(|(_, day, is_by_hour, kept)| {
+        kept.0.into_iter().map(move |kept| slice(day, is_by_hour, kept))
+    });
+    Ok((slices.collect(), next))
 }
 
 /// Forgets the hours of every other build of a grain.

@@ -24,6 +24,19 @@ pub enum Property {
 }
 
 impl Property {
+    /// What a piece of JSON says. An error if it is a text that is not Unicode.
+    pub fn of_json(raw: &RawValue) -> Result<Self, serde_json::Error> {
+        let json = raw.get();
+        Ok(match json.as_bytes().first() {
+            Some(b'n') => Self::Null,
+            Some(b't') => Self::Bool(true),
+            Some(b'f') => Self::Bool(false),
+            Some(b'"') => Self::Text(serde_json::from_str(json)?),
+            Some(b'[' | b'{') => Self::Other(json.to_owned()),
+            _ => Self::Number(json.to_owned()),
+        })
+    }
+
     /// The number it is, or that its text spells.
     pub fn number(&self) -> Option<Decimal> {
         self.parse().ok()
@@ -54,15 +67,7 @@ impl Property {
 impl<'de> Deserialize<'de> for Property {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(from)?;
-        let json = raw.get();
-        match json.as_bytes().first() {
-            Some(b'n') => Ok(Self::Null),
-            Some(b't') => Ok(Self::Bool(true)),
-            Some(b'f') => Ok(Self::Bool(false)),
-            Some(b'"') => serde_json::from_str(json).map(Self::Text).map_err(serde::de::Error::custom),
-            Some(b'[' | b'{') => Ok(Self::Other(json.to_owned())),
-            _ => Ok(Self::Number(json.to_owned())),
-        }
+        Self::of_json(&raw).map_err(serde::de::Error::custom)
     }
 }
 

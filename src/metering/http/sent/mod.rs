@@ -133,7 +133,7 @@ fn read_json(text: &str) -> Result<Batch, Problem> {
 
     if text.trim_start().starts_with('[') {
         batch(Place::Array, Words::Own, &body::parse::<Vec<_>>(text)?)
-    } else if body::parse::<Probe>(text)?.events.is_some() {
+    } else if text.contains(r#""events""#) && body::parse::<Probe>(text)?.events.is_some() {
         batch(Place::Field, Words::Own, &body::parse::<Events>(text)?.events)
     } else {
         batch(Place::Whole, Words::Own, &[body::parse(text)?])
