@@ -24,6 +24,7 @@ pub mod archives;
 
 pub mod payments;
 
+pub mod corrections;
 pub mod credit_notes;
 
 pub mod dunning;

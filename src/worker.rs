@@ -1,8 +1,8 @@
 //! Every capability's jobs, sweeps and listeners. A list, no logic.
 
 use crate::{
-    alerts, app::Work, archives, clocks, dunning, entitlements, housekeeping, invoices, metering,
-    notifications, payments, subscriptions, webhooks,
+    alerts, app::Work, archives, clocks, corrections, dunning, entitlements, housekeeping, invoices,
+    metering, notifications, payments, subscriptions, webhooks,
 };
 
 /// Everything that the program does in the background.
@@ -14,6 +14,7 @@ pub static WORK: Work = Work {
         invoices::JOBS,
         archives::JOBS,
         payments::JOBS,
+        corrections::JOBS,
         dunning::JOBS,
         entitlements::JOBS,
         alerts::JOBS,
@@ -27,6 +28,7 @@ pub static WORK: Work = Work {
         invoices::SWEEPS,
         archives::SWEEPS,
         payments::SWEEPS,
+        corrections::SWEEPS,
         dunning::SWEEPS,
         alerts::SWEEPS,
         housekeeping::SWEEPS,

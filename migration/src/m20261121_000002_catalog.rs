@@ -33,7 +33,7 @@ create table metrics (
     filters text not null,
     conversion text,
     rounding text,
-    late_events text not null check (late_events in ('next_invoice', 'reject')),
+    late_events text not null check (late_events in ('next_invoice', 'reject', 'reissue')),
     splits text not null,
     metadata text not null,
     created_at timestamptz not null,

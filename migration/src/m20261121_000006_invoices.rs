@@ -50,19 +50,26 @@ create table invoices (
     due_at timestamptz,
     paid_at timestamptz,
     voided_at timestamptz,
+    replaces uuid,
+    replaced_by uuid,
     metadata text not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),
     unique (tenant_id, number),
+    unique (tenant_id, replaces),
     foreign key (tenant_id, customer_id) references customers (tenant_id, id),
     foreign key (tenant_id, subscription_id) references subscriptions (tenant_id, id),
+    foreign key (tenant_id, replaces) references invoices (tenant_id, id),
+    foreign key (tenant_id, replaced_by) references invoices (tenant_id, id) deferrable initially deferred,
+    check (replaced_by is null or status = 'void'),
     check (credits_applied_minor + offset_minor + amount_paid_minor <= total_minor),
     check (status = 'draft' or number is not null)
 );
 
 create index invoices_by_customer on invoices (tenant_id, customer_id, id);
 create unique index invoices_by_turn on invoices (tenant_id, subscription_id, period_start_at, reason)
-    where reason not in ('adjustment', 'threshold');
+    where reason not in ('adjustment', 'threshold') and replaces is null;
+create index invoices_by_subscription on invoices (tenant_id, subscription_id, id);
 create index invoices_by_status on invoices (tenant_id, status, id);
 
 create table invoice_lines (
@@ -86,14 +93,18 @@ create table invoice_lines (
     adjustment integer not null,
     bucket text not null,
     bucket_id uuid not null,
+    replaced_at timestamptz,
     created_at timestamptz not null,
     primary key (tenant_id, id),
-    unique (tenant_id, subscription_id, price_id, period_start_at, kind, bucket_id, adjustment),
     foreign key (tenant_id, invoice_id) references invoices (tenant_id, id),
     foreign key (tenant_id, subscription_id) references subscriptions (tenant_id, id),
     foreign key (tenant_id, price_id) references prices (tenant_id, id)
 );
 
+create unique index invoice_lines_once on invoice_lines
+    (tenant_id, subscription_id, price_id, period_start_at, kind, bucket_id, adjustment) where replaced_at is null;
+create index invoice_lines_replaced on invoice_lines (tenant_id, subscription_id, price_id, period_start_at)
+    where replaced_at is not null;
 create index invoice_lines_by_invoice on invoice_lines (tenant_id, invoice_id, position);
 
 create table credit_notes (

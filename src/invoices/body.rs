@@ -62,6 +62,10 @@ pub struct InvoiceBody {
     pub due_at: Option<DateTime<Utc>>,
     pub paid_at: Option<DateTime<Utc>>,
     pub voided_at: Option<DateTime<Utc>>,
+    /// The void invoice in whose place it was issued.
+    pub replaces: Option<InvoiceId>,
+    /// Of a void invoice: the one that was issued in its place.
+    pub replaced_by: Option<InvoiceId>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
 }
@@ -145,6 +149,8 @@ impl InvoiceBody {
             due_at: invoice.due_at,
             paid_at: invoice.paid_at,
             voided_at: invoice.voided_at,
+            replaces: invoice.replaces,
+            replaced_by: invoice.replaced_by,
             metadata: invoice.metadata.clone(),
             created_at: invoice.created_at,
         }

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 
 use super::{
-    draft::{Basis, draft},
+    draft::{Basis, TaxRate, draft},
     late,
     model::{Invoice, PartyCopy, Reason},
     progress,
@@ -81,12 +81,13 @@ pub(super) async fn basis<'a>(
     reason: Reason,
 ) -> Result<Basis<'a>, InvoiceError> {
     let customer = customers::service::get(tx, tenant.id, subscription.customer_id).await?;
+    let tax = catalog::service::default_tax(tx, tenant.id).await?;
     Ok(Basis {
         subscription,
         plan,
         period,
         reason,
-        tax: catalog::service::default_tax(tx, tenant.id).await?,
+        tax: tax.map(|tax| TaxRate { name: tax.name, rate: tax.rate }),
         issuer: PartyCopy::issuer(tenant),
         customer: PartyCopy::customer(&customer, subscription.timezone),
     })

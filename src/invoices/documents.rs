@@ -70,7 +70,12 @@ async fn kept(app: &App, invoice: Invoice, sort: Sort) -> Result<Vec<u8>, Docume
         return Ok(content);
     }
     let tenant = service::get_tenant(app.db.reader(), invoice.tenant_id).await?;
+    let replaces = match invoice.replaces {
+        Some(id) => service::get(app.db.reader(), invoice.tenant_id, id).await?.number,
+        None => None,
+    };
     let margin = Margin {
+        replaces,
         footer: tenant.settings.invoice_footer,
         notes: (!tenant.livemode).then(|| TEST_NOTE.to_owned()),
     };
@@ -85,6 +90,8 @@ async fn kept(app: &App, invoice: Invoice, sort: Sort) -> Result<Vec<u8>, Docume
 /// What is printed around an invoice and is not its own.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Margin {
+    /// The number of the invoice that it replaces.
+    pub(super) replaces: Option<String>,
     pub(super) footer: Option<String>,
     pub(super) notes: Option<String>,
 }

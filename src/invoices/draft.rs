@@ -8,13 +8,14 @@ use accrue_core::{
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
 
 use super::{
     model::{Bucket, Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow},
     rating::{Charge, Part, TRUE_UP},
 };
 use crate::{
-    catalog::{PlanVersion, PriceKind, Tax},
+    catalog::{PlanVersion, PriceKind},
     subscriptions::Subscription,
 };
 
@@ -29,9 +30,16 @@ pub(super) struct Basis<'a> {
     pub period: Period,
     pub reason: Reason,
     /// The tax that every line gets, if there is one.
-    pub tax: Option<Tax>,
+    pub tax: Option<TaxRate>,
     pub issuer: PartyCopy,
     pub customer: PartyCopy,
+}
+
+/// A tax, as an invoice names it.
+pub(super) struct TaxRate {
+    pub name: String,
+    /// 20 for 20 %.
+    pub rate: Decimal,
 }
 
 /// The draft of a turn's invoice; `None` if there is nothing to put on it.
@@ -84,6 +92,8 @@ pub(super) fn draft(
         due_at: None,
         paid_at: None,
         voided_at: None,
+        replaces: None,
+        replaced_by: None,
         metadata: Metadata::new(),
         created_at: now,
     }))
@@ -121,11 +131,11 @@ fn line(
 /// The sums, in the order of the charges.
 fn totals(
     currency: Currency,
-    tax: Option<&Tax>,
+    tax: Option<&TaxRate>,
     charges: &[Charge<'_>],
 ) -> Result<Totals, arithmetic::InvoiceError> {
     let taxes: Vec<arithmetic::Tax> =
-        tax.iter().map(|tax| arithmetic::Tax { code: tax.code.clone(), rate: tax.rate }).collect();
+        tax.iter().map(|tax| arithmetic::Tax { code: tax.name.clone(), rate: tax.rate }).collect();
     let lines = charges.iter().enumerate().map(|(at, charge)| LineInput {
         id: at.to_string(),
         amount: charge.exact_amount,

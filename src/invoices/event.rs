@@ -42,7 +42,8 @@ pub(super) enum EventOutcome {
     Billed,
     /// Its period is not invoiced yet, or it came after that, and the next invoice corrects it.
     NotInvoicedYet,
-    /// It was taken back. If it was on an invoice before, that line is told, and a later `usage_adjustment` takes it off.
+    /// It was taken back. If it is on an invoice, that line is told, and a later `usage_adjustment`, or a credit note, takes
+    /// it off.
     Voided,
     /// The subscription's plan has no price on the metric.
     NoPrice,

@@ -169,7 +169,7 @@ pub(super) async fn explain(
     let mut lines = Vec::with_capacity(invoice.lines.len());
     for line in invoice.lines {
         let already_billed = if line.adjustment > 0 {
-            store::billed_before(db, invoice.tenant_id, &line).await?
+            store::billed_before(db, invoice.tenant_id, &line, invoice.created_at).await?
         } else {
             Money::zero(currency)
         };

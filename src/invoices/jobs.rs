@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cycle::bill_next_turn,
-    late, progress,
+    progress,
     service::{InvoiceError, get_tenant},
     unbilled,
 };
 use crate::{
     app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Share, Sweep, enqueue, job_runner},
     auth,
-    metering::{self, UsageMoved, Watcher, service::MeteringError},
+    metering::{UsageMoved, Watcher, service::MeteringError},
     subscriptions,
 };
 
@@ -39,23 +39,6 @@ impl Job for Cycle {
             }
             context.commit(tx).await?;
         }
-    }
-}
-
-/// Looks whether more, or less, was used in a subscription's closed periods than was billed (RULES 18).
-#[derive(Debug, Serialize, Deserialize)]
-pub struct CheckUsage {
-    pub subscription: SubscriptionId,
-}
-
-impl Job for CheckUsage {
-    const NAME: &'static str = "invoices.check_usage";
-
-    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
-        let tx = context.begin().await?;
-        let tenant = get_tenant(&tx, context.tenant).await?;
-        late::check(&tx, context.now, &tenant, self.subscription).await?;
-        context.commit(tx).await
     }
 }
 
@@ -93,15 +76,11 @@ impl Job for LookForUnbilled {
 }
 
 /// Every job of invoices.
-pub const JOBS: &[JobRunner] = &[
-    job_runner::<Cycle>(),
-    job_runner::<CheckUsage>(),
-    job_runner::<BillProgress>(),
-    job_runner::<LookForUnbilled>(),
-];
+pub const JOBS: &[JobRunner] =
+    &[job_runner::<Cycle>(), job_runner::<BillProgress>(), job_runner::<LookForUnbilled>()];
 
 /// Every sweep of invoices.
-pub const SWEEPS: &[Sweep] = &[CYCLE_SWEEP, USAGE_SWEEP, UNBILLED_SWEEP];
+pub const SWEEPS: &[Sweep] = &[CYCLE_SWEEP, UNBILLED_SWEEP];
 
 /// Has everybody's usage of the last hour looked at: by the real time, as it came in.
 const UNBILLED_SWEEP: Sweep = Sweep {
@@ -119,33 +98,6 @@ async fn sweep_unbilled(db: &Db, now: DateTime<Utc>) -> Result<u64, DbErr> {
     }
     tx.commit().await?;
     Ok(tenants.len() as u64)
-}
-
-/// Finds the subscriptions with closed periods for which something came later.
-const USAGE_SWEEP: Sweep = Sweep {
-    schedule: Schedule { name: "invoices.check_usage", cron: "30 * * * * *" },
-    run: |db, scope, now| Box::pin(sweep_usage(db, scope, now)),
-    next_due: Some(|db, tenant, clock| Box::pin(metering::service::next_check(db, tenant, clock))),
-};
-
-async fn sweep_usage(db: &Db, scope: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> {
-    let test_clock = match scope {
-        Scope::WallClock => None,
-        Scope::TestClock(_, clock) => Some(clock),
-    };
-    let (mut found, mut after) = (0, None);
-    loop {
-        let page = metering::service::due_checks(db, scope, now, after).await?;
-        let Some(&(_, last)) = page.last() else { return Ok(found) };
-        let tx = db.begin().await?;
-        for &(tenant, subscription) in &page {
-            let key = format!("{subscription}:{}", now.timestamp_micros());
-            enqueue(&tx, tenant, test_clock, now, key, &CheckUsage { subscription }).await?;
-        }
-        tx.commit().await?;
-        found += page.len() as u64;
-        after = Some(last);
-    }
 }
 
 /// Everything that invoices hear of.

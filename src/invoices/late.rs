@@ -1,53 +1,133 @@
-//! Usage that came, or was corrected, after its period was billed (RULES 18): the next invoice, or one of its own
-//! if there will be none, says what was missing.
+//! Usage that came, or was corrected, after its period was billed (RULES 18): the next invoice says what was missing; one
+//! of its own if there will be none, or if it is to be put right at once and no invoice can be issued anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use accrue_core::id::SubscriptionId;
+use accrue_core::id::{InvoiceId, MetricId, SubscriptionId, TenantId};
 use chrono::{DateTime, Utc};
-use sea_orm::DatabaseTransaction;
+use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::{
-    cycle, giving_back,
-    model::Reason,
+    credit_notes, cycle, giving_back,
+    model::{InvoiceStatus, Reason},
     rating::{self, Billed, Charge, Due, Part},
+    reissue,
     service::{InvoiceError, issue},
     store,
 };
 use crate::{
     auth::Tenant,
-    catalog::{self, PlanVersion},
+    catalog::{self, LateEvents, PlanVersion},
     metering::{self, Closing},
     subscriptions::{self, Subscription},
 };
 
-/// What has to be added to the bills of earlier periods, and these periods.
-///
-/// What was billed is what stands on invoices, so nothing is added twice, and what cannot be credited now will
-/// still be missing later.
+/// The invoices of a subscription, locked, where a look at its usage may change them.
+#[derive(Debug, Default)]
+pub struct Locked {
+    all: Vec<InvoiceId>,
+    open: Vec<InvoiceId>,
+}
+
+/// What has to be added to the bill of a price for a period.
+pub(super) struct Missing<'a> {
+    pub due: Due<'a>,
+    pub corrections: Vec<Charge<'a>>,
+}
+
+impl Locked {
+    /// Those that are open, and may be issued anew.
+    pub fn open(&self) -> &[InvoiceId] {
+        &self.open
+    }
+
+    /// Leaves these as they are.
+    #[must_use]
+    pub fn spare(mut self, some: &[InvoiceId]) -> Self {
+        self.open.retain(|id| !some.contains(id));
+        self
+    }
+}
+
+/// Locks the invoices that [`check`] may put right; none if it only puts something on the next one. Invoices are locked
+/// before their subscription, as everywhere.
+pub async fn lock(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: SubscriptionId,
+) -> Result<Locked, InvoiceError> {
+    let seen = subscriptions::service::get(tx, tenant, id).await?;
+    if !seen.has_ended() && !has_reissued(tx, &seen).await? {
+        return Ok(Locked::default());
+    }
+    let found = store::lock_of_subscription(tx, tenant, id).await?;
+    let open = found.iter().filter(|(_, status)| *status == InvoiceStatus::Open);
+    Ok(Locked { open: open.map(|(id, _)| *id).collect(), all: found.into_iter().map(|(id, _)| id).collect() })
+}
+
+async fn has_reissued(tx: &DatabaseTransaction, subscription: &Subscription) -> Result<bool, InvoiceError> {
+    let tenant = subscription.tenant_id;
+    let reissued = reissued(tx, tenant).await?;
+    let plan = catalog::service::get_plan_version(tx, tenant, subscription.plan_version_id).await?;
+    Ok(plan.prices.iter().filter_map(|price| price.metric_id).any(|metric| reissued.contains(&metric)))
+}
+
+/// The metrics whose invoices are issued anew.
+async fn reissued(tx: &DatabaseTransaction, tenant: TenantId) -> Result<HashSet<MetricId>, DbErr> {
+    let metrics = catalog::service::all_metrics(tx, tenant).await?;
+    let reissued = metrics.into_iter().filter(|metric| metric.late_events == LateEvents::Reissue);
+    Ok(reissued.map(|metric| metric.id).collect())
+}
+
+/// What the next invoice has to add to the bills of earlier periods, and these periods.
 pub(super) async fn corrections<'a>(
     tx: &DatabaseTransaction,
     subscription: &Subscription,
     plan: &'a PlanVersion,
 ) -> Result<(Vec<Charge<'a>>, Vec<Closing>), InvoiceError> {
     let tenant = subscription.tenant_id;
-    let closings = metering::service::to_check(tx, tenant, subscription.id).await?;
+    let mut closings = metering::service::to_check(tx, tenant, subscription.id, None).await?;
+    if !closings.is_empty() {
+        let reissued = reissued(tx, tenant).await?;
+        closings.retain(|closing| !reissued.contains(&closing.metric_id));
+    }
     let mut corrections = Vec::new();
-    for closing in &closings {
+    for of_price in missing(tx, subscription, plan, &closings).await? {
+        corrections.extend(of_price.corrections);
+    }
+    Ok((corrections, closings))
+}
+
+/// What has to be added to the bills of these periods, of each price of which it is anything.
+///
+/// What was billed is what stands on invoices, so nothing is added twice, and what cannot be credited now will
+/// still be missing later.
+async fn missing<'a>(
+    tx: &DatabaseTransaction,
+    subscription: &Subscription,
+    plan: &'a PlanVersion,
+    closings: &[Closing],
+) -> Result<Vec<Missing<'a>>, InvoiceError> {
+    let mut missing = Vec::new();
+    for closing in closings {
         for price in plan.prices.iter().filter(|price| price.metric_id == Some(closing.metric_id)) {
             let due = cycle::due_of(subscription, price, closing.period)?;
-            let mut billed = store::billed(tx, subscription, price.id, closing.period).await?;
+            let mut billed = store::billed(tx, subscription, price.id, closing.period, None).await?;
             let mut right = cycle::charges(tx, subscription, due).await?;
             add_vanished(&mut right, &billed, due);
+            let mut corrections = Vec::new();
             for right in right {
                 let before = billed.remove(&right.part);
                 let before = before.unwrap_or_else(|| Billed::nothing(subscription.currency));
                 let correction = rating::correction(&right, before, subscription.currency)?;
                 corrections.extend(correction.map(|correction| Charge { is_late: true, ..correction }));
             }
+            if !corrections.is_empty() {
+                missing.push(Missing { due, corrections });
+            }
         }
     }
-    Ok((corrections, closings))
+    Ok(missing)
 }
 
 /// Adds what was billed once and is not there any more.
@@ -57,41 +137,68 @@ pub(super) fn add_vanished<'a>(right: &mut Vec<Charge<'a>>, billed: &BTreeMap<Pa
     right.extend(vanished.into_iter().map(|part| Charge::nothing(due, part)));
 }
 
-/// Compares what was billed with what was used. A subscription that goes on has it on its next invoice; one that
-/// has ended gets an invoice now, and credit notes for what it was billed too much. `now` is the customer's time.
-///
-/// Invoices are locked before their subscription, as everywhere.
-pub(super) async fn check(
+/// Compares what was billed with what was used. A subscription that goes on has it on its next invoice. What one that has
+/// ended is missing, and what is to be issued anew, is put right now, as far as `locked` says. `now` is the customer's
+/// time.
+pub async fn check(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: &Tenant,
     id: SubscriptionId,
+    locked: &Locked,
 ) -> Result<(), InvoiceError> {
-    let seen = subscriptions::service::get(tx, tenant.id, id).await?;
-    if seen.has_ended() {
-        store::lock_of_subscription(tx, tenant.id, id).await?;
-    }
     let subscription = subscriptions::service::get_for_update(tx, tenant.id, id).await?;
     let plan = catalog::service::get_plan_version(tx, tenant.id, subscription.plan_version_id).await?;
-    let (mut charges, closings) = corrections(tx, &subscription, &plan).await?;
-    if !charges.is_empty() && !subscription.has_ended() {
-        let next = subscription.period.end.max(now);
-        return Ok(metering::service::check_again(tx, &closings, Some(next)).await?);
+    let closings = metering::service::to_check(tx, tenant.id, id, Some(now)).await?;
+    let reissued = reissued(tx, tenant.id).await?;
+    let (at_once, later): (Vec<_>, Vec<_>) = closings
+        .into_iter()
+        .partition(|closing| subscription.has_ended() || reissued.contains(&closing.metric_id));
+    if !later.is_empty() {
+        let missing = missing(tx, &subscription, &plan, &later).await?;
+        let next = (!missing.is_empty()).then(|| subscription.period.end.max(now));
+        metering::service::check_again(tx, &later, next).await?;
     }
-    if !seen.has_ended() && subscription.has_ended() {
-        return Ok(metering::service::check_again(tx, &closings, Some(now)).await?);
+    if at_once.is_empty() {
+        return Ok(());
     }
+    if store::ids_of_subscription(tx, &subscription).await? != locked.all {
+        // It ended, or was billed, before it was locked: another look locks its invoices first.
+        return Ok(metering::service::check_again(tx, &at_once, Some(now)).await?);
+    }
+    let missing = missing(tx, &subscription, &plan, &at_once).await?;
+    if !missing.is_empty() {
+        // Several invoices may be paid by them, and give them back: all before the first one takes its number.
+        credit_notes::service::lock_of_customer(tx, tenant.id, subscription.customer_id).await?;
+        let is_reissued =
+            |of_price: &Missing<'_>| of_price.due.price.metric_id.is_some_and(|id| reissued.contains(&id));
+        let (anew, mut beside): (Vec<_>, Vec<_>) = missing.into_iter().partition(is_reissued);
+        let both = (&subscription, &plan);
+        beside.extend(reissue::reissue(tx, now, tenant, both, anew, locked.open()).await?);
+        settle(tx, now, tenant, both, beside).await?;
+    }
+    Ok(metering::service::check_again(tx, &at_once, None).await?)
+}
+
+/// Bills what is missing on an invoice of its own, and gives back by credit notes what was billed too much.
+async fn settle(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    (subscription, plan): (&Subscription, &PlanVersion),
+    missing: Vec<Missing<'_>>,
+) -> Result<(), InvoiceError> {
+    let mut charges = missing.into_iter().flat_map(|of_price| of_price.corrections).collect::<Vec<_>>();
     let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
-    charges.retain(|charge| !charge.exact_amount.is_zero() || !left_over.iter().any(|of| of.is_of(charge)));
+    rating::leave_out(&mut charges, &left_over);
     if let Some(first) = charges.iter().find(|charge| !charge.is_nothing()) {
         let period = first.period;
-        let basis = cycle::basis(tx, tenant, &subscription, &plan, period, Reason::Adjustment).await?;
+        let basis = cycle::basis(tx, tenant, subscription, plan, period, Reason::Adjustment).await?;
         if let Some(draft) = super::draft::draft(basis, charges, now)? {
             issue(tx, now, tenant, draft, subscription.net_terms_days).await?;
         }
     }
-    giving_back::give_back(tx, now, tenant, &subscription, &left_over).await?;
-    Ok(metering::service::check_again(tx, &closings, None).await?)
+    giving_back::give_back(tx, now, tenant, subscription, &left_over).await
 }
 
 /// Closes the periods of usage that a turn bills.

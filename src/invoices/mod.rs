@@ -17,6 +17,7 @@ mod model;
 mod postings;
 mod progress;
 mod rating;
+mod reissue;
 #[cfg(test)]
 mod samples;
 pub mod service;

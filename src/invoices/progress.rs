@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use accrue_core::{
-    id::{CustomerId, MetricId, SubscriptionId, TenantId},
+    id::{CustomerId, InvoiceId, MetricId, SubscriptionId, TenantId},
     money::Money,
 };
 use chrono::{DateTime, Utc};
@@ -84,7 +84,7 @@ async fn increments<'a>(
     let mut charges = Vec::new();
     for price in plan.prices.iter().filter(|price| price.kind == PriceKind::Usage) {
         let due = cycle::due_of(subscription, price, subscription.period)?;
-        charges.extend(since_billed(db, subscription, due).await?);
+        charges.extend(since_billed(db, subscription, due, None).await?);
     }
     charges.retain(|charge| charge.part != Part::TrueUp);
     let amounts = charges.iter().map(|charge| Money::round(charge.exact_amount, subscription.currency));
@@ -104,17 +104,18 @@ pub(super) async fn rest<'a>(
     if due.price.kind != PriceKind::Usage || subscription.progressive_billing_threshold.is_none() {
         return cycle::charges(db, subscription, due).await;
     }
-    since_billed(db, subscription, due).await
+    since_billed(db, subscription, due, None).await
 }
 
 /// What a usage price costs by now for a period, less what was billed of it. What nothing was billed of is there as it
-/// would be without: as the first line, of which there is one.
-async fn since_billed<'a>(
+/// would be without: as the first line, of which there is one. `without` is an invoice that is being issued anew.
+pub(super) async fn since_billed<'a>(
     db: &impl ConnectionTrait,
     subscription: &Subscription,
     due: Due<'a>,
+    without: Option<InvoiceId>,
 ) -> Result<Vec<Charge<'a>>, InvoiceError> {
-    let mut billed = store::billed(db, subscription, due.price.id, due.period).await?;
+    let mut billed = store::billed(db, subscription, due.price.id, due.period, without).await?;
     let mut right = cycle::charges(db, subscription, due).await?;
     add_vanished(&mut right, &billed, due);
     let mut missing = Vec::with_capacity(right.len());

@@ -265,6 +265,11 @@ pub(super) fn limit_credits<'a>(
     Ok(left_over)
 }
 
+/// Takes out the corrections of which all was taken off.
+pub(super) fn leave_out(charges: &mut Vec<Charge<'_>>, left_over: &[Charge<'_>]) {
+    charges.retain(|charge| !charge.exact_amount.is_zero() || !left_over.iter().any(|of| of.is_of(charge)));
+}
+
 /// Days of a period of the days of the nominal one (RULES 8); `None` for all of them.
 fn part_of(period: Period, full: Period, zone: Tz) -> Result<Option<Fraction>, ProrationError> {
     let part = proration::remaining(Basis::Day, period, full, period.start, zone)?;

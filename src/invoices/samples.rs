@@ -80,6 +80,8 @@ pub(super) fn open_invoice(total: &str) -> Invoice {
         due_at: Some(at("2026-03-03T00:00:00Z")),
         paid_at: None,
         voided_at: None,
+        replaces: None,
+        replaced_by: None,
         metadata: accrue_platform::check::Metadata::new(),
         created_at: now,
     }

@@ -36,6 +36,7 @@ use crate::{
 pub(super) use super::store::Which;
 pub use super::{
     documents::{pdf, receipt},
+    late::{Locked, check as check_usage, lock as lock_billed},
     verify::verify,
 };
 
@@ -253,7 +254,37 @@ pub async fn void(
     tenant: &Tenant,
     invoice: Invoice,
 ) -> Result<Invoice, InvoiceError> {
-    let mut voided = invoice.clone();
+    void_for(tx, now, tenant, invoice, None).await
+}
+
+/// The same, because another one says what it said with other usage, or because nothing of that was used after all: its
+/// lines bill nothing any more. Credit that had paid a part of it pays the other one.
+pub(super) async fn replace(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    invoice: Invoice,
+    draft: Option<Invoice>,
+    net_terms_days: u16,
+) -> Result<(), InvoiceError> {
+    let draft = draft.map(|draft| Invoice { replaces: Some(invoice.id), ..draft });
+    let replaced_by = draft.as_ref().map(|draft| draft.id);
+    store::replace_lines(tx, now, &invoice).await?;
+    void_for(tx, now, tenant, invoice, replaced_by).await?;
+    if let Some(draft) = draft {
+        issue(tx, now, tenant, draft, net_terms_days).await?;
+    }
+    Ok(())
+}
+
+async fn void_for(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    invoice: Invoice,
+    replaced_by: Option<InvoiceId>,
+) -> Result<Invoice, InvoiceError> {
+    let mut voided = Invoice { replaced_by, ..invoice.clone() };
     voided.void(now)?;
     store::save(tx, &voided).await?;
     ledger::service::post(tx, now, tenant.id, postings::voided(&invoice)?).await?;

@@ -16,17 +16,18 @@ use accrue_platform::page::{PageError, PageQuery};
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, QueryTrait, entity::prelude::*,
+    ConnectionTrait, DatabaseTransaction, DbErr, ExprTrait, QueryOrder, QuerySelect, QueryTrait,
+    entity::prelude::*,
 };
 
 use super::{
     credit_notes::corrected,
-    model::{Bucket, Invoice, InvoiceStatus, Line},
+    model::{Bucket, Invoice, InvoiceStatus, Line, Reason},
     rating::{Billed, Charge, Part, TRUE_UP},
 };
 use crate::subscriptions::Subscription;
 
-pub(super) use checks::{numbers, owed, unlike_their_lines, void_ids};
+pub(super) use checks::{numbers, owed, unlike_the_replaced, unlike_their_lines, void_ids};
 pub(super) use documents::{find_document, keep_document};
 
 /// A statement has an end: usage by group may have thousands of lines.
@@ -52,28 +53,25 @@ impl Which {
 }
 
 /// What was billed of a usage price for a period, on whatever invoices, less what was given back of it, part by part. A
-/// period is known by its start: what was billed before it was cut short belongs to it too.
+/// period is known by its start: what was billed before it was cut short belongs to it too. `without` is an invoice that
+/// is being issued anew.
 pub(super) async fn billed(
     db: &impl ConnectionTrait,
     subscription: &Subscription,
     price: PriceId,
     period: Period,
+    without: Option<InvoiceId>,
 ) -> Result<BTreeMap<Part, Billed>, DbErr> {
-    let lines = lines::of(subscription.tenant_id)
-        .filter(lines::Column::SubscriptionId.eq(subscription.id))
-        .filter(lines::Column::PriceId.eq(price))
-        .filter(lines::Column::PeriodStartAt.eq(period.start))
+    let lines = that_bill(subscription, price, period)
+        .apply_if(without, |select, id| select.filter(lines::Column::InvoiceId.ne(id)))
         .all(db)
         .await?;
-    // Only what has ended is corrected by credit notes.
     let mut given_back = HashMap::<InvoiceLineId, (Decimal, i64)>::new();
-    if subscription.has_ended() {
-        let ids: Vec<InvoiceLineId> = lines.iter().map(|line| line.id).collect();
-        for correction in corrected(db, subscription.tenant_id, &ids).await? {
-            let (quantity, minor) = given_back.entry(correction.line).or_default();
-            *quantity += correction.quantity;
-            *minor += correction.minor;
-        }
+    let ids: Vec<InvoiceLineId> = lines.iter().map(|line| line.id).collect();
+    for correction in corrected(db, subscription.tenant_id, &ids).await? {
+        let (quantity, minor) = given_back.entry(correction.line).or_default();
+        *quantity += correction.quantity;
+        *minor += correction.minor;
     }
     let given_back = |line: &lines::Model| given_back.get(&line.id).copied().unwrap_or_default();
     let mut billed: BTreeMap<Part, Vec<lines::Model>> = BTreeMap::new();
@@ -92,15 +90,54 @@ pub(super) async fn billed(
     Ok(billed.into_iter().map(|(part, lines)| (part, sums(lines))).collect())
 }
 
+/// The lines that bill a usage price for a period.
+fn that_bill(subscription: &Subscription, price: PriceId, period: Period) -> Select<lines::Entity> {
+    lines::that_bill(subscription.tenant_id)
+        .filter(lines::Column::SubscriptionId.eq(subscription.id))
+        .filter(lines::Column::PriceId.eq(price))
+        .filter(lines::Column::PeriodStartAt.eq(period.start))
+}
+
+/// The invoice that says what came of a usage price in a period, if there is one: the last that bills it, or the one of
+/// the turn that closed the period.
+pub(super) async fn that_billed_last(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    price: PriceId,
+    period: Period,
+) -> Result<Option<InvoiceId>, DbErr> {
+    use invoices::Column;
+
+    let last = that_bill(subscription, price, period)
+        .order_by_desc(lines::Column::CreatedAt)
+        .order_by_desc(lines::Column::Adjustment)
+        .one(db)
+        .await?;
+    if let Some(line) = last {
+        return Ok(Some(line.invoice_id));
+    }
+    // A turn's invoice is known by the period that it opens, or by the last one that it closes (P1).
+    let [went_on, ended] = [(period.end, Reason::Cycle), (period.start, Reason::Cancel)]
+        .map(|(start, reason)| Column::PeriodStartAt.eq(start).and(Column::Reason.eq(reason)));
+    let select = invoices::of(subscription.tenant_id)
+        .filter(Column::SubscriptionId.eq(subscription.id))
+        .filter(Column::ReplacedBy.is_null())
+        .filter(went_on.or(ended));
+    Ok(select.one(db).await?.map(|row| row.id))
+}
+
 /// What lines came to that bill the same usage of the same period as this one, and came before it, less what had been
-/// given back of them by then.
+/// replaced or given back of them by then.
 pub(super) async fn billed_before(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     line: &Line,
+    at: DateTime<Utc>,
 ) -> Result<Money, DbErr> {
     let (of_true_up, of_usage) = (lines::Column::Kind.eq(TRUE_UP), lines::Column::Kind.ne(TRUE_UP));
-    let before: Vec<(InvoiceLineId, i64)> = lines::of(tenant)
+    let at_once = lines::Column::CreatedAt.eq(at).and(lines::Column::Adjustment.lt(line.adjustment));
+    let earlier = lines::Column::CreatedAt.lt(at).or(at_once);
+    let before = lines::of(tenant)
         .select_only()
         .column(lines::Column::Id)
         .column(lines::Column::AmountMinor)
@@ -109,16 +146,19 @@ pub(super) async fn billed_before(
         .filter(lines::Column::PeriodStartAt.eq(line.period.start))
         .filter(lines::Column::BucketId.eq(line.bucket.id()))
         .filter(if line.kind == TRUE_UP { of_true_up } else { of_usage })
-        .filter(lines::Column::Adjustment.lt(line.adjustment))
-        .into_tuple()
-        .all(db)
-        .await?;
-    let ids: Vec<InvoiceLineId> = before.iter().map(|(id, _)| *id).collect();
+        .filter(earlier);
+    let mut billed = Vec::new();
+    // Each has an index of its own.
+    for still_billed in [lines::Column::ReplacedAt.is_null(), lines::Column::ReplacedAt.gt(at)] {
+        billed
+            .extend(before.clone().filter(still_billed).into_tuple::<(InvoiceLineId, i64)>().all(db).await?);
+    }
+    let ids: Vec<InvoiceLineId> = billed.iter().map(|(id, _)| *id).collect();
     let corrections = corrected(db, tenant, &ids).await?;
     // Identifiers rise with time.
     let earlier = corrections.iter().filter(|correction| correction.note.0 < line.id.0);
     let given_back: i64 = earlier.map(|correction| correction.minor).sum();
-    let billed: i64 = before.iter().map(|(_, minor)| minor).sum();
+    let billed: i64 = billed.iter().map(|(_, minor)| minor).sum();
     Ok(Money::from_minor(billed - given_back, line.amount.currency()))
 }
 
@@ -133,13 +173,10 @@ pub(super) async fn lines_that_bill(
         Part::TrueUp => (of_true_up, Bucket::default()),
         Part::Bucket(bucket) => (of_usage, bucket.clone()),
     };
-    lines::of(subscription.tenant_id)
+    that_bill(subscription, charge.price.id, charge.period)
         .select_only()
         .column(lines::Column::InvoiceId)
         .column(lines::Column::Id)
-        .filter(lines::Column::SubscriptionId.eq(subscription.id))
-        .filter(lines::Column::PriceId.eq(charge.price.id))
-        .filter(lines::Column::PeriodStartAt.eq(charge.period.start))
         .filter(lines::Column::BucketId.eq(bucket.id()))
         .filter(of_part)
         .order_by_desc(lines::Column::Id)
@@ -153,9 +190,25 @@ pub(super) async fn lock_of_subscription(
     tx: &DatabaseTransaction,
     tenant: TenantId,
     subscription: SubscriptionId,
-) -> Result<(), DbErr> {
+) -> Result<Vec<(InvoiceId, InvoiceStatus)>, DbErr> {
     let select = invoices::of(tenant).filter(invoices::Column::SubscriptionId.eq(subscription));
-    select.order_by_asc(invoices::Column::Id).lock_exclusive().all(tx).await.map(drop)
+    let rows = select.order_by_asc(invoices::Column::Id).lock_exclusive().all(tx).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.status)).collect())
+}
+
+/// The invoices of a subscription, the older first.
+pub(super) async fn ids_of_subscription(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+) -> Result<Vec<InvoiceId>, DbErr> {
+    invoices::of(subscription.tenant_id)
+        .select_only()
+        .column(invoices::Column::Id)
+        .filter(invoices::Column::SubscriptionId.eq(subscription.id))
+        .order_by_asc(invoices::Column::Id)
+        .into_tuple()
+        .all(db)
+        .await
 }
 
 /// Where an invoice says what came of usage.
@@ -176,7 +229,7 @@ pub(super) async fn places(
     bucket: &Bucket,
     at: DateTime<Utc>,
 ) -> Result<Vec<Place>, DbErr> {
-    let lines = lines::of(subscription.tenant_id)
+    let lines = lines::that_bill(subscription.tenant_id)
         .filter(lines::Column::SubscriptionId.eq(subscription.id))
         .filter(lines::Column::PriceId.eq(price))
         .filter(lines::Column::BucketId.eq(bucket.id()))
@@ -268,11 +321,27 @@ pub(super) async fn save(tx: &DatabaseTransaction, invoice: &Invoice) -> Result<
         .col_expr(Column::AmountPaidMinor, invoice.amount_paid.minor().into())
         .col_expr(Column::PaidAt, invoice.paid_at.into())
         .col_expr(Column::VoidedAt, invoice.voided_at.into())
+        .col_expr(Column::ReplacedBy, Expr::value(invoice.replaced_by))
         .filter(Column::TenantId.eq(invoice.tenant_id))
         .filter(Column::Id.eq(invoice.id))
         .exec(tx)
         .await?;
     if saved.rows_affected == 1 { Ok(()) } else { Err(DbErr::RecordNotUpdated) }
+}
+
+/// Notes that another invoice says what this one said: its lines bill nothing any more.
+pub(super) async fn replace_lines(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    invoice: &Invoice,
+) -> Result<(), DbErr> {
+    lines::Entity::update_many()
+        .col_expr(lines::Column::ReplacedAt, now.into())
+        .filter(lines::Column::TenantId.eq(invoice.tenant_id))
+        .filter(lines::Column::InvoiceId.eq(invoice.id))
+        .exec(tx)
+        .await
+        .map(drop)
 }
 
 async fn with_lines(

@@ -92,7 +92,7 @@ pub(super) async fn so_far(
     for price in plan.prices.iter().filter(|price| price.kind == PriceKind::Usage) {
         let Some(metric) = price.metric_id else { continue };
         if subscription.progressive_billing_threshold.is_some() {
-            let billed = store::billed(db, subscription, price.id, subscription.period).await?;
+            let billed = store::billed(db, subscription, price.id, subscription.period, None).await?;
             invoiced.extend(billed.into_values().map(|billed| billed.amount));
         }
         let metric = catalog::service::get_metric(db, tenant, metric).await?;

@@ -199,14 +199,13 @@ async fn look_again(
 ) -> Result<(), DbErr> {
     let tenant = before.tenant_id;
     let closings = closings::ending_after(tx, tenant, before.timestamp.min(after.timestamp)).await?;
-    let holds_either = |closing: &Closing| {
-        let metric = metrics.iter().find(|metric| metric.id == closing.metric_id);
-        metric.is_some_and(|metric| {
+    for metric in metrics {
+        let holds_either = |closing: &&Closing| {
             let holds = |event| closing.holds(event, metric.rules.recurring);
-            holds(before) || holds(after)
-        })
-    };
-    let of_either = closings.into_iter().filter(holds_either);
-    let ids = of_either.map(|closing| closing.id()).collect();
-    closings::set_check(tx, tenant, ids, Some(now)).await
+            closing.metric_id == metric.id && (holds(before) || holds(after))
+        };
+        let ids = closings.iter().filter(holds_either).map(Closing::id).collect();
+        closings::check_by(tx, tenant, ids, Closing::check_by(metric, now)).await?;
+    }
+    Ok(())
 }

@@ -311,13 +311,15 @@ pub async fn close(
     Ok(closings::insert(tx, &closing, Closing::first_check_at(now)).await?)
 }
 
-/// The closed periods of a subscription that may have been billed too early, locked.
+/// The closed periods of a subscription that may have been billed too early, locked: those that are to be looked at until
+/// an instant, or all.
 pub async fn to_check(
     tx: &DatabaseTransaction,
     tenant: TenantId,
     subscription: SubscriptionId,
+    until: Option<DateTime<Utc>>,
 ) -> Result<Vec<Closing>, MeteringError> {
-    Ok(closings::to_check(tx, tenant, subscription).await?)
+    Ok(closings::to_check(tx, tenant, subscription, until).await?)
 }
 
 /// Has closed periods looked at at another time; `None` for when something comes for them.

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     jobs,
-    model::{Additions, Build, Grain, Payer, Unmatched, UsageEvent},
+    model::{Additions, Build, Closing, Grain, Payer, Unmatched, UsageEvent},
     store::{builds, closings},
 };
 use crate::catalog::{self, Metric};
@@ -111,11 +111,12 @@ impl Tracked {
             };
             let mut of_metric = new.clone().filter(|event| event.event_name == metric.event_name);
             if let Some(event) = of_metric.find(|event| closing.holds(event, metric.rules.recurring)) {
-                late.entry(event.received_at).or_default().push(closing.id());
+                let check_by = Closing::check_by(metric, event.received_at);
+                late.entry(check_by).or_default().push(closing.id());
             }
         }
-        for (received_at, ids) in late {
-            closings::set_check(tx, tenant, ids, Some(received_at)).await?;
+        for (at, ids) in late {
+            closings::check_by(tx, tenant, ids, at).await?;
         }
         Ok(())
     }

@@ -36,6 +36,7 @@ mod platform;
 mod progressive_billing;
 mod progressive_billing_live;
 mod rating;
+mod reissued_invoices;
 mod replicas;
 mod rollups;
 mod schema;

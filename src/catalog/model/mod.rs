@@ -80,6 +80,9 @@ pub enum LateEvents {
     NextInvoice,
     /// It is not taken.
     Reject,
+    /// An open invoice of which nothing is paid is replaced by another one; what else is wrong is put right at once by a
+    /// credit note, or by an invoice of what is missing.
+    Reissue,
 }
 
 /// Something that a plan gives the right to use.

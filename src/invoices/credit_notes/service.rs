@@ -154,6 +154,15 @@ pub async fn refund_settled(
     Ok(())
 }
 
+/// Locks a customer's credit notes for the rest of the transaction, the oldest first.
+pub(in crate::invoices) async fn lock_of_customer(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    customer: CustomerId,
+) -> Result<(), DbErr> {
+    store::lock_of_customer(tx, tenant, customer).await
+}
+
 /// What the customer's credit notes pay of an invoice that is being finalized, the oldest note first (RULES 31). They
 /// are locked from here on, so no credit is spent twice (RULES 41).
 pub(in crate::invoices) async fn take(

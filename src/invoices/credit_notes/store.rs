@@ -95,6 +95,16 @@ pub(super) async fn find_for_update(
     complete(tx, tenant, rows).await
 }
 
+/// Locks a customer's credit notes, the oldest first.
+pub(super) async fn lock_of_customer(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    customer: CustomerId,
+) -> Result<(), DbErr> {
+    let select = notes::of(tenant).filter(notes::Column::CustomerId.eq(customer));
+    select.order_by_asc(notes::Column::Id).lock_exclusive().all(tx).await.map(drop)
+}
+
 /// A customer's credit notes in a currency of which something is left, locked, the oldest first (RULES 31).
 pub(super) async fn with_credit_for_update(
     tx: &DatabaseTransaction,

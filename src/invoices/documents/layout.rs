@@ -46,10 +46,13 @@ pub(super) fn document(invoice: &Invoice, margin: Margin, sort: Sort) -> printed
         period: paper.common_period(&invoice.lines),
         issuer: paper.party(&invoice.issuer),
         customer: paper.party(&invoice.customer),
-        references: due_on
-            .map(|due_on| paper.terms(invoice.collection, issued_on, due_on))
-            .into_iter()
-            .collect(),
+        references: [
+            margin.replaces.map(|number| paper.replaces(number)),
+            due_on.map(|due_on| paper.terms(invoice.collection, issued_on, due_on)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         currency: invoice.currency.code().to_owned(),
         lines: invoice.lines.iter().map(|line| paper.line(line, &invoice.taxes)).collect(),
         subtotal: invoice.subtotal.to_string(),
@@ -195,6 +198,18 @@ impl Paper {
         }
     }
 
+    /// The void invoice in whose place it was issued.
+    fn replaces(self, number: String) -> Reference {
+        let label = match self.locale {
+            Locale::En => "Replaces",
+            Locale::De => "Ersetzt",
+            Locale::Fr => "Remplace",
+            Locale::Es => "Sustituye a",
+            Locale::Ja => "差替元",
+        };
+        Reference { label: label.to_owned(), text: number }
+    }
+
     /// When and how it is to be paid.
     fn terms(self, collection: Collection, issued_on: NaiveDate, due_on: NaiveDate) -> Reference {
         let days = (due_on - issued_on).num_days();
@@ -291,6 +306,17 @@ mod tests {
     }
 
     #[test]
+    fn what_replaces_another_invoice_names_it() {
+        let mut invoice = open_invoice("119.00");
+        invoice.customer.locale = Some("de".into());
+        let margin = Margin { replaces: Some("INV-000007".into()), ..Margin::default() };
+        let printed = document(&invoice, margin, Sort::Invoice);
+        let named = Reference { label: "Ersetzt".into(), text: "INV-000007".into() };
+        assert_eq!(printed.references.first(), Some(&named));
+        assert_eq!(document(&invoice, Margin::default(), Sort::Invoice).references.len(), 1);
+    }
+
+    #[test]
     fn lines_of_several_periods_leave_the_heads_period_out() {
         let mut invoice = open_invoice("119.00");
         let mut second = invoice.lines[0].clone();
@@ -365,7 +391,7 @@ mod tests {
 
     #[test]
     fn every_state_of_an_invoice_prints() {
-        let margin = Margin { footer: Some("Court of Somewhere".into()), notes: None };
+        let margin = Margin { footer: Some("Court of Somewhere".into()), ..Margin::default() };
         let open = open_invoice("119.00");
         let mut paid = open.clone();
         paid.pay(paid.total, at("2026-02-02T00:00:00Z")).unwrap();

@@ -57,6 +57,10 @@ pub struct Invoice {
     pub due_at: Option<DateTime<Utc>>,
     pub paid_at: Option<DateTime<Utc>>,
     pub voided_at: Option<DateTime<Utc>>,
+    /// The invoice that was voided for it: it says the same turn again (RULES 36).
+    pub replaces: Option<InvoiceId>,
+    /// The invoice for which it was voided.
+    pub replaced_by: Option<InvoiceId>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
 }
@@ -147,7 +151,8 @@ pub enum Reason {
     Cancel,
     /// Usage of the running period came to the subscription's threshold.
     Threshold,
-    /// Usage of a period came, or was corrected, after it was billed, and no turn will come any more.
+    /// Usage of a period came, or was corrected, after it was billed, and no turn will come any more, or none is waited
+    /// for.
     Adjustment,
 }
 
@@ -298,6 +303,11 @@ impl Invoice {
             self.status = settled;
             self.paid_at = Some(at);
         }
+    }
+
+    /// Whether it can be voided, and another one issued in its place: it is open, and nothing is paid of it or credited.
+    pub(super) fn is_voidable(&self) -> bool {
+        self.clone().void(self.created_at).is_ok()
     }
 
     /// It keeps its number and is owed no more (RULES 35).

@@ -4,7 +4,7 @@ use accrue_core::{
     calendar::{Alignment, Grid, Interval, Period, Unit},
     decimal::Number,
     exact::Exact,
-    id::{CustomerId, PlanId, PlanVersionId, PriceId, SubscriptionId, TaxId, TenantId},
+    id::{CustomerId, PlanId, PlanVersionId, PriceId, SubscriptionId, TenantId},
     money::{Currency, Money},
     price::Model,
 };
@@ -13,9 +13,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    catalog::Tax,
     invoices::{
-        draft::{Basis as Of, draft},
+        draft::{Basis as Of, TaxRate, draft},
         model::{Invoice, PartyCopy, Reason},
         samples::{at, period},
     },
@@ -132,17 +131,8 @@ fn february() -> Period {
     period("2026-02-01", "2026-03-01")
 }
 
-fn vat() -> Tax {
-    Tax {
-        tenant_id: TenantId(Uuid::nil()),
-        id: TaxId(Uuid::nil()),
-        code: "vat".into(),
-        name: "VAT".into(),
-        rate: 19.into(),
-        is_default: true,
-        metadata: Metadata::new(),
-        created_at: at("2026-01-01T00:00:00Z"),
-    }
+fn vat() -> TaxRate {
+    TaxRate { name: "VAT".into(), rate: 19.into() }
 }
 
 /// The invoice of a turn in which `used` was measured.
@@ -151,7 +141,7 @@ fn bill(
     subscription: &Subscription,
     turn: &Turn,
     used: &str,
-    tax: Option<&Tax>,
+    tax: Option<TaxRate>,
 ) -> Option<Invoice> {
     let used = [used_of(None, &[], used)];
     let charges = due(plan, turn)
@@ -163,7 +153,7 @@ fn bill(
         .collect();
     let (issuer, customer) = (PartyCopy::default(), PartyCopy::default());
     let (period, reason) = (turn.opens.or(turn.closes).unwrap(), Reason::of(turn));
-    let of = Of { subscription, plan, period, reason, tax: tax.cloned(), issuer, customer };
+    let of = Of { subscription, plan, period, reason, tax, issuer, customer };
     draft(of, charges, turn.at).unwrap()
 }
 
@@ -183,7 +173,7 @@ fn lines(invoice: &Invoice) -> Vec<(&str, String)> {
 fn the_first_turn_bills_the_fees_in_advance_and_no_usage() {
     let plan = plan(Currency::EUR, vec![fee("99.00", Timing::Advance), seats("12.50"), calls()]);
     let invoice =
-        bill(&plan, &subscription(Currency::EUR, "5"), &turn(None, Some(january())), "9999", Some(&vat()))
+        bill(&plan, &subscription(Currency::EUR, "5"), &turn(None, Some(january())), "9999", Some(vat()))
             .unwrap();
 
     assert_eq!(invoice.reason, Reason::Create);
@@ -304,7 +294,7 @@ fn yen_have_no_cents() {
     let plan = plan(Currency::JPY, vec![requests]);
     let turn = turn(Some(january()), None);
     let yen = subscription(Currency::JPY, "0");
-    let invoice = bill(&plan, &yen, &turn, "1250", Some(&vat())).unwrap();
+    let invoice = bill(&plan, &yen, &turn, "1250", Some(vat())).unwrap();
     // 62.5 is 63; 19 % of that is 11.97.
     assert_eq!(lines(&invoice), [("Team plan – Requests", "63".into())]);
     assert_eq!((invoice.tax_total.to_string(), invoice.total.to_string()), ("12".into(), "75".into()));

@@ -49,6 +49,24 @@ pub(in crate::invoices) async fn unlike_their_lines(
     rows.iter().map(|row| row.try_get("", "id")).collect()
 }
 
+const UNLIKE_THE_REPLACED: &str = "
+select n.id from invoices n join invoices o on o.tenant_id = n.tenant_id and o.id = n.replaces
+where n.tenant_id = $1 and (o.replaced_by is null or o.replaced_by <> n.id)
+union
+select o.id from invoices o join invoices n on n.tenant_id = o.tenant_id and n.id = o.replaced_by
+where o.tenant_id = $1 and (n.replaces is null or n.replaces <> o.id)";
+
+/// Invoices that say of another one that they replace it, or are replaced by it, which says something else.
+pub(in crate::invoices) async fn unlike_the_replaced(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+) -> Result<Vec<InvoiceId>, DbErr> {
+    let statement =
+        Statement::from_sql_and_values(db.get_database_backend(), UNLIKE_THE_REPLACED, [tenant.into()]);
+    let rows = db.query_all_raw(statement).await?;
+    rows.iter().map(|row| row.try_get("", "id")).collect()
+}
+
 /// Every number that was given, in no order.
 pub(in crate::invoices) async fn numbers(
     db: &impl ConnectionTrait,

@@ -50,6 +50,8 @@ pub struct Model {
     pub due_at: Option<DateTime<Utc>>,
     pub paid_at: Option<DateTime<Utc>>,
     pub voided_at: Option<DateTime<Utc>>,
+    pub replaces: Option<InvoiceId>,
+    pub replaced_by: Option<InvoiceId>,
     pub metadata: Json<Metadata>,
     pub created_at: DateTime<Utc>,
 }
@@ -96,6 +98,8 @@ pub(super) fn invoice(row: Model, lines: Vec<lines::Model>) -> Result<Invoice, D
         due_at: row.due_at,
         paid_at: row.paid_at,
         voided_at: row.voided_at,
+        replaces: row.replaces,
+        replaced_by: row.replaced_by,
         metadata: row.metadata.0,
         created_at: row.created_at,
     })
@@ -130,6 +134,8 @@ pub(super) fn row_of(invoice: &Invoice) -> ActiveModel {
         due_at: Set(invoice.due_at),
         paid_at: Set(invoice.paid_at),
         voided_at: Set(invoice.voided_at),
+        replaces: Set(invoice.replaces),
+        replaced_by: Set(invoice.replaced_by),
         metadata: Set(Json(invoice.metadata.clone())),
         created_at: Set(invoice.created_at),
     }

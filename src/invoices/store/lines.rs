@@ -38,6 +38,8 @@ pub struct Model {
     pub adjustment: i32,
     pub bucket: Json<Bucket>,
     pub bucket_id: Uuid,
+    /// When its invoice was voided because another one says the same turn again: it bills nothing any more.
+    pub replaced_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
 }
 
@@ -48,6 +50,11 @@ impl ActiveModelBehavior for ActiveModel {}
 
 pub(super) fn of(tenant: TenantId) -> Select<Entity> {
     Entity::find().filter(Column::TenantId.eq(tenant))
+}
+
+/// Those that bill something: another one says what was replaced.
+pub(super) fn that_bill(tenant: TenantId) -> Select<Entity> {
+    of(tenant).filter(Column::ReplacedAt.is_null())
 }
 
 pub(super) fn line(row: Model, currency: Currency) -> Line {
@@ -92,6 +99,7 @@ pub(super) fn row_of(invoice: &Invoice, line: &Line, position: i32) -> ActiveMod
         adjustment: Set(line.adjustment),
         bucket: Set(Json(line.bucket.clone())),
         bucket_id: Set(line.bucket.id()),
+        replaced_at: Set(None),
         created_at: Set(invoice.created_at),
     }
 }

@@ -19,6 +19,9 @@ use crate::catalog::{LateEvents, Metric};
 /// being closed is there.
 const CHECK_AFTER: TimeDelta = TimeDelta::minutes(15);
 
+/// An invoice is issued anew once for everything that comes for its period within this time.
+const COLLECT_FOR: TimeDelta = TimeDelta::minutes(15);
+
 /// A period of a subscription for which a metric was billed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closing {
@@ -46,6 +49,14 @@ impl Closing {
     /// When to look whether something came while it was being closed.
     pub(in crate::metering) fn first_check_at(now: DateTime<Utc>) -> DateTime<Utc> {
         now + CHECK_AFTER
+    }
+
+    /// When to look what came for it at `now`, at the latest.
+    pub(in crate::metering) fn check_by(metric: &Metric, now: DateTime<Utc>) -> DateTime<Utc> {
+        match metric.late_events {
+            LateEvents::Reissue => now + COLLECT_FOR,
+            LateEvents::NextInvoice | LateEvents::Reject => now,
+        }
     }
 
     /// Whether an event of its metric counts in it: of a recurring one, what was there before does.

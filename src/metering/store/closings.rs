@@ -7,7 +7,7 @@ use accrue_core::{
 use accrue_platform::bulk;
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, QueryTrait,
     entity::prelude::*, sea_query::OnConflict,
 };
 
@@ -91,15 +91,17 @@ pub(in crate::metering) async fn unchecked_before(
     Ok(select.one(tx).await?.map(|row| row.subscription_id))
 }
 
-/// Those of a subscription that are to be checked, the oldest first.
+/// Those of a subscription that are to be checked until an instant, or whenever, the oldest first.
 pub(in crate::metering) async fn to_check(
     tx: &DatabaseTransaction,
     tenant: TenantId,
     subscription: SubscriptionId,
+    until: Option<DateTime<Utc>>,
 ) -> Result<Vec<Closing>, DbErr> {
     let select = of(tenant)
         .filter(Column::SubscriptionId.eq(subscription))
         .filter(Column::CheckAt.is_not_null())
+        .apply_if(until, |select, until| select.filter(Column::CheckAt.lte(until)))
         .order_by_asc(Column::StartAt)
         .order_by_asc(Column::Id)
         .lock_exclusive();
@@ -116,6 +118,26 @@ pub(in crate::metering) async fn set_check(
     for some in ids.chunks(bulk::LIST_MAX) {
         Entity::update_many()
             .col_expr(Column::CheckAt, Expr::val(check_at))
+            .filter(Column::TenantId.eq(tenant))
+            .filter(bulk::one_of(tx, Column::Id, some.to_vec()))
+            .exec(tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Has them checked at an instant at the latest. Each is written, also if it is checked before: whoever checks it at this
+/// moment locks it, and either sees what came or ends first.
+pub(in crate::metering) async fn check_by(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    ids: Vec<Uuid>,
+    at: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    let earlier = Expr::case(Column::CheckAt.lt(at), Expr::col(Column::CheckAt)).finally(at);
+    for some in ids.chunks(bulk::LIST_MAX) {
+        Entity::update_many()
+            .col_expr(Column::CheckAt, earlier.clone().into())
             .filter(Column::TenantId.eq(tenant))
             .filter(bulk::one_of(tx, Column::Id, some.to_vec()))
             .exec(tx)

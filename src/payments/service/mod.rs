@@ -87,6 +87,20 @@ pub async fn lock_of_invoice(
     payment.filter(Payment::is_captured).ok_or(PaymentError::NothingToRefund)
 }
 
+/// Those of these invoices whose collection has begun, whatever came of it. Lock the invoices, and none begins.
+pub async fn begun_for(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    invoices: &[InvoiceId],
+) -> Result<Vec<InvoiceId>, DbErr> {
+    let mut begun = Vec::new();
+    for some in invoices.chunks(INVOICES_AT_ONCE) {
+        let payments = store::payments::of_invoices(db, tenant, some).await?;
+        begun.extend(payments.iter().map(|payment| payment.invoice_id));
+    }
+    Ok(begun)
+}
+
 /// What was taken for these invoices and has not gone back yet, payment by payment.
 pub async fn taken_for(
     db: &impl ConnectionTrait,

@@ -1,0 +1,137 @@
+//! Issuing an open invoice anew: another one says the same turn with the usage that is known now, and the old one is void
+//! (RULES 18, 36).
+
+use std::collections::BTreeMap;
+
+use accrue_core::id::InvoiceId;
+use chrono::{DateTime, Utc};
+use sea_orm::DatabaseTransaction;
+
+use super::{
+    draft::{Basis, TaxRate, draft},
+    giving_back,
+    late::Missing,
+    model::{Invoice, Line, Reason},
+    progress,
+    rating::{self, Charge, Due, Part, TRUE_UP},
+    service::{self, InvoiceError},
+    store,
+};
+use crate::{auth::Tenant, catalog::PlanVersion, subscriptions::Subscription};
+
+/// The kind of lines that correct the bill of an earlier period.
+const LATE: &str = "usage_adjustment";
+
+/// Issues the open invoices anew of which something is missing, and answers with what is missing on others. The subscription
+/// and its invoices are locked, and what the new ones say is right: so it happens once.
+pub(super) async fn reissue<'a>(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    (subscription, plan): (&Subscription, &'a PlanVersion),
+    missing: Vec<Missing<'a>>,
+    open: &[InvoiceId],
+) -> Result<Vec<Missing<'a>>, InvoiceError> {
+    let mut of_invoices: BTreeMap<InvoiceId, Vec<Missing<'a>>> = BTreeMap::new();
+    let mut beside = Vec::new();
+    for of_price in missing {
+        let Due { price, period, .. } = of_price.due;
+        match store::that_billed_last(tx, subscription, price.id, period).await? {
+            Some(id) if open.contains(&id) => of_invoices.entry(id).or_default().push(of_price),
+            _ => beside.push(of_price),
+        }
+    }
+    for (id, missing) in of_invoices {
+        let invoice = service::get(tx, tenant.id, id).await?;
+        if invoice.is_voidable() {
+            replace(tx, now, tenant, (subscription, plan), invoice, &missing).await?;
+        } else {
+            beside.extend(missing);
+        }
+    }
+    Ok(beside)
+}
+
+/// Issues an invoice anew. What would make it less than nothing, credit notes of other invoices give back.
+async fn replace(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    (subscription, plan): (&Subscription, &PlanVersion),
+    invoice: Invoice,
+    missing: &[Missing<'_>],
+) -> Result<(), InvoiceError> {
+    let mut charges = charges(tx, subscription, plan, &invoice, missing).await?;
+    let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
+    rating::leave_out(&mut charges, &left_over);
+    let draft = draft(basis(subscription, plan, &invoice), charges, now)?;
+    service::replace(tx, now, tenant, invoice, draft, subscription.net_terms_days).await?;
+    giving_back::give_back(tx, now, tenant, subscription, &left_over).await
+}
+
+/// The lines of the invoice; those of which something is missing as they would be billed now, beside all other invoices.
+async fn charges<'a>(
+    tx: &DatabaseTransaction,
+    subscription: &Subscription,
+    plan: &'a PlanVersion,
+    invoice: &Invoice,
+    missing: &[Missing<'a>],
+) -> Result<Vec<Charge<'a>>, InvoiceError> {
+    let mut anew = Vec::with_capacity(missing.len());
+    for Missing { due, .. } in missing {
+        let before: Vec<&Line> = invoice.lines.iter().filter(|line| bills(line, due)).collect();
+        let is_late = invoice.reason == Reason::Adjustment || before.iter().any(|line| line.kind == LATE);
+        let mut charges = progress::since_billed(tx, subscription, *due, Some(invoice.id)).await?;
+        if is_late {
+            for charge in &mut charges {
+                (charge.is_late, charge.adjustment) = (true, charge.adjustment.max(1));
+            }
+        }
+        anew.push(charges);
+    }
+    let mut charges = Vec::with_capacity(invoice.lines.len());
+    for line in &invoice.lines {
+        match missing.iter().position(|of_price| bills(line, &of_price.due)) {
+            // All of it stands where its first line stood.
+            Some(at) => charges.append(&mut anew[at]),
+            None => charges.push(as_it_was(plan, line)),
+        }
+    }
+    charges.extend(anew.into_iter().flatten());
+    Ok(charges)
+}
+
+/// Whether a line bills a price for a period, which is known by its start.
+fn bills(line: &Line, due: &Due<'_>) -> bool {
+    line.price_id == Some(due.price.id) && line.period.start == due.period.start
+}
+
+/// What makes the same line again.
+fn as_it_was<'a>(plan: &'a PlanVersion, line: &Line) -> Charge<'a> {
+    let price = plan.prices.iter().find(|price| Some(price.id) == line.price_id);
+    Charge {
+        price: price.expect("a line is for a price of its subscription's plan"),
+        part: if line.kind == TRUE_UP { Part::TrueUp } else { Part::Bucket(line.bucket.clone()) },
+        period: line.period,
+        quantity: line.quantity,
+        unit_price: line.unit_price,
+        proration: line.proration,
+        exact_amount: line.exact_amount,
+        tiers: line.tiers.clone(),
+        adjustment: line.adjustment,
+        is_late: line.kind == LATE,
+    }
+}
+
+/// The same turn, parties and tax: only usage is another one.
+fn basis<'a>(subscription: &'a Subscription, plan: &'a PlanVersion, invoice: &Invoice) -> Basis<'a> {
+    Basis {
+        subscription,
+        plan,
+        period: invoice.period,
+        reason: invoice.reason,
+        tax: invoice.taxes.first().map(|tax| TaxRate { name: tax.name.clone(), rate: tax.rate }),
+        issuer: invoice.issuer.clone(),
+        customer: invoice.customer.clone(),
+    }
+}
