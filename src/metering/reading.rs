@@ -8,6 +8,7 @@ use accrue_core::{
     id::{CustomerId, TenantId},
     usage::{BucketUsage, Scope, Split},
 };
+use accrue_platform::gate::Gate;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
@@ -16,7 +17,7 @@ use tokio::task::yield_now;
 
 use super::{
     memory::Memory,
-    model::{Build, Filling, Granularity, Usage, WINDOWS_MAX, WindowUsage},
+    model::{Build, Filling, Granularity, Usage, WINDOWS_MAX, WantedDays, WindowUsage},
     service::MeteringError,
     store::{
         archives, builds,
@@ -48,7 +49,7 @@ pub async fn quantity(
     period: Period,
 ) -> Result<Decimal, MeteringError> {
     let builds = builds::of_metric(db, tenant, metric.id).await?;
-    Reader { db, tenant, customer, metric, builds }.quantity(period).await
+    Reader { db, tenant, customer, metric, builds, closings: None }.quantity(period).await
 }
 
 /// The same as a price splits and sees it. What no filter matched is there even if it is nothing, unless the price
@@ -64,7 +65,7 @@ pub async fn usage_by_bucket(
     split: Split<'_>,
 ) -> Result<Vec<BucketUsage>, MeteringError> {
     let builds = builds::of_metric(db, tenant, metric.id).await?;
-    let reader = Reader { db, tenant, customer, metric, builds };
+    let reader = Reader { db, tenant, customer, metric, builds, closings: None };
     let mut windows = reader.read(split, &[scope], usize::MAX).await?.finish();
     let (_, usage) = windows.next().expect("as many windows as scopes")?;
     Ok(usage)
@@ -98,8 +99,8 @@ pub(super) async fn usage(
     }
 }
 
-/// Whoever asks again is told in the time of one question: what was asked about is looked up while the quantity is read
-/// of what it was the last time, which holds if it is the same.
+/// Whoever asks again for a quantity is told by one statement: it reads what was asked about the last time, and nothing if
+/// that may have changed since.
 async fn tell(
     db: &impl ConnectionTrait,
     clock: &dyn Clock,
@@ -109,48 +110,48 @@ async fn tell(
 ) -> Result<Usage, MeteringError> {
     let Question { customer, metric, period, granularity, group_by } = *question;
     let key = (tenant.id, customer.to_owned(), metric.to_owned());
-    let guess = memory.subjects.get(&key);
-    let found = async { Ok::<_, MeteringError>(customers::service::resolve(db, tenant.id, customer).await?) };
-    let counted = async { Ok(catalog::service::resolve_metric(db, tenant.id, metric).await?) };
-    let guessed = async {
-        let Some((guess, period)) = guess.as_ref().zip(period) else { return Ok(None) };
-        Ok(Reader::of(db, tenant.id, guess).quantity(period).await.ok())
-    };
-    let (found, counted, guessed) = tokio::try_join!(found, counted, guessed)?;
-    let is_it = |guess: &Arc<Subject>| guess.customer == found.id && guess.metric == counted;
-    let (subject, guessed) = if let Some(guess) = guess.filter(is_it) {
-        (guess, guessed)
-    } else {
-        let builds = builds::of_metric(db, tenant.id, counted.id).await?;
-        (Arc::new(Subject { customer: found.id, metric: counted, builds }), None)
-    };
+    if let Some(period) = period.filter(|_| granularity.is_none() && group_by.is_empty())
+        && let Some(subject) = memory.subjects.get(&key)
+        && let Ok(quantity) = Reader::unless_changed(db, tenant.id, &subject).quantity(period).await
+    {
+        let Subject { customer, metric, .. } = &*subject;
+        return Ok(Usage {
+            customer: *customer,
+            metric: metric.clone(),
+            period,
+            quantity,
+            windows: Vec::new(),
+        });
+    }
+    let closings = Gate::Usage.closings(db, tenant.id).await?;
+    let customer = async { Ok(customers::service::resolve(db, tenant.id, customer).await?) };
+    let metric = async { Ok(catalog::service::resolve_metric(db, tenant.id, metric).await?) };
+    let builds = async { Ok::<_, MeteringError>(builds::all(db, tenant.id).await?) };
+    let (customer, metric, builds) = tokio::try_join!(customer, metric, builds)?;
+    let builds = builds.into_iter().filter(|build| build.grain.metric_id == metric.id).collect();
     let period = if let Some(period) = period {
         period
     } else {
-        let now = clocks::service::now_of(db, clock, tenant.id, found.test_clock_id).await?;
-        month_of(&found, &tenant.timezone, now)?
+        let now = clocks::service::now_of(db, clock, tenant.id, customer.test_clock_id).await?;
+        month_of(&customer, &tenant.timezone, now)?
     };
     let windows = match granularity {
         Some(granularity) => {
-            let windows = granularity.windows(period, found.zone(&tenant.timezone))?;
+            let windows = granularity.windows(period, customer.zone(&tenant.timezone))?;
             windows.ok_or(MeteringError::TooManyWindows(WINDOWS_MAX))?
         }
         None if group_by.is_empty() => Vec::new(),
         None => vec![period],
     };
+    let subject = Subject { customer: customer.id, metric, builds, closings };
     let reader = Reader::of(db, tenant.id, &subject);
-    let quantity = async {
-        match guessed {
-            Some(quantity) => Ok(quantity),
-            None => reader.quantity(period).await,
-        }
-    };
-    let (quantity, windows) = tokio::try_join!(quantity, reader.windows(&windows, group_by))?;
+    let (quantity, windows) = tokio::try_join!(reader.quantity(period), reader.windows(&windows, group_by))?;
+    let metric = subject.metric.clone();
     // Hours that are still being built up would be passed over when they are there.
     if subject.builds.iter().all(|build| build.is_complete) {
-        memory.subjects.insert(key, subject.clone());
+        memory.subjects.insert(key, Arc::new(subject));
     }
-    Ok(Usage { customer: subject.customer, metric: subject.metric.clone(), period, quantity, windows })
+    Ok(Usage { customer: customer.id, metric, period, quantity, windows })
 }
 
 /// Whose usage of what, and how far its hours were built up.
@@ -159,6 +160,9 @@ pub(super) struct Subject {
     customer: CustomerId,
     metric: Metric,
     builds: Vec<Build>,
+    /// Before it was looked up, the tenant's gate was closed so many times: whoever renames a customer or changes a metric
+    /// closes it.
+    closings: i64,
 }
 
 /// The calendar month that it is for a customer.
@@ -187,12 +191,19 @@ struct Reader<'a, C> {
     metric: &'a Metric,
     /// How far its hours are built up, grain by grain.
     builds: Vec<Build>,
+    /// How often the tenant's gate may have been closed.
+    closings: Option<i64>,
 }
 
 impl<'a, C: ConnectionTrait> Reader<'a, C> {
     fn of(db: &'a C, tenant: TenantId, subject: &'a Subject) -> Self {
-        let Subject { customer, metric, builds } = subject;
-        Self { db, tenant, customer: *customer, metric, builds: builds.clone() }
+        let Subject { customer, metric, builds, closings: _ } = subject;
+        Self { db, tenant, customer: *customer, metric, builds: builds.clone(), closings: None }
+    }
+
+    /// Which reads hours only, and nothing if the subject may have changed.
+    fn unless_changed(db: &'a C, tenant: TenantId, subject: &'a Subject) -> Self {
+        Self { closings: Some(subject.closings), ..Self::of(db, tenant, subject) }
     }
 
     async fn quantity(&self, period: Period) -> Result<Decimal, MeteringError> {
@@ -238,8 +249,12 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
             self.build_for(split, first.prorated, from)
         });
         let mut filling = Filling::try_new(self.metric, split, scopes, build.is_some())?;
-        if let Some(build) = build {
-            self.each_day(build, &mut filling, most).await?;
+        let wanted = build.zip(filling.days());
+        if wanted.is_none() && self.closings.is_some() {
+            return Err(MeteringError::Rebuilt);
+        }
+        if let Some((build, wanted)) = wanted {
+            self.each_day(build, &wanted, &mut filling, most).await?;
         }
         let edges = filling.edges();
         for edge in &edges {
@@ -255,14 +270,14 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
     async fn each_day(
         &self,
         build: &Build,
+        wanted: &WantedDays,
         filling: &mut Filling<'_>,
         most: usize,
     ) -> Result<(), MeteringError> {
-        let Some(wanted) = filling.days() else { return Ok(()) };
         let series = build.series(self.tenant, self.customer);
         let mut last = None;
         loop {
-            let read = rollups::next_days(self.db, series, &wanted, last).await?;
+            let read = rollups::next_days(self.db, series, wanted, last, self.closings).await?;
             let ReadDays { slices, next } = read.ok_or(MeteringError::Rebuilt)?;
             for slice in slices {
                 filling.take_slice(&build.grain, slice)?;

@@ -205,6 +205,32 @@ async fn usage_of_many_days_is_read_part_by_part_and_not_while_it_is_built_up_an
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_again_is_told_what_is_true_now(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = world_with_metric(on).await else { return };
+    let asked = "usage?metric=n&start=2026-01-01T00:00:00Z&end=2026-01-02T00:00:00Z";
+    let ask = async |customer: &str| {
+        let told = world.get(&format!("/v1/customers/{customer}/{asked}")).await;
+        (told["quantity"].clone(), told["customer_id"].clone())
+    };
+    send(&world, 0, 2).await;
+    world.work().await;
+    let (_, acme) = ask("acme").await;
+    assert_eq!(ask("acme").await, (json!("1.5"), acme.clone()));
+
+    send(&world, 2, 3).await;
+    assert_eq!(ask("acme").await.0, json!("3.75"), "an event more");
+    rebuild(&world.app.db, async || ()).await;
+    assert_eq!(ask("acme").await.0, json!("3.75"), "hours that were built up anew");
+    assert_eq!(ask("acme").await.0, json!("3.75"));
+    let renamed = world.send("PATCH", "/v1/customers/acme", &json!({"external_id": "old-acme"})).await;
+    renamed.expect(200);
+    world.create("/v1/customers", json!({"external_id": "acme", "name": "Acme"})).await;
+    assert_eq!(ask("acme").await.0, json!("0"), "the name is another's now");
+    assert_eq!(ask("old-acme").await, (json!("3.75"), acme));
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
 async fn more_windows_and_groups_than_anybody_reads_are_refused(#[values(Sqlite, Postgres)] on: Engine) {
     let Some(world) = World::new(on).await else { return };
     world.clock.advance(TimeDelta::days(2));

@@ -5,7 +5,10 @@
 //! remembers may have changed.
 
 use accrue_core::id::TenantId;
-use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, Statement, Value};
+use sea_orm::{
+    ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, Statement, Value,
+    sea_query::{Expr, ExprTrait, Query, SimpleExpr},
+};
 
 /// What the gate is for, and therefore which gate it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +23,26 @@ impl Gate {
     pub async fn pass(self, tx: &DatabaseTransaction, tenant: TenantId) -> Result<i64, DbErr> {
         self.lock(tx, tenant, "select pg_advisory_xact_lock_shared($1, $2)").await?;
         // Asked in a statement of its own: one sees what was committed before it began, not before it got its lock.
+        self.closings(tx, tenant).await
+    }
+
+    /// How often the gate was closed until now, for whoever reads only. What is read after that is not older.
+    pub async fn closings(self, db: &impl ConnectionTrait, tenant: TenantId) -> Result<i64, DbErr> {
         let sql = "select closings from gates where tenant_id = $1 and id = $2";
-        let row = tx.query_one_raw(self.statement(tx, tenant, sql)).await?;
+        let row = db.query_one_raw(self.statement(db, tenant, sql)).await?;
         row.map_or(Ok(0), |row| row.try_get_by_index(0))
+    }
+
+    /// That the gate was closed so many times and not more often, as a part of a statement.
+    pub fn was_closed(self, tenant: TenantId, closings: i64) -> SimpleExpr {
+        let other = Query::select()
+            .expr(Expr::val(1))
+            .from("gates")
+            .and_where(Expr::col(("gates", "tenant_id")).eq(tenant.0))
+            .and_where(Expr::col(("gates", "id")).eq(self as i32))
+            .and_where(Expr::col(("gates", "closings")).ne(closings))
+            .take();
+        Expr::exists(other).not()
     }
 
     /// Before any other lock that those who pass may want.
@@ -33,9 +53,9 @@ impl Gate {
         tx.execute_raw(self.statement(tx, tenant, sql)).await.map(drop)
     }
 
-    fn statement(self, tx: &DatabaseTransaction, tenant: TenantId, sql: &str) -> Statement {
+    fn statement(self, db: &impl ConnectionTrait, tenant: TenantId, sql: &str) -> Statement {
         let values: [Value; 2] = [tenant.0.into(), (self as i32).into()];
-        Statement::from_sql_and_values(tx.get_database_backend(), sql, values)
+        Statement::from_sql_and_values(db.get_database_backend(), sql, values)
     }
 
     async fn lock(self, tx: &DatabaseTransaction, tenant: TenantId, sql: &str) -> Result<(), DbErr> {

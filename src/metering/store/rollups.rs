@@ -14,6 +14,7 @@ use accrue_core::{
 use accrue_platform::{
     bulk::{self, Column as Cells},
     column::Json,
+    gate::Gate,
 };
 use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use rust_decimal::Decimal;
@@ -265,12 +266,14 @@ pub(in crate::metering) struct ReadDays {
 }
 
 /// Somebody's usage of the next days after a row, by the hour where that is wanted, else by the day. `None` if this is
-/// not the build that is to be read any more: whoever makes the next one takes the days of this one out.
+/// not the build that is to be read any more: whoever makes the next one takes the days of this one out. `None` too if the
+/// tenant's gate was closed more often than that.
 pub(in crate::metering) async fn next_days(
     db: &impl ConnectionTrait,
     series: Series,
     wanted: &WantedDays,
     after: Option<Uuid>,
+    closings: Option<i64>,
 ) -> Result<Option<ReadDays>, DbErr> {
     let (first, last) = series.row_ids(wanted.from, wanted.to).into_inner();
     let is_by_hour = match &wanted.by_hour {
@@ -282,6 +285,7 @@ pub(in crate::metering) async fn next_days(
         .add(Column::TenantId.eq(series.tenant_id))
         .add(Column::Id.between(after.unwrap_or(first), last))
         .add_option(after.map(|after| Column::Id.ne(after)));
+    let unchanged = closings.map(|closings| Gate::Usage.was_closed(series.tenant_id, closings));
     // One statement, so that the build is looked at as it was when its days were.
     let select = Query::select()
         .columns([(Entity, Column::Id), (Entity, Column::Day)])
@@ -290,6 +294,7 @@ pub(in crate::metering) async fn next_days(
         .from(builds::Entity)
         .left_join(Entity, days)
         .cond_where(builds::is_read(series))
+        .cond_where(Condition::all().add_option(unchanged))
         .order_by((Entity, Column::Id), Order::Asc)
         .limit(DAYS_AT_ONCE)
         .to_owned();
