@@ -38,7 +38,7 @@ struct Options {
     only: Option<String>,
     /// Sends batches, or single events, for so many seconds and measures nothing else, to look at with a profiler; with
     /// 0 events it reads usage.
-    #[arg(long, num_args = 2..=4, value_names = ["EVENTS_EACH", "SECONDS", "CONNECTIONS", "CUSTOMERS_EACH"])]
+    #[arg(long, num_args = 2..=5, value_names = ["EVENTS_EACH", "SECONDS", "CONNECTIONS", "CUSTOMERS_EACH", "WRITERS"])]
     load: Option<Vec<usize>>,
     /// Given by cargo.
     #[arg(long, hide = true)]
@@ -124,7 +124,10 @@ async fn only_load(postgres: Option<&str>, events_each: usize, seconds: u64, oth
     let [connections, customers_each] = if events_each == 1 { [1000, 1] } else { [32, 100] };
     let connections = others.first().copied().unwrap_or(connections);
     let customers_each = others.get(1).copied().unwrap_or(customers_each);
-    send(load(&site, connections, events_each, customers_each, seconds)).await.map(drop)
+    let load = load(&site, connections, events_each, customers_each, seconds);
+    let Some(writers) = others.get(2).copied() else { return send(load).await.map(drop) };
+    let (address, _) = site::start(&site.app, Grouping { writers, ..Grouping::default() })?;
+    send(Load { address, ..load }).await.map(drop)
 }
 
 async fn batches(site: &Site, extent: &Size) -> Result<Measured> {
