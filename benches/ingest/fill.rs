@@ -51,23 +51,27 @@ analyze plain_events;
 analyze usage_event_packs;
 ";
 
+// Without a temporary table or a sort: what these take of the process's memory it would keep.
 const SQLITE_BUSY: &str = "
-create temporary table busy_events as
-with recursive numbers (n) as (select 0 union all select n + 1 from numbers where n < {events} - 1)
-select n, 1767225600000000 + n * 2678400000000 / {events} as micros from numbers;
+with recursive numbers (n) as (select 0 union all select n + 1 from numbers where n < {events} - 1),
+times as (select n, 1767225600000000 + n * 2678400000000 / {events} as micros from numbers)
 insert into plain_events ({columns})
 select {tenant}, unhex(printf('%032x', n)), '', 'busy-' || n, '{name}', {customer},
     strftime('%Y-%m-%dT%H:%M:%f', micros / 1000000.0, 'unixepoch') || '+00:00', '{\"tokens\":' || (n % 1000) || '}',
     '2026-01-01T00:00:00+00:00'
-from busy_events;
+from times;
+with recursive packs (n) as (select 0 union all select n + 10 from packs where n < {events} - 10),
+digits (i) as (values (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)),
+times as (select n, 1767225600000000 + n * 2678400000000 / {events} as first,
+    1767225600000000 + (n + 9) * 2678400000000 / {events} as last from packs)
 insert into usage_event_packs ({pack_columns})
 select {tenant}, unhex(printf('%028x0000', n / 10)), '{name}', {customer},
-    strftime('%Y-%m-%dT%H:%M:%f', min(micros) / 1000000.0, 'unixepoch') || '+00:00',
-    strftime('%Y-%m-%dT%H:%M:%f', max(micros) / 1000000.0, 'unixepoch') || '+00:00', count(*),
-    '[' || group_concat(printf('[%d,\"\",\"busy-%d\",%d,{\"tokens\":%d}]', n % 10, n, micros, n % 1000)) || ']',
+    strftime('%Y-%m-%dT%H:%M:%f', first / 1000000.0, 'unixepoch') || '+00:00',
+    strftime('%Y-%m-%dT%H:%M:%f', last / 1000000.0, 'unixepoch') || '+00:00', 10,
+    (select '[' || group_concat(printf('[%d,\"\",\"busy-%d\",%d,{\"tokens\":%d}]', i, n + i,
+        1767225600000000 + (n + i) * 2678400000000 / {events}, (n + i) % 1000)) || ']' from digits),
     '2026-01-01T00:00:00+00:00'
-from busy_events group by n / 10;
-drop table busy_events;
+from times;
 ";
 
 const POSTGRES_INDEXES_OFF: &str = "

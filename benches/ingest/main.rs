@@ -79,6 +79,7 @@ fn main() -> Result<()> {
 
 async fn measure(postgres: Option<&str>, extent: &Size) -> Result<Table> {
     let site = Site::new(postgres, extent.busy_events).await?;
+    forget_peak()?;
     let mut table = Table::default();
     let into_empty = batches(&site, extent).await?;
     let raw = yardstick::raw_rows(&site, extent.seconds).await?;
@@ -96,8 +97,7 @@ async fn measure(postgres: Option<&str>, extent: &Size) -> Result<Table> {
     let started = Instant::now();
     fill::everybody(&site.app.db, site.tenant, extent.filled_events).await?;
     eprintln!("filled with {} events in {:.0?}", extent.filled_events, started.elapsed());
-    // SQLite sorts within this process, which is not measured: the peak begins anew.
-    std::fs::write("/proc/self/clear_refs", "5")?;
+    forget_peak()?;
     let into_full = batches(&site, extent).await?;
     let millions = extent.filled_events / 1_000_000;
     table.push(Row::rate(
@@ -252,6 +252,11 @@ async fn send(load: Load) -> Result<Measured> {
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
+}
+
+/// SQLite fills its tables within this process, which is not measured: the peak begins anew.
+fn forget_peak() -> Result<()> {
+    Ok(std::fs::write("/proc/self/clear_refs", "5")?)
 }
 
 /// Of the server and the sender together, in MB.
