@@ -5,6 +5,7 @@ mod candidate;
 mod closing;
 mod correction;
 mod filling;
+mod identity;
 mod month;
 mod pack;
 mod rollup;
@@ -27,7 +28,9 @@ pub(super) use self::correction::{Change, Correction, Version};
 pub use self::month::{Month, NoMonth};
 pub use self::rollup::Grain;
 pub use self::unmatched::{Tally, Unmatched};
-pub(super) use self::{candidate::*, filling::*, pack::*, rollup::*, unmatched::UnmatchedUsage, window::*};
+pub(super) use self::{
+    candidate::*, filling::*, identity::identity, pack::*, rollup::*, unmatched::UnmatchedUsage, window::*,
+};
 use crate::catalog::Metric;
 
 /// Something that a customer did and that is, perhaps, to be paid for. As it is known now: what was true before it
