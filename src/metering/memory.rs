@@ -152,3 +152,19 @@ impl Standing {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_one_event_came_again_the_next_groups_are_looked_through() {
+        let memory = Memory::default();
+        assert_eq!(memory.expectation(), Expectation::New);
+        memory.expect_repeats();
+        for group in 0..WARY_GROUPS {
+            assert_eq!(memory.expectation(), Expectation::Mixed, "{group}");
+        }
+        assert_eq!(memory.expectation(), Expectation::New);
+    }
+}

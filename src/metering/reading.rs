@@ -91,10 +91,7 @@ pub(super) async fn usage(
     question: Question<'_>,
 ) -> Result<Usage, MeteringError> {
     match tell(db, clock, memory, tenant, &question).await {
-        Err(MeteringError::Rebuilt) => {
-            memory.subjects.invalidate_all();
-            tell(db, clock, memory, tenant, &question).await
-        }
+        Err(MeteringError::Rebuilt) => tell(db, clock, memory, tenant, &question).await,
         told => told,
     }
 }

@@ -346,3 +346,24 @@ impl KeptHour {
         ((hour, of), Partial { count, sum, least, greatest, latest, weighted })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_known_until_there_are_too_many() {
+        let day = |number: usize| (TenantId(Uuid::nil()), Uuid::from_u128(number as u128));
+        let others = |known: &KnownDays, days: &[usize]| {
+            let days: Vec<DayId> = days.iter().copied().map(day).collect();
+            known.others_of(days.iter())
+        };
+        let known = KnownDays::default();
+        known.learn([day(1), day(2)].into_iter());
+        assert_eq!(others(&known, &[1, 2, 3]), [day(3)]);
+        known.learn((3..=KnownDays::MAX).map(day).collect::<Vec<_>>().into_iter());
+        assert!(others(&known, &[1, KnownDays::MAX]).is_empty());
+        known.learn([day(0)].into_iter());
+        assert_eq!(others(&known, &[0, 1]), [day(1)], "the others are forgotten");
+    }
+}

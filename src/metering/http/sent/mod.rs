@@ -133,7 +133,7 @@ fn read_json(text: &str) -> Result<Batch, Problem> {
 
     if text.trim_start().starts_with('[') {
         batch(Place::Array, Words::Own, &body::parse::<Vec<_>>(text)?)
-    } else if text.contains(r#""events""#) && body::parse::<Probe>(text)?.events.is_some() {
+    } else if body::parse::<Probe>(text)?.events.is_some() {
         batch(Place::Field, Words::Own, &body::parse::<Events>(text)?.events)
     } else {
         batch(Place::Whole, Words::Own, &[body::parse(text)?])
@@ -220,6 +220,7 @@ mod tests {
             (EVENT.to_owned(), Place::Whole, 1),
             (format!(" [{EVENT},{EVENT}]"), Place::Array, 2),
             (format!(r#"{{"events":[{EVENT}]}}"#), Place::Field, 1),
+            (format!(r#"{{"\u0065vents":[{EVENT}]}}"#), Place::Field, 1),
             ("[]".to_owned(), Place::Array, 0),
         ] {
             let batch = read(&text).unwrap();
