@@ -4,6 +4,7 @@
 
 mod fill;
 mod load;
+mod reading;
 mod site;
 mod table;
 mod yardstick;
@@ -33,6 +34,9 @@ struct Options {
     /// Large tables and long runs, as for the figures that are published.
     #[arg(long)]
     full: bool,
+    /// Fill the tables with so many million events.
+    #[arg(long)]
+    millions: Option<u64>,
     /// Leave the other database out.
     #[arg(long)]
     only: Option<String>,
@@ -56,11 +60,12 @@ fn main() -> Result<()> {
     let options = Options::parse();
     accrue_platform::telemetry::init_logs("warn", accrue_platform::telemetry::LogFormat::Json);
     drop(rustls::crypto::ring::default_provider().install_default());
-    let extent = if options.full {
+    let mut extent = if options.full {
         Size { seconds: 15, busy_events: 1_000_000, filled_events: 50_000_000 }
     } else {
         Size { seconds: 3, busy_events: 1_000_000, filled_events: 2_000_000 }
     };
+    extent.filled_events = options.millions.map_or(extent.filled_events, |millions| millions * 1_000_000);
     let runtime = tokio::runtime::Runtime::new()?;
     for (name, postgres) in [("PostgreSQL", Some(options.postgres.as_str())), ("SQLite", None)] {
         if options.only.as_deref().is_some_and(|only| !name.eq_ignore_ascii_case(only)) {
@@ -107,7 +112,21 @@ async fn measure(postgres: Option<&str>, extent: &Size) -> Result<Table> {
         700,
         900,
     ));
-    table.memory = before.max(peak_memory()?);
+    let memory = before.max(peak_memory()?);
+
+    let started = Instant::now();
+    let subscriptions = reading::prepare(&site).await?;
+    eprintln!(
+        "built up hours, and subscribed {} customers, in {:.0?}",
+        subscriptions.len(),
+        started.elapsed()
+    );
+    forget_peak()?;
+    for (name, p99) in reading::slowest(&site, &subscriptions).await? {
+        let name = format!("{name}, more than {millions} million events stored ÷ what it may take");
+        table.push(Row::time(&name, p99, reading::LONGEST, 1_000, 2_000));
+    }
+    table.memory = memory.max(peak_memory()?);
     Ok(table)
 }
 
@@ -138,7 +157,8 @@ async fn singles(site: &Site, extent: &Size, table: &mut Table) -> Result<()> {
     let single = load(site, 1000, 1, 1, extent.seconds);
     let together = send(single.clone()).await?;
 
-    let (address, server) = site::start(&site.app, Grouping { writers: 16, events_at_once: 1 })?;
+    let (address, server) =
+        site::start(&site.app, Grouping { writers: 16, events_at_once: 1, ..Grouping::default() })?;
     let alone = send(Load { address, ..single.clone() }).await?;
     server.stop(true).await;
 

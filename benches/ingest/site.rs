@@ -28,6 +28,8 @@ use crate::{
 
 /// A customer with very many events in one month; also the name of its events and its metric.
 pub const BUSY: &str = "busy";
+/// What everybody's events add up to.
+pub const METRIC: &str = "tokens";
 
 /// Of 16 MB, as many as the server's `min_wal_size` keeps.
 const LOG_FILES: usize = 256;
@@ -74,7 +76,7 @@ impl Site {
     }
 
     async fn prepare(&self, busy_events: u64) -> Result<()> {
-        for (code, event_name) in [("tokens", "api.request.completed"), (BUSY, BUSY)] {
+        for (code, event_name) in [(METRIC, "api.request.completed"), (BUSY, BUSY)] {
             let body = format!(
                 r#"{{"code":"{code}","name":"Tokens","event_name":"{event_name}","aggregation":"sum","property":"tokens"}}"#
             );

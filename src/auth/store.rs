@@ -269,7 +269,7 @@ pub(super) async fn append_audits(tx: &DatabaseTransaction, entries: &[audit::Mo
         ),
         bulk::Column::new("request_id", entries.iter().map(|entry| entry.request_id.clone())),
     ];
-    bulk::insert_new(tx, "audit_entries", columns).await
+    bulk::insert_new(tx, "audit_entries", columns).await.map(drop)
 }
 
 pub(super) async fn list_audit(

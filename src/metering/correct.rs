@@ -180,7 +180,7 @@ async fn refuse_late(
     let Some(strict) = Strict::of(metrics) else { return Ok(()) };
     let [before, after] = events;
     let earliest = before.timestamp.min(after.timestamp);
-    let strict = strict.with(closings::ending_after(tx, before.tenant_id, earliest).await?);
+    let strict = strict.with(&closings::ending_after(tx, before.tenant_id, earliest).await?);
     for event in events {
         if let Some(error) = strict.refuses(event, &properties(event)?) {
             return Err(CorrectionError::Refused(error).into());

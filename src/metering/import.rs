@@ -10,7 +10,7 @@ use super::{
     intake::{Grouping, Intake},
     memory::Expectation,
     model::{Ingested, Rejection, Terms},
-    service::{self, Sent, SentBy},
+    taking::{self, Sent, SentBy},
 };
 use crate::auth::{self, Tenant};
 
@@ -69,8 +69,8 @@ impl Importer {
     /// Says what would become of events, and takes none.
     pub async fn try_out(&self, lines: &[Line]) -> Result<Imported, Problem> {
         let tx = self.db.begin().await?;
-        let (memory, sent) = (&self.intake.memory, vec![self.sent(lines)]);
-        let taken = service::ingest(&tx, &*self.clock, memory, sent, Expectation::Mixed).await?;
+        let (memory, sent) = (&self.intake.memory, [self.sent(lines)]);
+        let taken = taking::ingest(&tx, &*self.clock, memory, (&sent, None), Expectation::Mixed).await?;
         tx.rollback().await?;
         let ingested = taken.outcomes.into_iter().next().expect("an outcome for each request");
         Ok(told(ingested, lines))

@@ -5,7 +5,12 @@
 //! written at the same time only one is small: what a transaction costs is for many events. What is answered is
 //! committed.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    iter,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use accrue_core::{clock::Clock, id::TenantId};
 use accrue_platform::{
@@ -15,22 +20,18 @@ use accrue_platform::{
 use futures_util::FutureExt;
 use sea_orm::{DatabaseTransaction, DbErr};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    task::JoinSet,
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
 };
 
 use super::{
-    lanes::{Lanes, Load},
+    lanes::{Group, Lanes, Load},
     memory::{Expectation, Memory},
     model::Ingested,
-    service::{self, MeteringError, Sent, SentBy, Taken},
+    service::MeteringError,
+    taking::{self, Sent, SentBy, Taken},
 };
 use crate::auth::{self, service::SharedDeed};
-
-/// Of bodies that wait or are being written. More are refused: memory has an end.
-const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Parcels that are looked at at a time.
-const PARCELS_AT_ONCE: usize = 1000;
 
 /// How many requests are taken together.
 #[derive(Clone, Copy, Debug)]
@@ -39,19 +40,22 @@ pub struct Grouping {
     pub writers: usize,
     /// Events that one transaction takes before it looks for no more.
     pub events_at_once: usize,
+    /// Of bodies that wait or are being written. More are refused: memory has an end.
+    pub waiting_bytes_max: u32,
 }
 
 impl Default for Grouping {
     fn default() -> Self {
-        Self { writers: 6, events_at_once: 10_000 }
+        Self { writers: 6, events_at_once: 10_000, waiting_bytes_max: 64 * 1024 * 1024 }
     }
 }
 
 /// Where requests bring their events. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Intake {
-    queue: mpsc::UnboundedSender<Parcel>,
+    desk: Arc<Desk>,
     room: Arc<Semaphore>,
+    room_max: u32,
     pub(super) memory: Memory,
 }
 
@@ -66,16 +70,16 @@ struct Parcel {
 }
 
 impl Intake {
-    /// Starts the writers. They end when the last handle is dropped and all that was brought is answered.
+    /// Writers are started when something is brought, as parts of the runtime in which this is called.
     pub fn start(db: &Db, clock: &Arc<dyn Clock>, grouping: Grouping) -> Self {
-        let Grouping { writers, events_at_once } = grouping;
-        let (queue, brought) = mpsc::unbounded_channel();
+        let Grouping { writers, events_at_once, waiting_bytes_max } = grouping;
         let writers = if db.is_sqlite() { 1 } else { writers };
         let memory = Memory::default();
         let writer = Writer { db: db.clone(), clock: clock.clone(), memory: memory.clone() };
-        let desk = Desk { writer, lanes: Lanes::new(writers, events_at_once), writing: JoinSet::new() };
-        tokio::spawn(desk.run(brought));
-        Self { queue, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), memory }
+        let lanes = Mutex::new(Lanes::new(writers, events_at_once));
+        let desk = Arc::new(Desk { lanes, writer, home: Handle::current() });
+        let room = usize::try_from(waiting_bytes_max).unwrap_or(Semaphore::MAX_PERMITS);
+        Self { desk, room: Arc::new(Semaphore::new(room)), room_max: waiting_bytes_max, memory }
     }
 
     /// Takes what a request of `bytes` sends; durable when it answers.
@@ -85,7 +89,7 @@ impl Intake {
         all_or_nothing: bool,
         bytes: usize,
     ) -> Result<Ingested, Problem> {
-        let bytes = u32::try_from(bytes.min(WAITING_BYTES_MAX)).expect("less than 64 MiB");
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.room_max);
         let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| {
             metrics::counter!("usage_requests_refused_total").increment(1);
             Problem::new(
@@ -95,9 +99,9 @@ impl Intake {
         })?;
         let (answer, answered) = oneshot::channel();
         let parcel = Parcel { sent, all_or_nothing, answer, room };
-        let gone = || Problem::new(&problem::UNAVAILABLE, "the events were not taken; send them again");
-        self.queue.send(parcel).map_err(|_| gone())?;
-        Ok(answered.await.map_err(|_| gone())??)
+        self.desk.change(|lanes| lanes.push(parcel));
+        let gone = |_| Problem::new(&problem::UNAVAILABLE, "the events were not taken; send them again");
+        Ok(answered.await.map_err(gone)??)
     }
 }
 
@@ -114,39 +118,39 @@ impl Load for Parcel {
 
 /// Groups what is brought and has it written.
 struct Desk {
+    lanes: Mutex<Lanes<Parcel>>,
     writer: Writer,
-    lanes: Lanes<Parcel>,
-    /// Groups that are being written; each says of which lane it is.
-    writing: JoinSet<usize>,
+    home: Handle,
 }
 
 impl Desk {
-    async fn run(mut self, mut brought: mpsc::UnboundedReceiver<Parcel>) {
-        let (mut new, mut is_open) = (Vec::new(), true);
-        while is_open || !self.writing.is_empty() {
-            tokio::select! {
-                count = brought.recv_many(&mut new, PARCELS_AT_ONCE), if is_open => is_open = count > 0,
-                Some(written) = self.writing.join_next() => {
-                    self.lanes.written(written.expect("a writer catches what panics"));
-                }
-            }
-            for parcel in new.drain(..) {
-                self.lanes.push(parcel);
-            }
-            while let Some(group) = self.lanes.next() {
-                let writer = self.writer.clone();
-                self.writing.spawn(async move {
-                    // Whoever asked hears that nobody answers; the lane goes on.
-                    drop(AssertUnwindSafe(writer.write(group.requests)).catch_unwind().await);
-                    group.lane
-                });
-            }
+    /// After each change of the lanes, what can be written then is.
+    fn change(self: &Arc<Self>, change: impl FnOnce(&mut Lanes<Parcel>)) {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut lanes);
+        let groups: Vec<_> = iter::from_fn(|| lanes.next()).collect();
+        drop(lanes);
+        for Group { lane, requests } in groups {
+            let lane = LaneInUse { desk: self.clone(), lane };
+            // Whoever asked hears that nobody answers if it panics; the lane goes on.
+            self.home.spawn(async move { lane.desk.clone().writer.write(requests, lane).await });
         }
     }
 }
 
+/// Nothing else of a lane is written until this is dropped.
+struct LaneInUse {
+    desk: Arc<Desk>,
+    lane: usize,
+}
+
+impl Drop for LaneInUse {
+    fn drop(&mut self) {
+        self.desk.change(|lanes| lanes.written(self.lane));
+    }
+}
+
 /// Writes groups of requests.
-#[derive(Clone)]
 struct Writer {
     db: Db,
     clock: Arc<dyn Clock>,
@@ -154,22 +158,24 @@ struct Writer {
 }
 
 impl Writer {
-    async fn write(&self, group: Vec<Parcel>) {
+    async fn write(&self, group: Vec<Parcel>, lane: LaneInUse) {
         let (alone, together): (Vec<_>, Vec<_>) = group.into_iter().partition(|parcel| parcel.all_or_nothing);
-        self.take_together(together).await;
+        let mut lane = Some(lane);
+        let mut none = None;
+        self.take_together(together, if alone.is_empty() { &mut lane } else { &mut none }).await;
         for parcel in alone {
             let outcome = unless_it_panics(self.take_alone(parcel.sent, true)).await;
             drop(parcel.answer.send(outcome));
         }
     }
 
-    async fn take_together(&self, parcels: Vec<Parcel>) {
+    async fn take_together(&self, parcels: Vec<Parcel>, lane: &mut Option<LaneInUse>) {
         if parcels.is_empty() {
             return;
         }
         let (sent, answers): (Vec<_>, Vec<_>) =
             parcels.into_iter().map(|parcel| (parcel.sent, (parcel.answer, parcel.room))).unzip();
-        let outcomes = match unless_it_panics(self.commit(&sent)).await {
+        let outcomes = match unless_it_panics(self.commit(&sent, lane)).await {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             Err(error) => {
                 // One of them may be the trouble: each for itself, so that it is nobody else's.
@@ -188,15 +194,19 @@ impl Writer {
         }
     }
 
-    async fn commit(&self, sent: &[Sent]) -> Result<Vec<Ingested>, MeteringError> {
+    async fn commit(
+        &self,
+        sent: &[Sent],
+        lane: &mut Option<LaneInUse>,
+    ) -> Result<Vec<Ingested>, MeteringError> {
         // SQLite finds out in passing whether an event is there already.
         let expectation = if self.db.is_sqlite() { Expectation::Mixed } else { self.memory.expectation() };
-        match self.commit_as(expectation, sent.to_vec()).await {
+        match self.commit_as(expectation, sent, lane).await {
             Err(MeteringError::Database(error))
                 if expectation == Expectation::New && is_unique_violation(&error) =>
             {
                 self.memory.expect_repeats();
-                self.commit_as(Expectation::Mixed, sent.to_vec()).await
+                self.commit_as(Expectation::Mixed, sent, lane).await
             }
             outcome => outcome,
         }
@@ -205,37 +215,44 @@ impl Writer {
     async fn commit_as(
         &self,
         expectation: Expectation,
-        sent: Vec<Sent>,
+        sent: &[Sent],
+        lane: &mut Option<LaneInUse>,
     ) -> Result<Vec<Ingested>, MeteringError> {
-        let senders = senders(&sent);
+        let ahead = taking::judge_ahead(&*self.clock, &self.memory, sent)?;
         let tx = self.db.begin().await?;
-        let ingested = service::ingest(&tx, &*self.clock, &self.memory, sent, expectation).await;
-        let Taken { outcomes, unmatched } = ingested?;
-        note(&tx, &*self.clock, senders, &outcomes).await?;
+        let taken = taking::ingest(&tx, &*self.clock, &self.memory, (sent, ahead), expectation).await?;
+        self.end(tx, sent, taken, lane).await
+    }
+
+    /// Takes one request's events; if all or nothing is wanted and one is rejected, nothing is left behind.
+    async fn take_alone(&self, sent: Sent, all_or_nothing: bool) -> Result<Ingested, MeteringError> {
+        let sent = [sent];
+        let tx = self.db.begin().await?;
+        let mut taken =
+            taking::ingest(&tx, &*self.clock, &self.memory, (&sent, None), Expectation::Mixed).await?;
+        if all_or_nothing && taken.outcomes.iter().any(|outcome| !outcome.rejected.is_empty()) {
+            tx.rollback().await?;
+            return Ok(taken.outcomes.pop().expect("an outcome for each request"));
+        }
+        Ok(self.end(tx, &sent, taken, &mut None).await?.pop().expect("an outcome for each request"))
+    }
+
+    async fn end(
+        &self,
+        tx: DatabaseTransaction,
+        sent: &[Sent],
+        taken: Taken,
+        lane: &mut Option<LaneInUse>,
+    ) -> Result<Vec<Ingested>, MeteringError> {
+        let Taken { outcomes, unmatched } = taken;
+        note(&tx, &*self.clock, sent, &outcomes).await?;
+        // While the disk is waited for, the next group is got ready.
+        drop(lane.take());
         tx.commit().await?;
         let taken: usize = outcomes.iter().map(|outcome| outcome.accepted).sum();
         metrics::counter!("usage_events_total").increment(taken as u64);
         unmatched.tell();
         Ok(outcomes)
-    }
-
-    /// Takes one request's events; if all or nothing is wanted and one is rejected, nothing is left behind.
-    async fn take_alone(&self, sent: Sent, all_or_nothing: bool) -> Result<Ingested, MeteringError> {
-        let sent = vec![sent];
-        let senders = senders(&sent);
-        let tx = self.db.begin().await?;
-        let Taken { mut outcomes, unmatched } =
-            service::ingest(&tx, &*self.clock, &self.memory, sent, Expectation::Mixed).await?;
-        if all_or_nothing && outcomes.iter().any(|outcome| !outcome.rejected.is_empty()) {
-            tx.rollback().await?;
-            return Ok(outcomes.pop().expect("an outcome for each request"));
-        }
-        note(&tx, &*self.clock, senders, &outcomes).await?;
-        tx.commit().await?;
-        let outcome = outcomes.pop().expect("an outcome for each request");
-        metrics::counter!("usage_events_total").increment(outcome.accepted as u64);
-        unmatched.tell();
-        Ok(outcome)
     }
 }
 
@@ -246,29 +263,28 @@ async fn unless_it_panics<T>(
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(MeteringError::Panicked))
 }
 
-fn senders(sent: &[Sent]) -> Vec<(TenantId, Option<SentBy>)> {
-    sent.iter().map(|sent| (sent.tenant, sent.by.clone())).collect()
-}
-
 /// Writes down who sent what was taken: what a key sent in several requests is one deed (decision 0036).
 async fn note(
     tx: &DatabaseTransaction,
     clock: &dyn Clock,
-    senders: Vec<(TenantId, Option<SentBy>)>,
+    sent: &[Sent],
     outcomes: &[Ingested],
 ) -> Result<(), DbErr> {
-    let mut deeds = BTreeMap::<_, (String, usize, usize)>::new();
-    for ((tenant, by), outcome) in senders.into_iter().zip(outcomes) {
+    let mut deeds = BTreeMap::<(TenantId, &str, &'static str), (&str, usize, usize)>::new();
+    for (Sent { tenant, by, .. }, outcome) in sent.iter().zip(outcomes) {
         let Some(SentBy { actor, action, request_id }) = by else { continue };
-        let (_, requests, events) = deeds.entry((tenant, actor, action)).or_insert((request_id, 0, 0));
+        let (_, requests, events) =
+            deeds.entry((*tenant, actor.as_str(), *action)).or_insert((request_id, 0, 0));
         *requests += 1;
         *events += outcome.accepted;
     }
-    let deed = |((tenant, actor, action), (request_id, requests, events))| {
+    let deed = |(sender, (request_id, requests, events)): (_, (&str, usize, usize))| {
+        let (tenant, actor, action): (_, &str, _) = sender;
         let object_id = match requests {
             1 => format!("{events} usage events"),
             more => format!("{events} usage events of {more} requests"),
         };
+        let (actor, request_id) = (actor.to_owned(), request_id.to_owned());
         SharedDeed { tenant, actor, action, object_id, request_id }
     };
     auth::service::note_all(tx, clock.now(), deeds.into_iter().map(deed).collect()).await

@@ -21,6 +21,7 @@ pub(super) trait Load {
 /// Requests that wait, a lane for each writer. Events of one customer change the same rows: two writers would wait for
 /// each other, so requests that begin with the same customer wait in the same lane. Whoever sends events of several
 /// customers at a time often sends those of the same ones.
+#[derive(Debug)]
 pub(super) struct Lanes<T> {
     by_writer: Vec<Lane<T>>,
     /// Events that one group takes before it looks for no more.
@@ -31,6 +32,7 @@ pub(super) struct Lanes<T> {
     small: Option<usize>,
 }
 
+#[derive(Debug)]
 struct Lane<T> {
     /// In the order of arrival, each with its number.
     waiting: VecDeque<(u64, T)>,

@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -20,6 +20,7 @@ use sea_orm::{DatabaseTransaction, DbErr};
 use super::{
     reading::Subject,
     store::{archives, rollups::KnownDays, watches},
+    tracking::Tracked,
 };
 use crate::{
     catalog::{self, Metric},
@@ -46,7 +47,7 @@ pub(super) enum Expectation {
 }
 
 /// A customer, and the test clock that it hangs on.
-type Customer = (CustomerId, Option<TestClockId>);
+pub(super) type Customer = (CustomerId, Option<TestClockId>);
 
 /// What is remembered from one group to the next. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -83,6 +84,11 @@ impl Memory {
         self.wary.store(WARY_GROUPS, Ordering::Relaxed);
     }
 
+    /// What was remembered last of a tenant, whether it still holds or not.
+    pub fn recall(&self, tenant: TenantId) -> Option<Arc<Standing>> {
+        self.tenants.get(&tenant)
+    }
+
     /// What holds for a tenant whose gate `tx` has passed, and which was closed so many times.
     pub async fn standing(
         &self,
@@ -99,6 +105,7 @@ impl Memory {
             metrics: catalog::service::all_metrics(tx, tenant).await?.into(),
             final_before: archives::final_before(tx, tenant).await?,
             is_watched: watches::is_any(tx, tenant).await?,
+            tracked: OnceLock::new(),
             customers: Mutex::default(),
         });
         self.tenants.insert(tenant, standing.clone());
@@ -110,45 +117,51 @@ impl Memory {
 #[derive(Debug)]
 pub(super) struct Standing {
     tenant: TenantId,
-    closings: i64,
+    /// How often the tenant's gate was closed before this was read.
+    pub closings: i64,
     pub metrics: Arc<[Metric]>,
     /// Usage of before is final, because its events are archived.
     pub final_before: Option<DateTime<Utc>>,
     /// Whether anybody wants to know when usage moves.
     pub is_watched: bool,
+    /// In which hours these are kept. Once something is: what is begun by one who then is undone was not.
+    pub tracked: OnceLock<Arc<Tracked>>,
     /// By identifier or name, as events call them. Who is not there may appear.
     customers: Mutex<HashMap<String, Customer>>,
 }
 
 impl Standing {
+    fn held(&self) -> MutexGuard<'_, HashMap<String, Customer>> {
+        self.customers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those of these identifiers and names that are remembered.
+    pub fn recall<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<Option<Customer>> {
+        let held = self.held();
+        names.map(|name| held.get(name).copied()).collect()
+    }
+
     /// Those of these identifiers and names that exist.
     pub async fn customers(
         &self,
         tx: &DatabaseTransaction,
-        names: HashSet<&str>,
-    ) -> Result<HashMap<String, Customer>, DbErr> {
-        let mut found = HashMap::with_capacity(names.len());
-        let mut unknown = Vec::new();
-        {
-            let known = self.customers.lock().unwrap_or_else(PoisonError::into_inner);
-            for name in names {
-                match known.get(name) {
-                    Some(customer) => drop(found.insert(name.to_owned(), *customer)),
-                    None => unknown.push(name),
-                }
-            }
+        names: Vec<&str>,
+    ) -> Result<Vec<Option<Customer>>, DbErr> {
+        let mut found = self.recall(names.iter().copied());
+        let unknown = || found.iter().zip(&names).filter(|(customer, _)| customer.is_none());
+        let unknown: HashSet<&str> = unknown().map(|(_, name)| *name).collect();
+        if unknown.is_empty() {
+            return Ok(found);
         }
-        if !unknown.is_empty() {
-            let asked = customers::service::resolve_all(tx, self.tenant, unknown).await?;
-            let asked = asked.into_iter().map(|(name, customer)| (name.to_owned(), customer));
-            let asked: Vec<(String, Customer)> = asked.collect();
-            let mut known = self.customers.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.len() + asked.len() > NAMES_MAX {
-                known.clear();
-            }
-            known.extend(asked.iter().take(NAMES_MAX).cloned());
-            found.extend(asked);
+        let asked = customers::service::resolve_all(tx, self.tenant, unknown).await?;
+        for (customer, name) in found.iter_mut().zip(names) {
+            *customer = customer.or_else(|| asked.get(name).copied());
         }
+        let mut held = self.held();
+        if held.len() + asked.len() > NAMES_MAX {
+            held.clear();
+        }
+        held.extend(asked.into_iter().take(NAMES_MAX).map(|(name, customer)| (name.to_owned(), customer)));
         Ok(found)
     }
 }

@@ -18,6 +18,7 @@ pub mod partitions;
 mod reading;
 pub mod service;
 mod store;
+mod taking;
 mod tracking;
 mod unbilled;
 mod unmatched;

@@ -22,6 +22,7 @@ use super::{
 use crate::catalog::{self, Metric};
 
 /// A tenant's metrics, and how far the hours of each are built up.
+#[derive(Debug)]
 pub(super) struct Tracked {
     metrics: Arc<[Metric]>,
     /// Of each grain of each metric.
@@ -35,22 +36,23 @@ pub(super) async fn track(
     tenant: TenantId,
 ) -> Result<Tracked, DbErr> {
     let metrics = catalog::service::all_metrics(tx, tenant).await?;
-    track_metrics(tx, clock, tenant, metrics.into()).await
+    Ok(track_metrics(tx, clock, tenant, metrics.into()).await?.0)
 }
 
-/// As [`track`], with the tenant's metrics at hand.
+/// As [`track`], with the tenant's metrics at hand. Says whether hours begin to be kept by this.
 pub(super) async fn track_metrics(
     tx: &DatabaseTransaction,
     clock: &dyn Clock,
     tenant: TenantId,
     metrics: Arc<[Metric]>,
-) -> Result<Tracked, DbErr> {
+) -> Result<(Tracked, bool), DbErr> {
     let mut builds = by_metric(builds::all(tx, tenant).await?);
     let is_missing = |grain: &Grain| {
         builds.get(&grain.metric_id).is_none_or(|begun| begun.iter().all(|build| build.grain != *grain))
     };
     let missing: Vec<Grain> = metrics.iter().flat_map(Grain::all_of).filter(is_missing).collect();
-    if !missing.is_empty() {
+    let are_new = !missing.is_empty();
+    if are_new {
         for build in missing.into_iter().map(Build::first) {
             if builds::begin(tx, tenant, &build).await? {
                 jobs::build_later(tx, clock.now(), tenant, &build).await?;
@@ -59,7 +61,7 @@ pub(super) async fn track_metrics(
         // Somebody else may have begun one meanwhile, and be further.
         builds = by_metric(builds::all(tx, tenant).await?);
     }
-    Ok(Tracked { metrics, builds })
+    Ok((Tracked { metrics, builds }, are_new))
 }
 
 fn by_metric(builds: Vec<Build>) -> HashMap<MetricId, Vec<Build>> {

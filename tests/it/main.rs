@@ -18,6 +18,7 @@ mod customers;
 mod dunning;
 mod entitlements;
 mod far_dates;
+mod full_queue;
 mod import;
 mod ingest_crash;
 mod invoices;

@@ -94,6 +94,9 @@ impl Addresses {
     /// Refuses query parameters that the request's address does not know: a misspelt filter that is ignored
     /// answers with everything.
     pub fn check_query(&self, request: &HttpRequest) -> Result<(), Problem> {
+        if request.query_string().is_empty() {
+            return Ok(());
+        }
         let pattern = request.match_pattern().unwrap_or_default();
         let known = self.taken.get(&pattern).and_then(|methods| methods.get(request.method().as_str()));
         let errors = known.map(|known| unknown(known, request.query_string())).unwrap_or_default();

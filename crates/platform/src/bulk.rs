@@ -8,10 +8,13 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-/// Rows to SQLite in one statement: powers of four, so that few statements are prepared, again and again.
-const SQLITE_ROWS: [usize; 6] = [1024, 256, 64, 16, 4, 1];
+/// For how many rows SQLite has a statement: the same few are prepared again and again. One that has room for more takes
+/// all: what it costs to hand a statement to SQLite's thread is more than that of the empty rows.
+const SQLITE_ROWS: [usize; 14] = [1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, SQLITE_ROWS_MAX];
+const SQLITE_ROWS_MAX: usize = 1024;
 
 /// A column of the rows, with its name and its values.
+#[derive(Clone, Debug)]
 pub struct Column {
     name: &'static str,
     kind: ArrayType,
@@ -86,13 +89,14 @@ pub async fn insert_or_lock(
     write(tx, table, columns, &nothing).await
 }
 
-/// Inserts rows whose keys are new for certain, because they were made just now: any that exists is an error.
+/// Inserts rows whose keys are new for certain, because they were made just now, and says how many these were: any that exists
+/// is an error.
 pub async fn insert_new(
     tx: &DatabaseTransaction,
     table: &'static str,
     columns: Vec<Column>,
-) -> Result<(), DbErr> {
-    write(tx, table, columns, "").await.map(drop)
+) -> Result<u64, DbErr> {
+    write(tx, table, columns, "").await
 }
 
 /// Inserts rows, or changes the columns `state` of those whose key exists.
@@ -144,25 +148,30 @@ async fn write(
         return Ok(0);
     }
     let names = columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ");
-    let into = format!("insert into {table} ({names})");
     if tx.get_database_backend() == DatabaseBackend::Postgres {
-        let sql = format!("{into} {} {otherwise}", unnested(&columns));
+        let sql = format!("insert into {table} ({names}) {} {otherwise}", unnested(&columns));
         return execute(tx, sql, columns.into_iter().map(Column::into_array).collect()).await;
     }
     let width = columns.len();
     let mut columns: Vec<_> = columns.into_iter().map(|column| column.values.into_iter()).collect();
     let mut written = 0;
-    let mut left = rows;
-    for size in SQLITE_ROWS {
-        while left >= size {
-            let mut values = Vec::with_capacity(size * width);
-            for _ in 0..size {
-                values.extend(columns.iter_mut().filter_map(Iterator::next));
-            }
-            let sql = format!("{into} values {} {otherwise}", tuples(size, width));
-            written += execute(tx, sql, values).await?;
-            left -= size;
+    for first in (0..rows).step_by(SQLITE_ROWS_MAX) {
+        let count = SQLITE_ROWS_MAX.min(rows - first);
+        let room = SQLITE_ROWS.into_iter().find(|room| *room >= count).unwrap_or(count);
+        let mut values = Vec::with_capacity(room * width + 1);
+        for _ in 0..count {
+            values.extend(columns.iter_mut().filter_map(Iterator::next));
         }
+        values.resize(room * width, Value::BigInt(None));
+        values.push(i64::try_from(count).unwrap_or(i64::MAX).into());
+        // What fails is undone with the transaction, as on PostgreSQL: SQLite need not be ready to undo it alone. And it
+        // need not know the number of rows when it plans, or it would plan each time.
+        let sql = format!(
+            "insert or fail into {table} ({names}) select * from (values {}) where true \
+             limit cast(? as integer) {otherwise}",
+            tuples(room, width)
+        );
+        written += execute(tx, sql, values).await?;
     }
     Ok(written)
 }
@@ -223,13 +232,17 @@ async fn execute(tx: &DatabaseTransaction, sql: String, values: Vec<Value>) -> R
 /// How many values [`one_of`] takes.
 pub const LIST_MAX: usize = 10_000;
 
-/// Is a column one of these values? On PostgreSQL they are one array: a statement of the same text, however many.
+/// Is a column one of these values? On PostgreSQL they are one array: a statement of the same text, however many. On SQLite
+/// the last is repeated until there is a power of two of them, so that the statements are few.
 pub fn one_of<C: Cell>(db: &impl ConnectionTrait, column: impl ColumnTrait, values: Vec<C>) -> SimpleExpr {
     debug_assert!(values.len() <= LIST_MAX, "SQLite takes no longer lists");
-    let values: Vec<Value> = values.into_iter().map(Cell::value).collect();
+    let mut values: Vec<Value> = values.into_iter().map(Cell::value).collect();
     if db.get_database_backend() == DatabaseBackend::Postgres {
         let array = Value::Array(C::KIND, Some(Box::new(values)));
         return Expr::col(column.as_column_ref()).eq(Func::cust("any").arg(Expr::val(array)));
+    }
+    if let Some(last) = values.last().cloned() {
+        values.resize(values.len().next_power_of_two(), last);
     }
     column.is_in(values)
 }

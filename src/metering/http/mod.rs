@@ -35,7 +35,8 @@ use super::{
     memory::Expectation,
     model::{CorrectionError, Granularity, Ingested, Rejection, Terms, Usage, Wanted, WindowUsage},
     reading::{self, Question},
-    service::{self, MeteringError, Sent, SentBy, Taken},
+    service::{self, MeteringError},
+    taking::{self, Sent, SentBy, Taken},
 };
 use crate::auth::{Answer, Bring, Interrupt, Read, Write, resource};
 
@@ -169,7 +170,8 @@ async fn ingest(
     let IngestQuery { atomic, backfill } = query.0;
     if request.headers().contains_key("idempotency-key") {
         let write = Write::<resource::Usage>::extract(&request).await?;
-        return Ok(ingest_once(write, atomic, backfill, &request, &intake).await?);
+        // Apart, because it is rare, and what waits for it is large: each request would carry that about.
+        return Ok(Box::pin(ingest_once(write, atomic, backfill, &request, &intake)).await?);
     }
     let caller = Bring::<resource::Usage>::extract(&request).await?;
     let (Batch { form, events }, bytes) = sent::read_request(&request)?;
@@ -194,8 +196,9 @@ async fn ingest_once(
     let tx = write.begin().await?;
     let terms = Terms::of(&write.tenant.settings, backfill);
     let sent = Sent { tenant: write.tenant_id(), events, terms, by: None };
+    let (clock, sent) = (&*write.app.clock, (&[sent][..], None));
     let Taken { outcomes, unmatched } =
-        service::ingest(&tx, &*write.app.clock, &intake.memory, vec![sent], Expectation::Mixed).await?;
+        taking::ingest(&tx, clock, &intake.memory, sent, Expectation::Mixed).await?;
     let ingested = outcomes.into_iter().next().expect("an outcome for each request");
     let ingested = form.answer(ingested, atomic)?;
     let object_id = format!("{} usage events", ingested.accepted);

@@ -156,6 +156,11 @@ impl Candidate {
         }
     }
 
+    /// What is remembered of it once it is stored.
+    pub fn remembered(&self) -> Remembered {
+        Remembered { id: self.event.id, body_hash: self.body_hash }
+    }
+
     /// Whether what is remembered is this very event. It may be remembered from before its customer was there.
     fn is_same_as(&self, held: Remembered) -> bool {
         let as_awaited = || {
@@ -328,10 +333,6 @@ mod tests {
         }
     }
 
-    fn remembered(candidate: &Candidate) -> Remembered {
-        Remembered { id: candidate.event.id, body_hash: candidate.body_hash }
-    }
-
     #[test]
     fn the_window_reaches_from_35_days_back_to_5_minutes_ahead() {
         let taken = |at: &str, backfill| {
@@ -388,7 +389,7 @@ mod tests {
         ];
         let first = first_of_each(&candidates);
         let stored: HashMap<Uuid, Remembered> =
-            first.into_iter().map(|first| (first.identity, remembered(first))).collect();
+            first.into_iter().map(|first| (first.identity, first.remembered())).collect();
         let mut ingested = Ingested::default();
         for candidate in candidates {
             let held = stored.get(&candidate.identity).copied();
@@ -407,7 +408,7 @@ mod tests {
         assert!(again.refused.is_some());
 
         let mut known = Ingested::default();
-        known.settle(again.clone(), Some(remembered(&late(9))));
+        known.settle(again.clone(), Some(late(9).remembered()));
         assert_eq!(known, Ingested { accepted: 0, duplicates: 1, rejected: Vec::new() });
         let mut unknown = Ingested::default();
         unknown.settle(again, None);

@@ -81,9 +81,9 @@ impl<'a> Strict<'a> {
     }
 
     #[must_use]
-    pub fn with(mut self, closings: Vec<Closing>) -> Self {
+    pub fn with(mut self, closings: &[Closing]) -> Self {
         for closing in closings {
-            self.closings.entry((closing.customer_id, closing.metric_id)).or_default().push(closing);
+            self.closings.entry((closing.customer_id, closing.metric_id)).or_default().push(*closing);
         }
         self
     }

@@ -47,29 +47,32 @@ mod identities {
     }
 }
 
-/// Takes the identities that are free, and says how many these were. If all are said to be, one that is not is a unique
-/// violation: that they are not looked for before is a third of what they cost PostgreSQL.
-///
-/// In the order of the key, which all writers share, so that two that bring the same events do not wait for
-/// one another in a circle.
-pub(in crate::metering) async fn take_identities(
-    tx: &DatabaseTransaction,
-    fresh: &[&Candidate],
-    are_free: bool,
-) -> Result<usize, DbErr> {
+/// The rows of these identities, in the order of the key, which all writers share, so that two that bring the same events do
+/// not wait for one another in a circle.
+pub(in crate::metering) fn identity_rows(fresh: &[&Candidate]) -> Vec<Cells> {
     let mut fresh = fresh.to_vec();
     fresh.sort_unstable_by_key(|candidate| (candidate.event.tenant_id, candidate.identity));
-    let columns = vec![
+    vec![
         Cells::new("tenant_id", fresh.iter().map(|candidate| candidate.event.tenant_id.0)),
         Cells::new("id", fresh.iter().map(|candidate| candidate.identity)),
         Cells::new("usage_event_id", fresh.iter().map(|candidate| candidate.event.id.0)),
         Cells::new("body_hash", fresh.iter().map(|candidate| candidate.body_hash)),
-    ];
-    if are_free {
-        bulk::insert_new(tx, "usage_event_identities", columns).await?;
-        return Ok(fresh.len());
-    }
-    let taken = bulk::insert(tx, "usage_event_identities", columns, "tenant_id, id").await?;
+    ]
+}
+
+/// Takes the identities that are free, and says how many these were. If all are said to be, one that is not is a unique
+/// violation: that they are not looked for before is a third of what they cost PostgreSQL.
+pub(in crate::metering) async fn take_identities(
+    tx: &DatabaseTransaction,
+    rows: Vec<Cells>,
+    are_free: bool,
+) -> Result<usize, DbErr> {
+    const TABLE: &str = "usage_event_identities";
+    let taken = if are_free {
+        bulk::insert_new(tx, TABLE, rows).await?
+    } else {
+        bulk::insert(tx, TABLE, rows, "tenant_id, id").await?
+    };
     Ok(usize::try_from(taken).unwrap_or(usize::MAX))
 }
 

@@ -121,32 +121,40 @@ impl<'a> New<'a> {
     }
 }
 
-/// Stores events that were not there, those of a pack in one row.
-pub(in crate::metering) async fn insert(tx: &DatabaseTransaction, fresh: &[&Candidate]) -> Result<(), DbErr> {
-    let mut events: Vec<&UsageEvent> = fresh.iter().map(|candidate| &candidate.event).collect();
-    events.sort_unstable_by_key(|event| event.id);
-    let of_one = |one: &&UsageEvent, next: &&UsageEvent| {
-        (one.tenant_id, pack_of(one.id)) == (next.tenant_id, pack_of(next.id))
-    };
-    let (mut known, mut awaited) = (Vec::new(), Vec::new());
-    for events in events.chunk_by(of_one) {
-        let pack = New::try_new(events)?;
-        match &pack.first.payer {
-            Payer::Known(customer) => known.push((*customer, pack)),
-            Payer::Awaited(name) => awaited.push((name.clone(), pack)),
-        }
-    }
-    // Neighbours in the index are neighbours in time.
-    known.sort_unstable_by_key(|(customer, pack)| (pack.first.tenant_id, *customer, pack.first_at));
-    let (customers, packs): (Vec<_>, Vec<_>) = known.into_iter().unzip();
-    insert_of(tx, Cells::new("customer_id", customers.into_iter().map(|customer| customer.0)), packs).await?;
-    let (names, packs): (Vec<_>, Vec<_>) = awaited.into_iter().unzip();
-    insert_of(tx, Cells::new("awaited_customer", names), packs).await
+/// The rows of events that were not there, those of a pack in one row.
+#[derive(Debug)]
+pub(in crate::metering) struct Rows {
+    known: Vec<Cells>,
+    awaited: Vec<Cells>,
 }
 
-async fn insert_of(tx: &DatabaseTransaction, payers: Cells, packs: Vec<New<'_>>) -> Result<(), DbErr> {
+impl Rows {
+    pub fn of(fresh: &[&Candidate]) -> Result<Self, DbErr> {
+        let mut events: Vec<&UsageEvent> = fresh.iter().map(|candidate| &candidate.event).collect();
+        events.sort_unstable_by_key(|event| (event.tenant_id, event.id));
+        let of_one = |one: &&UsageEvent, next: &&UsageEvent| {
+            (one.tenant_id, pack_of(one.id)) == (next.tenant_id, pack_of(next.id))
+        };
+        let (mut known, mut awaited) = (Vec::new(), Vec::new());
+        for events in events.chunk_by(of_one) {
+            let pack = New::try_new(events)?;
+            match &pack.first.payer {
+                Payer::Known(customer) => known.push((*customer, pack)),
+                Payer::Awaited(name) => awaited.push((name.clone(), pack)),
+            }
+        }
+        // Neighbours in the index are neighbours in time.
+        known.sort_unstable_by_key(|(customer, pack)| (pack.first.tenant_id, *customer, pack.first_at));
+        let (customers, packs): (Vec<_>, Vec<_>) = known.into_iter().unzip();
+        let known = cells(Cells::new("customer_id", customers.into_iter().map(|customer| customer.0)), packs);
+        let (names, packs): (Vec<_>, Vec<_>) = awaited.into_iter().unzip();
+        Ok(Self { known, awaited: cells(Cells::new("awaited_customer", names), packs) })
+    }
+}
+
+fn cells(payers: Cells, packs: Vec<New<'_>>) -> Vec<Cells> {
     let count = |pack: &New| i64::try_from(pack.count).unwrap_or(i64::MAX);
-    let columns = vec![
+    vec![
         payers,
         Cells::new("tenant_id", packs.iter().map(|pack| pack.first.tenant_id.0)),
         Cells::new("id", packs.iter().map(|pack| pack.id)),
@@ -156,8 +164,14 @@ async fn insert_of(tx: &DatabaseTransaction, payers: Cells, packs: Vec<New<'_>>)
         Cells::new("count", packs.iter().map(count)),
         Cells::new("received_at", packs.iter().map(|pack| pack.first.received_at)),
         Cells::new("events", packs.into_iter().map(|pack| pack.events)),
-    ];
-    bulk::insert_new(tx, "usage_event_packs", columns).await
+    ]
+}
+
+pub(in crate::metering) async fn insert(tx: &DatabaseTransaction, rows: Rows) -> Result<(), DbErr> {
+    for rows in [rows.known, rows.awaited] {
+        bulk::insert_new(tx, "usage_event_packs", rows).await?;
+    }
+    Ok(())
 }
 
 /// Has an event of a pack say what it says now; whoever does has the pack's row locked.

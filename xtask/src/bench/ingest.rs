@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// 50 million events and long runs: the figures to publish. It takes an hour and 40 GB.
     #[arg(long)]
     full: bool,
+    /// Fill the tables with so many million events, in place of 2 or 50.
+    #[arg(long)]
+    millions: Option<u64>,
     /// Measure on one database only, and keep nothing.
     #[arg(long)]
     only: Option<String>,
@@ -42,6 +45,9 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     if options.full {
         bench.arg("--full");
     }
+    if let Some(millions) = options.millions {
+        bench.args(["--millions", &millions.to_string()]);
+    }
     if let Some(only) = &options.only {
         bench.args(["--only", only]);
     }
@@ -53,15 +59,17 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
         bail!("the benchmark failed");
     }
     if options.only.is_none() {
-        let section = section(&tables, &machine, options.full);
+        let section = section(&tables, &machine, options);
         let path = process::root().join(RESULTS);
         fs::write(&path, with_section(&fs::read_to_string(&path)?, &section))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn section(tables: &str, machine: &str, full: bool) -> String {
-    let command = if full { "cargo xtask bench ingest --full" } else { "cargo xtask bench ingest" };
+fn section(tables: &str, machine: &str, options: &Options) -> String {
+    let mut command = String::from("cargo xtask bench ingest");
+    command.push_str(if options.full { " --full" } else { "" });
+    command.extend(options.millions.map(|millions| format!(" --millions {millions}")));
     let settings = Purpose::Benchmarks.settings().join("`, `");
     format!(
         "{TITLE}\n\n`{command}`, {machine}. PostgreSQL runs with `{settings}`. Server, sender and database share the \

@@ -136,7 +136,8 @@ fn read_json(text: &str) -> Result<Batch, Problem> {
     } else if body::parse::<Probe>(text)?.events.is_some() {
         batch(Place::Field, Words::Own, &body::parse::<Events>(text)?.events)
     } else {
-        batch(Place::Whole, Words::Own, &[body::parse(text)?])
+        let form = Form { place: Place::Whole, words: Words::Own };
+        Ok(Batch { form, events: vec![read_event(form.words, 0, text)] })
     }
 }
 
