@@ -115,7 +115,7 @@ pub fn start(app: &App, listener: TcpListener) -> std::io::Result<Server> {
 /// The same, with usage events taken together in another way.
 pub fn start_with(app: &App, listener: TcpListener, grouping: Grouping) -> std::io::Result<Server> {
     let addresses = Data::new(Addresses::of(api::DOCUMENT));
-    let intake = Data::new(Intake::start(&app.db, &app.clock, grouping));
+    let intake = Data::new(Intake::start(&app.db, &app.clock, &app.wake, grouping));
     let callers = Data::new(KnownCallers::default());
     let (data, has_api) = (Data::new(app.clone()), app.has_api());
     let runtime = tokio::runtime::Handle::current();

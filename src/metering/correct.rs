@@ -15,8 +15,8 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use super::{
     events as facts, jobs,
     model::{
-        Additions, Change, Closing, Correction, CorrectionError, Sender, Strict, Terms, UsageEvent, Version,
-        end_of_hour,
+        Additions, Change, Closing, Correction, CorrectionError, Sender, Shelving, Strict, Terms, UsageEvent,
+        Version, end_of_hour,
     },
     service::{self, MeteringError},
     store::{
@@ -64,7 +64,7 @@ pub(super) async fn correct(
 
     let wall = clock.now();
     let terms = Terms::of(&tenant.settings, corrector.backfill);
-    let sender = Sender { tenant: tenant.id, metrics: &metrics, terms };
+    let sender = Sender { tenant: tenant.id, metrics: &metrics, terms, shelving: Shelving::of(tx) };
     if let Some((after, change)) = before.corrected(correction, sender, now)? {
         let earliest = before.timestamp.min(after.timestamp);
         if let Some(until) = archives::final_before(tx, tenant.id).await?.filter(|until| earliest < *until) {

@@ -55,7 +55,7 @@ pub struct Refused {
 impl Importer {
     /// `name` is what is imported, as the audit log calls it.
     pub fn new(db: Db, clock: Arc<dyn Clock>, tenant: Tenant, name: String) -> Self {
-        let intake = Intake::start(&db, &clock, Grouping::default());
+        let intake = Intake::start(&db, &clock, &Arc::default(), Grouping::default());
         Self { db, clock, intake, tenant, name }
     }
 

@@ -21,7 +21,8 @@ use futures_util::FutureExt;
 use sea_orm::{DatabaseTransaction, DbErr};
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    task::yield_now,
 };
 
 use super::{
@@ -71,11 +72,12 @@ struct Parcel {
 
 impl Intake {
     /// Writers are started when something is brought, as parts of the runtime in which this is called.
-    pub fn start(db: &Db, clock: &Arc<dyn Clock>, grouping: Grouping) -> Self {
+    pub fn start(db: &Db, clock: &Arc<dyn Clock>, wake: &Arc<Notify>, grouping: Grouping) -> Self {
         let Grouping { writers, events_at_once, waiting_bytes_max } = grouping;
         let writers = if db.is_sqlite() { 1 } else { writers };
         let memory = Memory::default();
-        let writer = Writer { db: db.clone(), clock: clock.clone(), memory: memory.clone() };
+        let writer =
+            Writer { db: db.clone(), clock: clock.clone(), memory: memory.clone(), wake: wake.clone() };
         let lanes = Mutex::new(Lanes::new(writers, events_at_once));
         let desk = Arc::new(Desk { lanes, writer, home: Handle::current() });
         let room = usize::try_from(waiting_bytes_max).unwrap_or(Semaphore::MAX_PERMITS);
@@ -155,6 +157,8 @@ struct Writer {
     db: Db,
     clock: Arc<dyn Clock>,
     memory: Memory,
+    /// Told when there are jobs to do: each time it is, they are looked for.
+    wake: Arc<Notify>,
 }
 
 impl Writer {
@@ -244,14 +248,19 @@ impl Writer {
         taken: Taken,
         lane: &mut Option<LaneInUse>,
     ) -> Result<Vec<Ingested>, MeteringError> {
-        let Taken { outcomes, unmatched } = taken;
+        let Taken { outcomes, unmatched, has_work } = taken;
         note(&tx, &*self.clock, sent, &outcomes).await?;
         // While the disk is waited for, the next group is got ready.
         drop(lane.take());
         tx.commit().await?;
+        // Whoever waits for the connection gets it before hundreds are answered.
+        yield_now().await;
         let taken: usize = outcomes.iter().map(|outcome| outcome.accepted).sum();
         metrics::counter!("usage_events_total").increment(taken as u64);
         unmatched.tell();
+        if has_work {
+            self.wake.notify_one();
+        }
         Ok(outcomes)
     }
 }

@@ -18,6 +18,7 @@ use moka::sync::Cache;
 use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::{
+    model::Shelving,
     reading::Subject,
     store::{archives, rollups::KnownDays, watches},
     tracking::Tracked,
@@ -102,6 +103,7 @@ impl Memory {
         let standing = Arc::new(Standing {
             tenant,
             closings,
+            shelving: Shelving::of(tx),
             metrics: catalog::service::all_metrics(tx, tenant).await?.into(),
             final_before: archives::final_before(tx, tenant).await?,
             is_watched: watches::is_any(tx, tenant).await?,
@@ -120,6 +122,7 @@ pub(super) struct Standing {
     /// How often the tenant's gate was closed before this was read.
     pub closings: i64,
     pub metrics: Arc<[Metric]>,
+    pub shelving: Shelving,
     /// Usage of before is final, because its events are archived.
     pub final_before: Option<DateTime<Utc>>,
     /// Whether anybody wants to know when usage moves.

@@ -55,6 +55,8 @@ pub(super) struct Taken {
     /// Of each request.
     pub outcomes: Vec<Ingested>,
     pub unmatched: Tally,
+    /// Whether there may be jobs to do now.
+    pub has_work: bool,
 }
 
 /// Takes what several requests sent, each event once, and says for each request what became of its events. They
@@ -125,6 +127,8 @@ struct Ground {
     times: HashMap<Option<TestClockId>, DateTime<Utc>>,
     /// Periods that were billed, if there is a metric for which that matters.
     closed: Vec<Closing>,
+    /// Whether hours begin to be kept by this transaction.
+    begins: bool,
 }
 
 impl Ground {
@@ -135,7 +139,7 @@ impl Ground {
         let is_enough = Strict::of(&standing.metrics).is_none()
             && customers.iter().all(|customer| matches!(customer, Some((_, None))));
         let times = HashMap::from([(None, wall)]);
-        is_enough.then_some(Self { standing, tracked, customers, times, closed: Vec::new() })
+        is_enough.then_some(Self { standing, tracked, customers, times, closed: Vec::new(), begins: false })
     }
 
     /// The same, with what has to be asked for.
@@ -163,8 +167,8 @@ impl Ground {
             }
             None => Vec::new(),
         };
-        let tracked = tracked(tx, clock, tenant, &standing).await?;
-        Ok(Self { standing, tracked, customers, times, closed })
+        let (tracked, begins) = tracked(tx, clock, tenant, &standing).await?;
+        Ok(Self { standing, tracked, customers, times, closed, begins })
     }
 }
 
@@ -173,17 +177,17 @@ async fn tracked(
     clock: &dyn Clock,
     tenant: TenantId,
     standing: &Standing,
-) -> Result<Arc<Tracked>, DbErr> {
+) -> Result<(Arc<Tracked>, bool), DbErr> {
     if let Some(tracked) = standing.tracked.get() {
-        return Ok(tracked.clone());
+        return Ok((tracked.clone(), false));
     }
-    let (tracked, are_new) = track_metrics(tx, clock, tenant, standing.metrics.clone()).await?;
+    let (tracked, begins) = track_metrics(tx, clock, tenant, standing.metrics.clone()).await?;
     let tracked = Arc::new(tracked);
     // What this transaction begins is not there until it is committed.
-    if !are_new {
+    if !begins {
         standing.tracked.get_or_init(|| tracked.clone());
     }
-    Ok(tracked)
+    Ok((tracked, begins))
 }
 
 /// What several requests sent, as it would be stored.
@@ -256,7 +260,8 @@ impl Judged {
         for outcome in &mut outcomes {
             outcome.rejected.sort_by_key(|rejection| rejection.index);
         }
-        Ok(Taken { outcomes, unmatched })
+        let has_work = !watched.is_empty() || grounds.values().any(|ground| ground.begins);
+        Ok(Taken { outcomes, unmatched, has_work })
     }
 }
 
@@ -308,7 +313,8 @@ fn judge(
     let mut numbers = Numbers::new(wall);
     let mut customers = customers.iter();
     for (request, sent) in requests {
-        let sender = Sender { tenant: sent.tenant, metrics: &standing.metrics, terms: sent.terms };
+        let Standing { metrics, shelving, .. } = &**standing;
+        let sender = Sender { tenant: sent.tenant, metrics, terms: sent.terms, shelving: *shelving };
         for (index, event) in sent.events.into_iter().enumerate() {
             let event = match event {
                 Ok(event) => event,

@@ -180,7 +180,6 @@ async fn ingest(
     let terms = Terms::of(&caller.tenant.settings, backfill);
     let sent = Sent { tenant: caller.tenant.id, events, terms, by: Some(by) };
     let ingested = form.answer(intake.take(sent, atomic, bytes).await?, atomic)?;
-    caller.app.wake.notify_one();
     Ok(HttpResponse::Ok().json(IngestBody::from(ingested)))
 }
 
@@ -197,7 +196,7 @@ async fn ingest_once(
     let terms = Terms::of(&write.tenant.settings, backfill);
     let sent = Sent { tenant: write.tenant_id(), events, terms, by: None };
     let (clock, sent) = (&*write.app.clock, (&[sent][..], None));
-    let Taken { outcomes, unmatched } =
+    let Taken { outcomes, unmatched, .. } =
         taking::ingest(&tx, clock, &intake.memory, sent, Expectation::Mixed).await?;
     let ingested = outcomes.into_iter().next().expect("an outcome for each request");
     let ingested = form.answer(ingested, atomic)?;

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Numbers, Payer, UsageEvent, identity, short};
+use super::{Numbers, Payer, Shelving, UsageEvent, identity, short};
 use crate::{auth::TenantSettings, catalog::Metric};
 
 const METADATA_KEYS_MAX: usize = 50;
@@ -92,6 +92,7 @@ pub(in crate::metering) struct Sender<'a> {
     pub tenant: TenantId,
     pub metrics: &'a [Metric],
     pub terms: Terms,
+    pub shelving: Shelving,
 }
 
 /// What a tenant takes.
@@ -143,7 +144,7 @@ impl Candidate {
             voided_at: None,
             amended_at: None,
         };
-        let identity = identity(&event.source, &event.event_id);
+        let identity = identity(sender.shelving, &event.source, &event.event_id);
         Self {
             index,
             event,
@@ -306,7 +307,7 @@ mod tests {
 
     fn candidate(index: usize, sent: SentEvent, metrics: &[Metric]) -> Candidate {
         let terms = Terms::of(&TenantSettings::default(), false);
-        let sender = Sender { tenant: TenantId(Uuid::nil()), metrics, terms };
+        let sender = Sender { tenant: TenantId(Uuid::nil()), metrics, terms, shelving: Shelving::One };
         let mut numbers = Numbers::new(now());
         Candidate::new(sender, &mut numbers, index, sent, Payer::Known(CustomerId(Uuid::nil())), now())
     }

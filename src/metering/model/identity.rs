@@ -1,19 +1,48 @@
 //! By what a usage event is known again.
 
+use sea_orm::{ConnectionTrait, DatabaseBackend};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 use uuid::Uuid;
 
 use super::short;
 
+/// Where identities that follow one another have their place in the index (decisions 0028, 0037 and 0039).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::metering) enum Shelving {
+    /// All together: one writer changes few pages.
+    One,
+    /// By the dozen in each of many places, so that writers do not wait for each other.
+    Many,
+}
+
+impl Shelving {
+    /// A database keeps to one for ever: events would not be known again.
+    pub fn of(db: &impl ConnectionTrait) -> Self {
+        if db.get_database_backend() == DatabaseBackend::Sqlite { Self::One } else { Self::Many }
+    }
+
+    /// The place of a rank. What is cut off above is the same for decades of milliseconds.
+    fn place(self, rank: u64) -> u64 {
+        if self == Self::One {
+            return rank;
+        }
+        // Multiplied by the golden ratio, numbers that follow one another are far from one another.
+        let [shelf, ..] = (rank / SHELF_EVENTS).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+        let mut bytes = rank.to_be_bytes();
+        bytes[size_of::<u64>() - PLACE_BYTES] = shelf;
+        u64::from_be_bytes(bytes)
+    }
+}
+
 /// A digest of both; texts hold no null bytes, so one parts them. Where an event id tells its place among its sender's,
-/// a shelf and that place come first: what arrives together then has its place together in the index, but not in the one
-/// place where all writers would wait for each other (decisions 0028 and 0037).
-pub(in crate::metering) fn identity(source: &str, event_id: &str) -> Uuid {
+/// that comes first: what arrives together then has its place together in the index.
+pub(in crate::metering) fn identity(shelving: Shelving, source: &str, event_id: &str) -> Uuid {
     let digest = short(Sha256::new().chain_update(source).chain_update([0]).chain_update(event_id));
     let Some(rank) = rank(event_id) else { return digest };
     let mut identity = digest.into_bytes();
-    identity[..PLACE_BYTES].copy_from_slice(&place(rank).to_be_bytes()[size_of::<u64>() - PLACE_BYTES..]);
+    let place = shelving.place(rank).to_be_bytes();
+    identity[..PLACE_BYTES].copy_from_slice(&place[size_of::<u64>() - PLACE_BYTES..]);
     Uuid::from_bytes(identity)
 }
 
@@ -21,15 +50,6 @@ pub(in crate::metering) fn identity(source: &str, event_id: &str) -> Uuid {
 const PLACE_BYTES: usize = 6;
 /// Of so many events that follow one another the places do, too: the shelf of the next ones is another.
 const SHELF_EVENTS: u64 = 16;
-
-/// One of 256 shelves, and the place there. What is cut off above is the same for decades of milliseconds.
-fn place(rank: u64) -> u64 {
-    // Multiplied by the golden ratio, numbers that follow one another are far from one another.
-    let [shelf, ..] = (rank / SHELF_EVENTS).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
-    let mut bytes = rank.to_be_bytes();
-    bytes[size_of::<u64>() - PLACE_BYTES] = shelf;
-    u64::from_be_bytes(bytes)
-}
 
 /// Of a number at the end of an event id. Fewer may be chance, and tell little apart.
 const RANK_DIGITS_MIN: usize = 6;
@@ -85,7 +105,9 @@ mod tests {
 
     #[test]
     fn a_few_that_follow_one_another_stand_together_and_others_elsewhere() {
-        let identities = |first: u64| (first..first + SHELF_EVENTS).map(|id| identity("", &id.to_string()));
+        let identities = |first: u64| {
+            (first..first + SHELF_EVENTS).map(|id| identity(Shelving::Many, "", &id.to_string()))
+        };
         let shelves: Vec<_> = (0..256).map(|shelf| 1_700_000_000_000 + shelf * SHELF_EVENTS).collect();
         for first in &shelves {
             assert!(identities(*first).is_sorted(), "{first}");
@@ -102,11 +124,23 @@ mod tests {
     }
 
     #[test]
+    fn on_one_shelf_all_stand_in_their_order() {
+        let identities: Vec<_> =
+            (100_000..200_000).map(|id| identity(Shelving::One, "", &id.to_string())).collect();
+        assert!(identities.is_sorted());
+    }
+
+    #[test]
     fn events_of_equal_rank_have_identities_of_their_own() {
         let ids = ["a-123456", "b-123456", "a-0123456", "a:123456", "123456"];
         let sources = ["", "a", "b"];
-        let all: BTreeSet<_> = sources.iter().flat_map(|source| ids.map(|id| identity(source, id))).collect();
-        assert_eq!(all.len(), ids.len() * sources.len());
-        assert!(all.iter().all(|identity| identity.as_bytes()[..6] == place(123_456).to_be_bytes()[2..]));
+        for shelving in [Shelving::One, Shelving::Many] {
+            let identity = |source, id| identity(shelving, source, id);
+            let all: BTreeSet<_> =
+                sources.iter().flat_map(|source| ids.map(|id| identity(source, id))).collect();
+            let place = shelving.place(123_456).to_be_bytes();
+            assert_eq!(all.len(), ids.len() * sources.len());
+            assert!(all.iter().all(|identity| identity.as_bytes()[..6] == place[2..]));
+        }
     }
 }

@@ -29,7 +29,7 @@ pub use self::month::{Month, NoMonth};
 pub use self::rollup::Grain;
 pub use self::unmatched::{Tally, Unmatched};
 pub(super) use self::{
-    candidate::*, filling::*, identity::identity, pack::*, rollup::*, unmatched::UnmatchedUsage, window::*,
+    candidate::*, filling::*, identity::*, pack::*, rollup::*, unmatched::UnmatchedUsage, window::*,
 };
 use crate::catalog::Metric;
 

@@ -16,7 +16,7 @@ use sea_orm::{
 use tokio::task::yield_now;
 
 use super::packs::{self, Column, Span};
-use crate::metering::model::{Candidate, Known, Remembered, UsageEvent, identity, pack_of};
+use crate::metering::model::{Candidate, Known, Remembered, Shelving, UsageEvent, identity, pack_of};
 
 mod identities {
     use sea_orm::entity::prelude::*;
@@ -127,7 +127,11 @@ pub(in crate::metering) async fn find_id(
     event_id: &str,
     source: &str,
 ) -> Result<Option<UsageEventId>, DbErr> {
-    let select = identities::of(tenant).filter(identities::Column::Id.eq(identity(source, event_id)));
+    let select = identities::of(tenant).filter(identities::Column::Id.eq(identity(
+        Shelving::of(db),
+        source,
+        event_id,
+    )));
     Ok(select.one(db).await?.map(|held| held.usage_event_id))
 }
 
