@@ -28,9 +28,9 @@ impl Shelving {
             return rank;
         }
         // Multiplied by the golden ratio, numbers that follow one another are far from one another.
-        let [shelf, ..] = (rank / SHELF_EVENTS).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+        let [place, ..] = (rank / SHELF_EVENTS).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
         let mut bytes = rank.to_be_bytes();
-        bytes[size_of::<u64>() - PLACE_BYTES] = shelf;
+        bytes[size_of::<u64>() - PLACE_BYTES] = place;
         u64::from_be_bytes(bytes)
     }
 }
