@@ -9,7 +9,7 @@ mod site;
 mod table;
 mod yardstick;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use accrue::metering::Grouping;
 use accrue_core::decimal::Number;
@@ -25,6 +25,11 @@ use self::{
     site::{BUSY, Site},
     table::{Row, Table, micros},
 };
+
+/// As the program has it.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[derive(Parser)]
 struct Options {
@@ -51,6 +56,9 @@ struct Options {
 
 /// How much is done.
 struct Size {
+    /// Each figure and its yardstick are taken in turns so often; the round in the middle counts.
+    rounds: usize,
+    /// Of each load.
     seconds: u64,
     busy_events: u64,
     filled_events: u64,
@@ -61,9 +69,9 @@ fn main() -> Result<()> {
     accrue_platform::telemetry::init_logs("warn", accrue_platform::telemetry::LogFormat::Json);
     drop(rustls::crypto::ring::default_provider().install_default());
     let mut extent = if options.full {
-        Size { seconds: 15, busy_events: 1_000_000, filled_events: 50_000_000 }
+        Size { rounds: 5, seconds: 10, busy_events: 1_000_000, filled_events: 50_000_000 }
     } else {
-        Size { seconds: 3, busy_events: 1_000_000, filled_events: 2_000_000 }
+        Size { rounds: 3, seconds: 3, busy_events: 1_000_000, filled_events: 2_000_000 }
     };
     extent.filled_events = options.millions.map_or(extent.filled_events, |millions| millions * 1_000_000);
     let runtime = tokio::runtime::Runtime::new()?;
@@ -86,15 +94,16 @@ async fn measure(postgres: Option<&str>, extent: &Size) -> Result<Table> {
     let site = Site::new(postgres, extent.busy_events).await?;
     forget_peak()?;
     let mut table = Table::default();
-    let into_empty = batches(&site, extent).await?;
-    let raw = yardstick::raw_rows(&site, extent.seconds).await?;
-    table.push(Row::rate(
-        "events in batches of 1,000 ÷ raw rows",
-        into_empty.events_per_second,
-        raw,
-        250,
-        500,
-    ));
+    let mut into_empty = Vec::new();
+    let mut rows = Vec::new();
+    for _ in 0..extent.rounds {
+        let rate = batches(&site, extent).await?.events_per_second;
+        let raw = yardstick::raw_rows(&site, extent.seconds).await?;
+        rows.push(Row::rate("events in batches of 1,000 ÷ raw rows", rate, raw, 250, 500));
+        into_empty.push(rate);
+    }
+    table.push_middle(rows);
+    let into_empty = median(into_empty);
     singles(&site, extent, &mut table).await?;
     usage(&site, extent, &mut table).await?;
 
@@ -103,15 +112,13 @@ async fn measure(postgres: Option<&str>, extent: &Size) -> Result<Table> {
     fill::everybody(&site.app.db, site.tenant, extent.filled_events).await?;
     eprintln!("filled with {} events in {:.0?}", extent.filled_events, started.elapsed());
     forget_peak()?;
-    let into_full = batches(&site, extent).await?;
+    let mut into_full = Vec::new();
+    for _ in 0..extent.rounds {
+        into_full.push(batches(&site, extent).await?.events_per_second);
+    }
     let millions = extent.filled_events / 1_000_000;
-    table.push(Row::rate(
-        &format!("batches into {millions} million events ÷ into none"),
-        into_full.events_per_second,
-        into_empty.events_per_second,
-        700,
-        900,
-    ));
+    let name = format!("batches into {millions} million events ÷ into none");
+    table.push(Row::rate(&name, median(into_full), into_empty, 700, 900));
     let memory = before.max(peak_memory()?);
 
     let started = Instant::now();
@@ -134,7 +141,7 @@ async fn only_load(postgres: Option<&str>, events_each: usize, seconds: u64, oth
     let busy_events = if events_each == 0 { 1_000_000 } else { 1000 };
     let site = Site::new(postgres, busy_events).await?;
     if events_each == 0 {
-        let extent = Size { seconds, busy_events, filled_events: 0 };
+        let extent = Size { rounds: 1, seconds, busy_events, filled_events: 0 };
         let mut table = Table::default();
         usage(&site, &extent, &mut table).await?;
         println!("{table}");
@@ -153,29 +160,31 @@ async fn batches(site: &Site, extent: &Size) -> Result<Measured> {
     send(load(site, 32, 1000, 100, extent.seconds)).await
 }
 
+/// Single events taken together, each alone, and only parsed: in turns, as the machine is not the same all the time.
 async fn singles(site: &Site, extent: &Size, table: &mut Table) -> Result<()> {
     let single = load(site, 1000, 1, 1, extent.seconds);
-    let together = send(single.clone()).await?;
+    let mut rows = [Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..extent.rounds {
+        let together = send(single.clone()).await?;
 
-    let (address, server) =
-        site::start(&site.app, Grouping { writers: 16, events_at_once: 1, ..Grouping::default() })?;
-    let alone = send(Load { address, ..single.clone() }).await?;
-    server.stop(true).await;
+        let grouping = Grouping { writers: 16, events_at_once: 1, ..Grouping::default() };
+        let (address, server) = site::start(&site.app, grouping)?;
+        let alone = send(Load { address, ..single.clone() }).await?;
+        server.stop(true).await;
 
-    let (address, server) = yardstick::parsing(site.app.config.http_workers)?;
-    let parsed = send(Load { address, ..single }).await?;
-    server.stop(true).await;
+        let (address, server) = yardstick::parsing(site.app.config.http_workers)?;
+        let parsed = send(Load { address, ..single.clone() }).await?;
+        server.stop(true).await;
 
-    let rate = together.events_per_second;
-    table.push(Row::rate(
-        "single events ÷ one transaction each",
-        rate,
-        alone.events_per_second,
-        10_000,
-        20_000,
-    ));
-    table.push(Row::rate("single events ÷ parsed only", rate, parsed.events_per_second, 400, 600));
-    table.push(Row::time("their p99 ÷ one transaction each", together.p99, alone.p99, 5_000, 10_000));
+        let [rate, of_alone, of_parsed] = [together, alone, parsed].map(|load| load.events_per_second);
+        rows[0].push(Row::rate("single events ÷ one transaction each", rate, of_alone, 10_000, 20_000));
+        rows[1].push(Row::rate("single events ÷ parsed only", rate, of_parsed, 400, 600));
+        let name = "their p99 ÷ one transaction each";
+        rows[2].push(Row::time(name, together.p99, alone.p99, 5_000, 10_000));
+    }
+    for rows in rows {
+        table.push_middle(rows);
+    }
     Ok(())
 }
 
@@ -220,8 +229,8 @@ async fn usage(site: &Site, extent: &Size, table: &mut Table) -> Result<()> {
             told.append(&mut by_hours);
         }
     }
-    let thousands = extent.busy_events / 1000;
-    let name = format!("usage of {thousands},000 events ÷ summing them by index");
+    let millions = extent.busy_events / 1_000_000;
+    let name = format!("usage of {millions} million events ÷ summing them by index");
     table.push(Row::time(&name, median(told), median(summed), 500_000, 1_000_000));
     Ok(())
 }
@@ -269,9 +278,9 @@ async fn send(load: Load) -> Result<Measured> {
     Ok(measured)
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
+fn median<T: Copy + Ord>(mut figures: Vec<T>) -> T {
+    figures.sort_unstable();
+    figures[figures.len() / 2]
 }
 
 /// SQLite fills its tables within this process, which is not measured: the peak begins anew.

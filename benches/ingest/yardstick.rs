@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use sea_orm::{ConnectionTrait, DatabaseBackend, Statement, Value, sqlx::postgres::PgPoolCopyExt};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::{fill::COLUMNS, site::Site};
@@ -128,7 +129,8 @@ fn binary_rows(tenant: Uuid) -> Result<Vec<u8>> {
 }
 
 async fn insert_rows(site: &Site, seconds: u64) -> Result<u64> {
-    let url = format!("sqlite://{}", site.folder.path().join("yardstick.db").display());
+    let folder = TempDir::new_in(site.folder.path())?;
+    let url = format!("sqlite://{}", folder.path().join("yardstick.db").display());
     let db = Db::open(&DbConfig::new(url)).await?;
     let tx = db.begin().await?;
     tx.execute_unprepared(

@@ -1,5 +1,7 @@
 //! The catalogue's objects as the API and the events show them.
 
+use std::collections::BTreeSet;
+
 use accrue_core::{
     calendar::Interval,
     decimal::Number,
@@ -45,6 +47,9 @@ pub struct MetricBody {
     pub rounding: Option<Rounding>,
     /// What happens to an event that comes when its period was billed.
     pub late_events: LateEvents,
+    /// Sets of properties by which its hours are kept apart: those that were asked for, and those of its prices.
+    #[schema(example = json!([["model"]]))]
+    pub group_by: BTreeSet<Vec<String>>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
 }
@@ -61,7 +66,7 @@ impl MetricBody {
             metadata,
             created_at,
             tenant_id: _,
-            splits: _,
+            splits: group_by,
         } = metric;
         Self {
             id,
@@ -77,6 +82,7 @@ impl MetricBody {
             conversion: rules.conversion,
             rounding: rules.rounding,
             late_events,
+            group_by,
             metadata,
             created_at,
         }

@@ -15,8 +15,8 @@ use tracing::instrument;
 use super::{
     events,
     model::{
-        Feature, Metric, MetricChange, NewFeature, NewMetric, NewPlan, NewTax, PlanChange, PlanTerms,
-        PlanVersion, Price, SPLITS_MAX, Tax, TaxChange, TermsChange,
+        Feature, Metric, MetricChange, NewFeature, NewMetric, NewPlan, NewTax, NotGrouped, PlanChange,
+        PlanTerms, PlanVersion, Price, SPLITS_MAX, Tax, TaxChange, TermsChange,
     },
     store::{features, metrics, plans, taxes},
 };
@@ -36,6 +36,8 @@ pub enum CatalogError {
     DefaultTaken(String),
     #[error("the usage of a metric is told apart in too many ways")]
     TooManySplits(Vec<TooManySplits>),
+    #[error(transparent)]
+    NotGrouped(#[from] NotGrouped),
     #[error("the database failed")]
     Database(#[from] DbErr),
 }
@@ -212,8 +214,8 @@ pub(super) async fn create_metric(
     tenant: &Tenant,
     new: NewMetric,
 ) -> Result<Metric, CatalogError> {
-    let NewMetric { code, name, event_name, rules, late_events, metadata } = new;
-    let metric = Metric {
+    let NewMetric { code, name, event_name, rules, late_events, group_by, metadata } = new;
+    let mut metric = Metric {
         tenant_id: tenant.id,
         id: MetricId::new(now),
         code,
@@ -225,6 +227,7 @@ pub(super) async fn create_metric(
         metadata,
         created_at: now,
     };
+    metric.group_by(group_by)?;
     Gate::Usage.close(tx, tenant.id).await?;
     metrics::insert(tx, &metric).await.map_err(taken("metric", &metric.code))?;
     Ok(metric)
@@ -242,6 +245,7 @@ pub(super) async fn update_metric(
     let mut metric = found.ok_or_else(|| CatalogError::no("metric", reference))?;
     metric.name = change.name.unwrap_or(metric.name);
     metric.late_events = change.late_events.unwrap_or(metric.late_events);
+    metric.group_by(change.group_by)?;
     metric.metadata = change.metadata.unwrap_or(metric.metadata);
     metrics::save(tx, &metric).await?;
     Ok(metric)

@@ -89,6 +89,7 @@ async fn kept(app: &App, invoice: Invoice, sort: Sort) -> Result<Vec<u8>, Docume
 
 /// What is printed around an invoice and is not its own.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(not(feature = "documents"), expect(dead_code, reason = "nothing is printed"))]
 pub(super) struct Margin {
     /// The number of the invoice that it replaces.
     pub(super) replaces: Option<String>,

@@ -22,7 +22,7 @@ use super::{
     store::{
         archives, builds,
         events::{self, Used},
-        packs::Span,
+        packs::{self, Span},
         rollups::{self, ReadDays},
     },
 };
@@ -250,15 +250,25 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         if wanted.is_none() && self.closings.is_some() {
             return Err(MeteringError::Rebuilt);
         }
+        let mut edges = filling.edges();
+        let mut looked_at = edges.first().copied();
         if let Some((build, wanted)) = wanted {
             self.each_day(build, &wanted, &mut filling, most).await?;
+            // Looked at after the hour was read: whatever comes meanwhile is seen.
+            if let Some((edge, rest)) = filling.open_edge() {
+                looked_at.get_or_insert(edge);
+                if packs::happened(self.db, self.span(rest)).await? {
+                    edges.push(edge);
+                } else {
+                    filling.take_open_hour(&build.grain)?;
+                }
+            }
         }
-        let edges = filling.edges();
         for edge in &edges {
             self.each_event(*edge, &mut filling, most).await?;
         }
-        if let Some(first) = edges.first() {
-            self.refuse_archived(*first).await?;
+        if let Some(first) = looked_at {
+            self.refuse_archived(first).await?;
         }
         Ok(filling)
     }
@@ -302,6 +312,11 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         complete.filter(tells).min_by_key(|build| build.grain.properties.len())
     }
 
+    fn span(&self, stretch: Period) -> Span<'_> {
+        let (tenant, customer, event_name) = (self.tenant, self.customer, &*self.metric.event_name);
+        Span { tenant, customer, event_name, from: begin(stretch), to: stretch.end }
+    }
+
     /// Gives the events of a stretch of time.
     async fn each_event(
         &self,
@@ -309,8 +324,7 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
         filling: &mut Filling<'_>,
         most: usize,
     ) -> Result<(), MeteringError> {
-        let (tenant, customer, event_name) = (self.tenant, self.customer, &*self.metric.event_name);
-        let span = Span { tenant, customer, event_name, from: begin(edge), to: edge.end };
+        let span = self.span(edge);
         let take = |used: Used| filling.take_event(used.at, used.id.0.as_u128(), &used.properties);
         events::each_used(self.db, span, take).await?;
         if filling.buckets() > most {
@@ -320,7 +334,7 @@ impl<'a, C: ConnectionTrait> Reader<'a, C> {
     }
 
     /// An error if events are archived since the beginning of a stretch of time. Asked last: what was taken out while
-    /// events were being read is noticed too.
+    /// events were being read, or looked for, is noticed too.
     async fn refuse_archived(&self, since: Period) -> Result<(), MeteringError> {
         let name = &self.metric.event_name;
         match archives::events_before(self.db, self.tenant, name, begin(since)).await? {

@@ -380,7 +380,8 @@ impl From<CatalogError> for SubscriptionError {
             CatalogError::Database(error) => Self::Database(error),
             error @ (CatalogError::CodeTaken { .. }
             | CatalogError::DefaultTaken(_)
-            | CatalogError::TooManySplits(_)) => Self::Broken(error.into()),
+            | CatalogError::TooManySplits(_)
+            | CatalogError::NotGrouped(_)) => Self::Broken(error.into()),
         }
     }
 }

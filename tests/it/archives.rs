@@ -12,6 +12,7 @@ use crate::support::{Archiving, Engine, Engine::*, process::Chance, text};
 
 const WHOLE_HOURS: &str = "start=2026-01-06T00:00:00Z&end=2026-02-01T00:00:00Z";
 const PARTS_OF_HOURS: &str = "start=2026-01-05T10:17:00Z&end=2026-02-05T10:17:00Z";
+const UNTIL_WITHIN_AN_HOUR: &str = "start=2026-01-06T00:00:00Z&end=2026-01-10T10:30:00Z";
 const MARCH: &str = "start=2026-03-01T00:17:00Z&end=2026-04-01T00:00:00Z";
 
 #[rstest]
@@ -77,7 +78,9 @@ async fn what_would_need_archived_events_is_refused_and_never_too_small(
     let archived = json!("usage_archived");
 
     assert_eq!(of.quantity("calls", WHOLE_HOURS).await, json!("2"));
-    assert_eq!(of.quantity("calls", PARTS_OF_HOURS).await, archived);
+    for until_within_an_hour in [PARTS_OF_HOURS, UNTIL_WITHIN_AN_HOUR] {
+        assert_eq!(of.quantity("calls", until_within_an_hour).await, archived);
+    }
     assert_eq!(of.quantity("users", WHOLE_HOURS).await, archived);
     assert_eq!(of.quantity("n", &format!("{WHOLE_HOURS}&group_by=model")).await, json!("0.4"));
     assert_eq!(of.quantity("n", &format!("{WHOLE_HOURS}&group_by=user")).await, archived);

@@ -52,5 +52,6 @@ mod usage_alerts_of_all;
 mod usage_corrections;
 mod usage_formats;
 mod usage_packs;
+mod usage_reading;
 mod webhooks;
 mod workers;

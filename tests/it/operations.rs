@@ -49,12 +49,13 @@ async fn a_process_is_ready_when_every_part_is_there(#[values(Sqlite, Postgres)]
     assert_eq!((status, body), (200, json!({"status": "ready", "checks": parts})));
 }
 
-/// What the threads of a server once kept of building the OpenAPI document each was twice this.
+/// A debug build takes 17 MiB: 7 are addresses that the loader wrote into the program, 4 the allocator keeps at hand
+/// (decision 0040). What the threads of a server once kept of building the OpenAPI document each was more than this.
 #[cfg(target_os = "linux")]
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_at_rest_takes_little_memory(#[values(Sqlite, Postgres)] on: Engine) {
-    const OWN_MEMORY_MAX_KIB: u64 = 16 * 1024;
+    const OWN_MEMORY_MAX_KIB: u64 = 24 * 1024;
     let Some(home) = Installation::new(on).await else { return };
     let process = home.serve().await;
     until_ready(&home, &process).await;

@@ -13,12 +13,12 @@ use accrue_platform::{
 use actix_web::{get, http::StatusCode, patch, post, web::Path};
 use serde::Deserialize;
 
-use super::NAME_MAX;
+use super::{NAME_MAX, price_request::check_group_by};
 use crate::{
     auth::{Answer, Read, Write, resource},
     catalog::{
         body::MetricBody,
-        model::{LateEvents, MetricChange, NewMetric, check_property},
+        model::{GROUPINGS_MAX, LateEvents, MetricChange, NewMetric, check_property},
         service,
     },
 };
@@ -57,6 +57,12 @@ struct CreateMetric {
     /// What happens to an event that comes when its period was billed; unless given, the next invoice adds it.
     #[serde(default)]
     late_events: LateEvents,
+    /// Sets of properties by which you will ask for its usage, as `group_by`: of these hours are kept, so that the answer
+    /// is there at once however many events there are. Prices that filter or group add theirs. At most 8 sets of at most
+    /// 5 properties; not for `unique_count`.
+    #[schema(max_items = 8, example = json!([["model"]]))]
+    #[serde(default)]
+    group_by: Vec<Vec<String>>,
     #[serde(default)]
     metadata: Metadata,
 }
@@ -68,26 +74,32 @@ struct UpdateMetric {
     #[schema(example = "Tokens")]
     name: Option<String>,
     late_events: Option<LateEvents>,
+    /// More sets of properties by which you will ask for its usage; those that are there stay.
+    #[schema(max_items = 8, example = json!([["model"]]))]
+    #[serde(default)]
+    group_by: Vec<Vec<String>>,
     /// Replaces all notes.
     metadata: Option<Metadata>,
 }
 
 impl UpdateMetric {
     fn check(self) -> Result<MetricChange, Problem> {
-        let Self { name, late_events, metadata } = self;
+        let Self { name, late_events, group_by, metadata } = self;
         let mut check = Check::new();
         check.optional_text("/name", name.as_deref(), NAME_MAX);
+        let group_by = check_groupings(&mut check, group_by);
         if let Some(metadata) = &metadata {
             check.metadata("/metadata", metadata);
         }
         check.finish()?;
-        Ok(MetricChange { name, late_events, metadata })
+        Ok(MetricChange { name, late_events, group_by, metadata })
     }
 }
 
 impl CreateMetric {
     fn check(self) -> Result<NewMetric, Problem> {
-        let Self { code, name, event_name, aggregation, property, late_events, metadata, .. } = self;
+        let Self { code, name, event_name, aggregation, property, late_events, group_by, metadata, .. } =
+            self;
         let mut check = Check::new();
         check.code("/code", &code);
         check.optional_text("/name", name.as_deref(), NAME_MAX);
@@ -108,12 +120,30 @@ impl CreateMetric {
             rounding: self.rounding,
         };
         let rules = raw.check().map_err(|mistakes| check.invalid("", mistakes));
+        let group_by = check_groupings(&mut check, group_by);
         check.metadata("/metadata", &metadata);
         check.finish()?;
         let name = name.unwrap_or_else(|| code.clone());
         let rules = rules.expect("every mistake was reported");
-        Ok(NewMetric { code, name, event_name, rules, late_events, metadata })
+        Ok(NewMetric { code, name, event_name, rules, late_events, group_by, metadata })
     }
+}
+
+/// Each set of properties sorted, as the same properties in another order are the same set.
+fn check_groupings(check: &mut Check, mut group_by: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    if group_by.len() > GROUPINGS_MAX {
+        let detail = format!("hours are kept apart in at most {GROUPINGS_MAX} ways that no price asks for");
+        check.refuse("/group_by", "too_many", detail);
+    }
+    for (index, set) in group_by.iter_mut().take(GROUPINGS_MAX).enumerate() {
+        let pointer = format!("/group_by/{index}");
+        check_group_by(check, &pointer, set);
+        if set.is_empty() {
+            check.refuse(pointer, "blank", "names at least one property");
+        }
+        set.sort_unstable();
+    }
+    group_by
 }
 
 /// The lengths of what filters compare.

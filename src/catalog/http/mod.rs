@@ -12,7 +12,10 @@ use accrue_platform::{
     routes::Routes,
 };
 
-use super::service::{CatalogError, TooManySplits};
+use super::{
+    model::NotGrouped,
+    service::{CatalogError, TooManySplits},
+};
 
 /// How long a name may be.
 const NAME_MAX: usize = 200;
@@ -37,6 +40,13 @@ impl From<CatalogError> for Problem {
                     FieldError::new(format!("/prices/{}", price.price), "too_many_splits", price.to_string())
                 };
                 Self::invalid(prices.iter().map(refused).collect())
+            }
+            CatalogError::NotGrouped(why) => {
+                let code = match why {
+                    NotGrouped::TooMany(_) => "too_many_splits",
+                    NotGrouped::NoHours => "not_kept",
+                };
+                Self::field("/group_by", code, why.to_string())
             }
             CatalogError::Database(error) => error.into(),
         }

@@ -143,7 +143,7 @@ fn check_one_price(
         .collect();
     check_filters(check, under, filters.iter().map(|(filter, _)| filter));
     let group_by = price.group_by.unwrap_or_default();
-    check_group_by(check, under, &group_by);
+    check_group_by(check, &format!("{under}/group_by"), &group_by);
     let bounds = [("minimum_amount", price.minimum_amount), ("maximum_amount", price.maximum_amount)];
     let [minimum_amount, maximum_amount] = check_bounds(check, under, bounds, currency);
     if price.free_quantity.is_some_and(|free| free.0 < Decimal::ZERO) {
@@ -201,14 +201,15 @@ fn check_filters<'a>(check: &mut Check, under: &str, filters: impl ExactSizeIter
     }
 }
 
-fn check_group_by(check: &mut Check, under: &str, group_by: &[String]) {
+/// Properties by which usage is told apart.
+pub(super) fn check_group_by(check: &mut Check, under: &str, group_by: &[String]) {
     if group_by.len() > PROPERTIES_MAX {
-        let detail = format!("a price is grouped by at most {PROPERTIES_MAX} properties");
-        check.refuse(format!("{under}/group_by"), "too_many", detail);
+        let detail = format!("usage is told apart by at most {PROPERTIES_MAX} properties at once");
+        check.refuse(under, "too_many", detail);
     }
     let mut seen = HashSet::new();
     for (index, property) in group_by.iter().take(PROPERTIES_MAX).enumerate() {
-        let pointer = format!("{under}/group_by/{index}");
+        let pointer = format!("{under}/{index}");
         check.text(&pointer, property, NAME_MAX);
         if !seen.insert(property) {
             check.refuse(pointer, "duplicate", "is named twice");

@@ -20,6 +20,8 @@ pub(in crate::catalog) struct NewMetric {
     pub event_name: String,
     pub rules: usage::Metric,
     pub late_events: LateEvents,
+    /// Sets of properties by which its usage is told apart, whether or not a price does.
+    pub group_by: Vec<Vec<String>>,
     pub metadata: Metadata,
 }
 
@@ -28,6 +30,8 @@ pub(in crate::catalog) struct NewMetric {
 pub(in crate::catalog) struct MetricChange {
     pub name: Option<String>,
     pub late_events: Option<LateEvents>,
+    /// Sets of properties by which its usage is told apart, too.
+    pub group_by: Vec<Vec<String>>,
     pub metadata: Option<Metadata>,
 }
 

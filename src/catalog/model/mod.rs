@@ -40,7 +40,8 @@ pub struct Metric {
     /// Which of them count, and how they become one quantity.
     pub rules: usage::Metric,
     pub late_events: LateEvents,
-    /// Properties by which prices tell its usage apart, set by set: its hours are kept as finely.
+    /// Properties by which its usage is told apart by prices, or because somebody asked for it, set by set: its hours are
+    /// kept as finely.
     pub splits: BTreeSet<Vec<String>>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
@@ -56,6 +57,32 @@ impl Metric {
         }
         self.splits.len() < SPLITS_MAX && self.splits.insert(by)
     }
+
+    /// The same for sets of properties by which somebody will ask for its usage, whether or not a price tells it apart so.
+    pub(super) fn group_by(&mut self, sets: Vec<Vec<String>>) -> Result<(), NotGrouped> {
+        if !sets.is_empty() && !self.rules.aggregation.is_mergeable(false) {
+            return Err(NotGrouped::NoHours);
+        }
+        for by in sets {
+            let is_known = self.splits.contains(&by);
+            if !is_known && (self.splits.len() >= GROUPINGS_MAX || !self.tell_apart(by)) {
+                return Err(NotGrouped::TooMany(self.code.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why usage is not told apart as somebody wants.
+#[derive(Debug, thiserror::Error)]
+pub enum NotGrouped {
+    #[error(
+        "the usage of {0} would be told apart in more than {GROUPINGS_MAX} ways, those of its prices included: a set of \
+         several properties serves questions for each of them"
+    )]
+    TooMany(String),
+    #[error("what is unique is counted event by event: no hours of it are kept, so none can be kept apart")]
+    NoHours,
 }
 
 /// What happens to an event that comes when its period was billed (RULES 18).

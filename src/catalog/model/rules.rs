@@ -25,6 +25,9 @@ pub(in crate::catalog) const PROPERTIES_MAX: usize = 5;
 /// In how many ways the prices of a tenant may tell a metric's usage apart: each event is added to an hour for each.
 pub(in crate::catalog) const SPLITS_MAX: usize = 16;
 
+/// Of these, how many there may be when somebody asks for one more: the others are left to prices.
+pub(in crate::catalog) const GROUPINGS_MAX: usize = 8;
+
 /// A count with a property is a sum that somebody mistook (pointers are those of a metric).
 pub(in crate::catalog) fn check_property(aggregation: Aggregation, property: Option<&str>) -> Vec<Invalid> {
     if aggregation.needs_property() || property.is_none() {

@@ -10,7 +10,7 @@ use accrue_core::{
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
-use super::{Grain, Slice, Stretch, Values, WantedDays, start_of_day};
+use super::{Grain, Slice, Stretch, Values, WantedDays, end_of_hour, start_of_day, start_of_hour};
 use crate::catalog::Metric;
 
 /// Of so many windows the days are read whole where they can be; of more, hardly any could.
@@ -21,8 +21,15 @@ pub(in crate::metering) struct Filling<'a> {
     aggregation: Aggregation,
     split: Split<'a>,
     windows: Vec<Window<'a>>,
+    open: Option<OpenHour>,
     /// To which bucket values belong.
     keys: HashMap<Values, BucketKey>,
+}
+
+/// The hour within which the last window ends: it counts as a whole if nothing in it is later.
+struct OpenHour {
+    start: DateTime<Utc>,
+    slices: Vec<Slice>,
 }
 
 struct Window<'a> {
@@ -31,6 +38,15 @@ struct Window<'a> {
     buckets: Buckets<'a>,
     /// What counts from before in this window and in all that follow, and in none that came before.
     carried: HashMap<BucketKey, Partial>,
+}
+
+impl Window<'_> {
+    /// The hour within which it ends, if that is an edge of its own and no other window ends in it.
+    fn open_hour(&self) -> Option<DateTime<Utc>> {
+        let Period { start, end } = self.period;
+        let edge = self.stretch.edges.last()?.start;
+        (edge == start_of_hour(end) && start <= edge).then_some(edge)
+    }
 }
 
 impl<'a> Filling<'a> {
@@ -53,30 +69,39 @@ impl<'a> Filling<'a> {
             let stretch = of(scope.period, scope.recurring);
             Ok(Window { period: scope.period, stretch, buckets, carried: HashMap::new() })
         };
-        let windows = scopes.iter().map(window).collect::<Result<_, UsageError>>()?;
+        let windows = scopes.iter().map(window).collect::<Result<Vec<_>, UsageError>>()?;
         let aggregation = metric.rules.aggregation;
-        Ok(Self { aggregation, split, windows, keys: HashMap::new() })
+        // What is weighted by time does not end with the hour.
+        let is_weighted = aggregation == Aggregation::WeightedSum;
+        let open = windows.last().and_then(Window::open_hour).filter(|_| by_the_hour && !is_weighted);
+        let open = open.map(|start| OpenHour { start, slices: Vec::new() });
+        Ok(Self { aggregation, split, windows, open, keys: HashMap::new() })
     }
 
     /// The days of which it wants to be given hours, if there are any. Of days that lie in one window it takes the total,
     /// unless that would not do: what is weighted by time is kept by the hour only.
     pub fn days(&self) -> Option<WantedDays> {
-        let mut read = self.windows.iter().filter_map(|window| window.stretch.read());
+        let open = self.open.as_ref().map(|open| open.start);
+        let whole = self.windows.iter().filter_map(|window| window.stretch.read());
+        let mut read = whole.chain(open.map(|open| (Some(open), open)));
         let (from, to) = read.next()?;
         let to = read.next_back().map_or(to, |(_, to)| to);
         let is_weighted = self.aggregation == Aggregation::WeightedSum;
         let by_hour = (!is_weighted && self.windows.len() <= WINDOWS_BY_DAY_MAX).then(|| {
             let ends = self.windows.iter().flat_map(|window| window.stretch.ends());
             let parted = ends.filter(|end| start_of_day(*end) < *end);
-            parted.map(start_of_day).collect()
+            parted.chain(open).map(start_of_day).collect()
         });
         Some(WantedDays { from, to, by_hour })
     }
 
-    /// The stretches of time of which it wants to be given the events: in order, none touching another one.
+    /// The stretches of time of which it wants to be given the events: in order, none touching another one but for that of
+    /// the open hour.
     pub fn edges(&self) -> Vec<Period> {
         let mut edges = Vec::<Period>::new();
-        for edge in self.windows.iter().flat_map(|window| &window.stretch.edges) {
+        let is_open = |edge: &&Period| self.open.as_ref().is_some_and(|open| open.start == edge.start);
+        for edge in self.windows.iter().flat_map(|window| &window.stretch.edges).filter(|edge| !is_open(edge))
+        {
             match edges.last_mut() {
                 Some(last) if edge.start <= last.end => last.end = last.end.max(edge.end),
                 _ => edges.push(*edge),
@@ -85,8 +110,33 @@ impl<'a> Filling<'a> {
         edges
     }
 
+    /// The end of the last window, from the start of the hour on, and the rest of that hour. If nothing happened in the
+    /// rest, [`Filling::take_open_hour`] makes up for the events of the first.
+    pub fn open_edge(&self) -> Option<(Period, Period)> {
+        let (open, last) = (self.open.as_ref()?, self.windows.last()?);
+        let end = last.period.end;
+        Some((Period { start: open.start, end }, Period { start: end, end: end_of_hour(open.start) }))
+    }
+
+    /// Takes the open hour, which must have been given, as a whole.
+    pub fn take_open_hour(&mut self, grain: &Grain) -> Result<(), UsageError> {
+        let Some((open, last)) = self.open.take().zip(self.windows.last_mut()) else { return Ok(()) };
+        for Slice { values, partial, end, .. } in open.slices {
+            let key_of = |values: &Values| self.split.key_of(&grain.properties_of(values));
+            let key = self.keys.entry(values).or_insert_with_key(key_of);
+            last.buckets.absorb(key, &partial, end)?;
+        }
+        Ok(())
+    }
+
     /// Takes an hour, or a day that lies in one window, of a grain that tells apart what the split does.
     pub fn take_slice(&mut self, grain: &Grain, slice: Slice) -> Result<(), UsageError> {
+        if let Some(open) = self.open.as_mut().filter(|open| open.start == slice.start) {
+            if slice.partial.count > 0 {
+                open.slices.push(slice);
+            }
+            return Ok(());
+        }
         let Slice { start, end, values, partial } = slice;
         // One whose events were all voided is none.
         if partial.count == 0 {
@@ -210,9 +260,8 @@ mod tests {
         metric: &Metric,
         grain: &Grain,
         events: &[(DateTime<Utc>, u128, Properties)],
-        wanted: Option<WantedDays>,
+        WantedDays { by_hour, .. }: &WantedDays,
     ) -> Vec<Slice> {
-        let Some(WantedDays { by_hour, .. }) = wanted else { return Vec::new() };
         let series = Build::first(grain.clone()).series(metric.tenant_id, CustomerId(Uuid::nil()));
         let mut added = Additions::default();
         for (at, arrival, properties) in events {
@@ -237,15 +286,18 @@ mod tests {
         #[values(Granularity::Hour, Granularity::Day, Granularity::Month)] granularity: Granularity,
         #[values(Tz::UTC, Tz::Asia__Kolkata)] zone: Tz,
         #[values("", "model")] group: &str,
+        #[values("2026-01-02T10:10:00Z", "2026-01-05T08:50:00Z", "2026-01-05T09:10:00Z")] from: &str,
+        #[values(false, true)] nothing_is_later: bool,
     ) {
         let metric = metric(aggregation, recurring);
         let group_by: Vec<String> =
             Some(group).filter(|name| !name.is_empty()).map(Into::into).into_iter().collect();
         let split = Split { filters: &[], group_by: &group_by, by_event: false };
-        let asked = Period::try_new(at("2026-01-02T10:10:00Z"), at("2026-01-05T09:50:00Z")).unwrap();
+        let asked = Period::try_new(at(from), at("2026-01-05T09:50:00Z")).unwrap();
         let windows = granularity.windows(asked, zone).unwrap().unwrap();
         let scopes = scopes(&metric, &windows);
-        let events = events(6);
+        let mut events = events(6);
+        events.retain(|(at, ..)| !nothing_is_later || *at < asked.end);
 
         let mut one_by_one = Vec::new();
         for scope in &scopes {
@@ -261,13 +313,20 @@ mod tests {
 
         for by_the_hour in [false, true] {
             let mut filling = Filling::try_new(&metric, split, &scopes, by_the_hour).unwrap();
-            if by_the_hour {
-                let grain = Grain { metric_id: metric.id, properties: vec!["model".into()] };
-                let slices = slices(&metric, &grain, &events, filling.days());
-                slices.into_iter().rev().for_each(|slice| filling.take_slice(&grain, slice).unwrap());
-            }
-            let edges = filling.edges();
+            let mut edges = filling.edges();
             assert!(edges.windows(2).all(|pair| pair[0].end < pair[1].start), "{edges:?}");
+            if let Some(wanted) = filling.days().filter(|_| by_the_hour) {
+                let grain = Grain { metric_id: metric.id, properties: vec!["model".into()] };
+                let slices = slices(&metric, &grain, &events, &wanted);
+                slices.into_iter().rev().for_each(|slice| filling.take_slice(&grain, slice).unwrap());
+                match filling.open_edge() {
+                    Some((_, rest)) if events.iter().all(|(at, ..)| !rest.contains(*at)) => {
+                        filling.take_open_hour(&grain).unwrap();
+                    }
+                    Some((edge, _)) => edges.push(edge),
+                    None => {}
+                }
+            }
             let wanted = |at: DateTime<Utc>| edges.iter().any(|edge| edge.contains(at));
             for (at, arrival, properties) in events.iter().filter(|(at, ..)| wanted(*at)) {
                 filling.take_event(*at, *arrival, properties);
@@ -294,6 +353,7 @@ mod tests {
         assert_eq!(wanted("sum", "2026-01-01T00:30:00Z", last), Some(vec![at(first)]));
         let noon = "2026-02-01T12:00:00Z";
         assert_eq!(wanted("latest", "2026-01-01T23:00:00Z", noon), Some(vec![at(first), at(last)]));
+        assert_eq!(wanted("sum", first, "2026-02-01T00:20:00Z"), Some(vec![at(last)]));
         assert_eq!(wanted("weighted_sum", first, last), None);
     }
 }

@@ -30,7 +30,7 @@ pub struct Model {
     /// When the first and the last event of it happened, as they were sent.
     pub first_at: DateTime<Utc>,
     pub last_at: DateTime<Utc>,
-    /// Whether an event was amended to a time before `first_at` or after `last_at`.
+    /// Whether an event was ever amended to a time before `first_at` or after `last_at`.
     pub has_strays: bool,
     /// How many events it has, voided ones too.
     pub count: i64,
@@ -181,7 +181,8 @@ pub(in crate::metering) async fn correct(tx: &DatabaseTransaction, event: &Usage
     for held in packed.iter_mut().filter(|held| held.id(pack.id) == event.id) {
         *held = Packed::try_new(event).map_err(|error| DbErr::Custom(error.to_string()))?;
     }
-    let has_strays = packed.iter().any(|packed| pack.is_stray(packed));
+    // A stray that went home may be counted where it was by somebody who is reading just now.
+    let has_strays = pack.has_strays || packed.iter().any(|packed| pack.is_stray(packed));
     let events = serde_json::to_string(&packed).map_err(|error| DbErr::Custom(error.to_string()))?;
     Entity::update_many()
         .col_expr(Column::Events, Expr::val(events))
@@ -229,6 +230,12 @@ pub(in crate::metering) struct Span<'a> {
     pub to: DateTime<Utc>,
 }
 
+/// Whether anything happened then: events that were voided, or are somewhere else by now, count too.
+pub(in crate::metering) async fn happened(db: &impl ConnectionTrait, span: Span<'_>) -> Result<bool, DbErr> {
+    let one = |packs: Select<Entity>| packs.select_only().column(Column::Id).limit(1).into_tuple::<Uuid>();
+    Ok(one(span.packs()).one(db).await?.is_some() || one(span.packs_with_strays()).one(db).await?.is_some())
+}
+
 impl Span<'_> {
     pub fn holds(&self, at: DateTime<Utc>) -> bool {
         at < self.to && self.from.is_none_or(|from| at >= from)
@@ -240,13 +247,23 @@ impl Span<'_> {
             .filter(Column::EventName.eq(self.event_name))
     }
 
-    /// The next packs after `last` that have events of this time, but for strays.
+    /// Packs that have events of this time, but for strays.
+    fn packs(&self) -> Select<Entity> {
+        let select = self.of_customer().filter(Column::FirstAt.lt(self.to));
+        let Some(from) = self.from else { return select };
+        let earliest = from.checked_sub_signed(SPAN).unwrap_or(from);
+        select.filter(Column::FirstAt.gt(earliest)).filter(Column::LastAt.gte(from))
+    }
+
+    /// Packs that have strays, of whatever time.
+    fn packs_with_strays(&self) -> Select<Entity> {
+        // As the partial index has it: compared with a value that is bound, SQLite would not find them by it.
+        self.of_customer().filter(Expr::col(Column::HasStrays))
+    }
+
+    /// The next of [`Span::packs`] after `last`.
     pub async fn next(&self, db: &impl ConnectionTrait, last: Option<&Model>) -> Result<Vec<Model>, DbErr> {
-        let mut select = self.of_customer().filter(Column::FirstAt.lt(self.to));
-        if let Some(from) = self.from {
-            let earliest = from.checked_sub_signed(SPAN).unwrap_or(from);
-            select = select.filter(Column::FirstAt.gt(earliest)).filter(Column::LastAt.gte(from));
-        }
+        let mut select = self.packs();
         if let Some(last) = last {
             let place = Expr::tuple([Expr::col(Column::FirstAt), Expr::col(Column::Id)]);
             let last = Expr::tuple([Expr::val(last.first_at), Expr::val(last.id)]);
@@ -256,14 +273,13 @@ impl Span<'_> {
         select.limit(READ_AT_ONCE).all(db).await
     }
 
-    /// The next packs after `last` that have strays, of whatever time.
+    /// The next of [`Span::packs_with_strays`] after `last`.
     pub async fn next_with_strays(
         &self,
         db: &impl ConnectionTrait,
         last: Option<&Model>,
     ) -> Result<Vec<Model>, DbErr> {
-        // As the partial index has it: compared with a value that is bound, SQLite would not find them by it.
-        let mut select = self.of_customer().filter(Expr::col(Column::HasStrays));
+        let mut select = self.packs_with_strays();
         if let Some(last) = last {
             select = select.filter(Column::Id.gt(last.id));
         }
