@@ -67,18 +67,7 @@ async fn build(site: &Site, metric: &Metric, grain: Grain) -> Result<()> {
     let tx = db.begin().await?;
     let building = Building::begin(db, &tx, site.tenant, metric.clone(), grain, true).await?;
     tx.commit().await?;
-    let mut building = building.context("it is wanted anew")?;
-    loop {
-        let tx = db.begin().await?;
-        let events = building.step(&tx).await?;
-        tx.commit().await?;
-        if events == 0 {
-            break;
-        }
-    }
-    let tx = db.begin().await?;
-    building.end(&tx).await?;
-    Ok(tx.commit().await?)
+    Ok(building.context("it is wanted anew")?.finish(db, |_| {}).await?)
 }
 
 /// What is asked, and how long the slowest hundredth waits.

@@ -35,6 +35,23 @@ pub(crate) async fn make_default_partition(manager: &SchemaManager<'_>, table: &
     Ok(())
 }
 
+/// Has PostgreSQL pack long texts of a column by LZ4, if it was built with that: PGLZ takes many times as long. What is made
+/// a partition of the table later does the same.
+pub(crate) async fn pack_by_lz4(manager: &SchemaManager<'_>, table: &str, column: &str) -> Result<(), DbErr> {
+    if manager.get_database_backend() == DatabaseBackend::Postgres {
+        let sql = format!(
+            "do $$ begin
+                if exists (select from pg_settings
+                    where name = 'default_toast_compression' and 'lz4' = any (enumvals)) then
+                    alter table {table} alter column {column} set compression lz4;
+                end if;
+            end $$"
+        );
+        manager.get_connection().execute_unprepared(&sql).await?;
+    }
+    Ok(())
+}
+
 /// Drops tables, the last made first.
 pub(crate) async fn drop_tables(manager: &SchemaManager<'_>, tables: &[&str]) -> Result<(), DbErr> {
     for table in tables.iter().rev() {

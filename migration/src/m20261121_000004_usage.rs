@@ -11,6 +11,7 @@ pub(crate) struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         ddl::run(manager, UP).await?;
+        ddl::pack_by_lz4(manager, "usage_event_packs", "events").await?;
         ddl::make_default_partition(manager, "usage_event_packs").await?;
         ddl::make_append_only(manager, &["usage_event_versions"]).await
     }

@@ -98,22 +98,10 @@ async fn rebuild(db: &Db, tenant: &Tenant, metric: Metric, grain: Grain) -> anyh
         building => building?,
     };
     tx.commit().await?;
-    let mut building = building.context("a metric that is rebuilt anew is always begun")?;
+    let building = building.context("a metric that is rebuilt anew is always begun")?;
     let bar = progress(&named(&code, &split_by), building.count().await?);
-    let mut events = 0;
-    loop {
-        let tx = db.begin().await?;
-        let added = building.step(&tx).await?;
-        tx.commit().await?;
-        if added == 0 {
-            break;
-        }
-        events += added as u64;
-        bar.inc(added as u64);
-    }
-    let tx = db.begin().await?;
-    building.end(&tx).await?;
-    tx.commit().await?;
+    building.finish(db, |events| bar.inc(events)).await?;
+    let events = bar.position();
     bar.finish_and_clear();
     Ok(rebuilt(events, None))
 }

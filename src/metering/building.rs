@@ -77,6 +77,22 @@ impl Building {
         Ok(taken)
     }
 
+    /// Does all of it, and says of each step how many events it read.
+    pub async fn finish(mut self, db: &Db, told: impl Fn(u64)) -> Result<(), MeteringError> {
+        loop {
+            let tx = db.begin().await?;
+            let taken = self.step(&tx).await?;
+            tx.commit().await?;
+            if taken == 0 {
+                break;
+            }
+            told(taken as u64);
+        }
+        let tx = db.begin().await?;
+        self.end(&tx).await?;
+        Ok(tx.commit().await?)
+    }
+
     /// From now on the hours are read, unless another build began meanwhile.
     pub async fn end(self, tx: &DatabaseTransaction) -> Result<(), MeteringError> {
         self.snapshot.rollback().await?;

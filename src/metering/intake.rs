@@ -47,7 +47,7 @@ pub struct Grouping {
 
 impl Default for Grouping {
     fn default() -> Self {
-        Self { writers: 6, events_at_once: 10_000, waiting_bytes_max: 64 * 1024 * 1024 }
+        Self { writers: 8, events_at_once: 10_000, waiting_bytes_max: 64 * 1024 * 1024 }
     }
 }
 

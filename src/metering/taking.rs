@@ -24,7 +24,7 @@ use super::{
     service::MeteringError,
     store::{
         self, closings, events, packs,
-        rollups::{self, KnownDays},
+        rollups::{self, Days, KnownDays},
     },
     tracking::{Tracked, track_metrics},
     watching,
@@ -244,7 +244,7 @@ impl Judged {
         };
         let Rows { packs, added, unmatched } = rows;
         packs::insert(tx, packs).await?;
-        rollups::add_to(tx, &added, days).await?;
+        rollups::add_to(tx, added, days).await?;
         for (tenant, ground) in &grounds {
             let of_tenant = new.iter().map(|new| &new.event).filter(|event| event.tenant_id == *tenant);
             ground.tracked.note_late(tx, *tenant, of_tenant).await?;
@@ -283,7 +283,7 @@ async fn remembered(
 #[derive(Debug)]
 struct Rows {
     packs: packs::Rows,
-    added: Additions,
+    added: Days,
     unmatched: Tally,
 }
 
@@ -296,7 +296,7 @@ impl Rows {
                 unmatched.push(&candidate.event, why);
             }
         }
-        Ok(Self { packs: packs::Rows::of(new)?, added, unmatched })
+        Ok(Self { packs: packs::Rows::of(new)?, added: Days::of(&added), unmatched })
     }
 }
 

@@ -51,6 +51,19 @@ async fn an_event_goes_into_the_partition_of_the_month_in_which_it_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_are_packed_the_fast_way_in_every_partition() {
+    const COMPRESSIONS: &str = "
+select distinct attcompression::text from pg_inherits join pg_attribute on attrelid = inhrelid
+where inhparent = 'usage_event_packs'::regclass and attname = 'events'";
+    let Some(world) = World::new(Postgres).await else { return };
+    let db = world.app.db.reader();
+    let rows =
+        db.query_all_raw(Statement::from_string(db.get_database_backend(), COMPRESSIONS)).await.unwrap();
+    let told: Vec<String> = rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect();
+    assert_eq!(told, ["l"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_next_months_get_their_partitions_as_time_goes_on_by_however_many_processes() {
     let Some(world) = world_with_customer().await else { return };
 

@@ -129,4 +129,17 @@ async fn hours_are_not_kept_apart_in_too_many_ways_nor_where_there_are_none(
     assert_eq!(more.errors(), ["/group_by too_many_splits"]);
     let known = world.send("PATCH", "/v1/metrics/n", &json!({"group_by": [["p3"]]})).await;
     assert_eq!(known.status, 200);
+
+    // Prices have as many ways of their own.
+    let plan = |by: Value| {
+        let price = json!({"code": "calls", "name": "Calls", "kind": "usage", "metric": "n",
+            "model": {"type": "per_unit", "unit_price": "1"}, "group_by": by});
+        json!({"code": text(&by[0]), "name": "Calls", "currency": "EUR",
+            "interval": {"unit": "month", "count": 1}, "prices": [price]})
+    };
+    for way in 0..8 {
+        world.create("/v1/plans", plan(json!([format!("way{way}")]))).await;
+    }
+    let ninth = world.send("POST", "/v1/plans", &plan(json!(["ninth"]))).await;
+    assert_eq!(ninth.errors(), ["/prices/0 too_many_splits"]);
 }

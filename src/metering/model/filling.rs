@@ -122,8 +122,7 @@ impl<'a> Filling<'a> {
     pub fn take_open_hour(&mut self, grain: &Grain) -> Result<(), UsageError> {
         let Some((open, last)) = self.open.take().zip(self.windows.last_mut()) else { return Ok(()) };
         for Slice { values, partial, end, .. } in open.slices {
-            let key_of = |values: &Values| self.split.key_of(&grain.properties_of(values));
-            let key = self.keys.entry(values).or_insert_with_key(key_of);
+            let key = key_of(&mut self.keys, self.split, grain, values);
             last.buckets.absorb(key, &partial, end)?;
         }
         Ok(())
@@ -142,8 +141,7 @@ impl<'a> Filling<'a> {
         if partial.count == 0 {
             return Ok(());
         }
-        let key_of = |values: &Values| self.split.key_of(&grain.properties_of(values));
-        let key = self.keys.entry(values).or_insert_with_key(key_of);
+        let key = key_of(&mut self.keys, self.split, grain, values);
         let within = self.windows.partition_point(|window| window.period.end <= start);
         if let Some(window) = self.windows.get_mut(within)
             && window.stretch.hours.is_some_and(|hours| hours.contains(start))
@@ -191,6 +189,16 @@ impl<'a> Filling<'a> {
             Ok((window.period, window.buckets.finish()?))
         })
     }
+}
+
+/// The bucket of these values, which is looked for once.
+fn key_of<'k>(
+    keys: &'k mut HashMap<Values, BucketKey>,
+    split: Split<'_>,
+    grain: &Grain,
+    values: Values,
+) -> &'k BucketKey {
+    keys.entry(values).or_insert_with_key(|values| split.key_of(&grain.properties_of(values)))
 }
 
 #[cfg(test)]

@@ -85,13 +85,13 @@ pub struct KeptHour {
 /// Each day is locked before it is read, so that what several writers add is all there, and to the last digit: neither
 /// database's own arithmetic is needed.
 pub(in crate::metering) async fn add(tx: &DatabaseTransaction, added: &Additions) -> Result<(), DbErr> {
-    add_to(tx, added, &KnownDays::default()).await
+    add_to(tx, Days::of(added), &KnownDays::default()).await
 }
 
 /// The same for whoever does it again and again.
 pub(in crate::metering) async fn add_to(
     tx: &DatabaseTransaction,
-    added: &Additions,
+    added: Days,
     known: &KnownDays,
 ) -> Result<(), DbErr> {
     change(tx, added, known, Partial::merge).await
@@ -99,7 +99,7 @@ pub(in crate::metering) async fn add_to(
 
 /// Has hours say what they say now, whatever they said before.
 pub(in crate::metering) async fn set(tx: &DatabaseTransaction, hours: &Additions) -> Result<(), DbErr> {
-    change(tx, hours, &KnownDays::default(), Partial::clone_from).await
+    change(tx, Days::of(hours), &KnownDays::default(), Partial::clone_from).await
 }
 
 /// Days that need not be looked for, because they were there before. Only those of a build that nobody reads any more
@@ -138,19 +138,37 @@ type Hours = BTreeMap<(u32, Values), Partial>;
 type DayId = (TenantId, Uuid);
 
 /// A day of somebody's usage, or a part of it.
+#[derive(Debug)]
 struct UsageDay {
     series: Series,
     day: DateTime<Utc>,
     hours: Hours,
 }
 
+/// What hours come to, by the rows that keep them.
+#[derive(Debug)]
+pub(in crate::metering) struct Days(BTreeMap<DayId, UsageDay>);
+
+impl Days {
+    pub fn of(by_hour: &Additions) -> Self {
+        let mut days = BTreeMap::new();
+        for (RollupKey { series, hour, values }, partial) in &by_hour.0 {
+            let day = start_of_day(*hour);
+            let id = (series.tenant_id, series.row_id(day, values));
+            let row =
+                days.entry(id).or_insert_with(|| UsageDay { series: *series, day, hours: Hours::new() });
+            row.hours.insert((hour.hour(), values.clone()), partial.clone());
+        }
+        Self(days)
+    }
+}
+
 async fn change(
     tx: &DatabaseTransaction,
-    by_hour: &Additions,
+    Days(mut days): Days,
     known: &KnownDays,
     lay: impl Fn(&mut Partial, &Partial),
 ) -> Result<(), DbErr> {
-    let mut days = by_day(by_hour);
     let mut held = lock(tx, &days, known).await?;
     for (id, day) in &mut days {
         let before = held.remove(id).unwrap_or_default();
@@ -161,17 +179,6 @@ async fn change(
     }
     bulk::upsert(tx, TABLE, cells(&days), KEY, &["hours", "total"]).await?;
     Ok(())
-}
-
-fn by_day(by_hour: &Additions) -> BTreeMap<DayId, UsageDay> {
-    let mut days = BTreeMap::new();
-    for (RollupKey { series, hour, values }, partial) in &by_hour.0 {
-        let day = start_of_day(*hour);
-        let id = (series.tenant_id, series.row_id(day, values));
-        let row = days.entry(id).or_insert_with(|| UsageDay { series: *series, day, hours: Hours::new() });
-        row.hours.insert((hour.hour(), values.clone()), partial.clone());
-    }
-    days
 }
 
 /// The hours of days that were there, locked.
