@@ -2,12 +2,15 @@
 
 use std::slice::from_ref;
 
-use accrue_core::id::{TenantId, UsageEventId};
+use accrue_core::{
+    id::{TenantId, UsageEventId},
+    usage::Properties,
+};
 use accrue_platform::{db::Db, gate::Gate};
 use sea_orm::DatabaseTransaction;
 
 use super::{
-    model::{Additions, Build, Grain},
+    model::{Additions, Build, Grain, UsageEvent},
     service::MeteringError,
     store::{archives, builds, events, rollups},
     tracking,
@@ -63,30 +66,36 @@ impl Building {
         Ok(events::count_named(&self.snapshot, self.tenant, &self.metric.event_name).await?)
     }
 
-    /// Adds the next events to their hours, and says how many these were, voided ones too; none if none is left.
-    pub async fn step(&mut self, tx: &DatabaseTransaction) -> Result<usize, MeteringError> {
+    /// Reads the next events; none if none is left. Nobody waits meanwhile.
+    ///
+    /// These are many, so that a day is written seldom: as long as the snapshot is held PostgreSQL keeps every version of its
+    /// row, and walks through all of them to the last.
+    pub async fn read(&mut self) -> Result<Option<Portion>, MeteringError> {
         let Self { tenant, metric, build, snapshot, last } = self;
-        let mut added = Additions::default();
-        let taken = events::take_named(&*snapshot, *tenant, &metric.event_name, last, |event, properties| {
-            if event.voided_at.is_none() {
-                tracking::count(&mut added, metric, from_ref(build), event, properties);
-            }
-        });
-        let taken = taken.await?;
-        rollups::add(tx, &added).await?;
-        Ok(taken)
-    }
-
-    /// Does all of it, and says of each step how many events it read.
-    pub async fn finish(mut self, db: &Db, told: impl Fn(u64)) -> Result<(), MeteringError> {
-        loop {
-            let tx = db.begin().await?;
-            let taken = self.step(&tx).await?;
-            tx.commit().await?;
+        let mut portion = Portion::default();
+        while portion.events < PORTION_EVENTS && portion.hours.0.len() < PORTION_HOURS {
+            let hours = &mut portion.hours;
+            let take = |event: &UsageEvent, properties: &Properties| {
+                if event.voided_at.is_none() {
+                    tracking::count(hours, metric, from_ref(build), event, properties);
+                }
+            };
+            let taken = events::take_named(&*snapshot, *tenant, &metric.event_name, last, take).await?;
             if taken == 0 {
                 break;
             }
-            told(taken as u64);
+            portion.events += taken;
+        }
+        Ok(Some(portion).filter(|portion| portion.events > 0))
+    }
+
+    /// Does all of it, and says of each portion how many events it has.
+    pub async fn finish(mut self, db: &Db, told: impl Fn(u64)) -> Result<(), MeteringError> {
+        while let Some(portion) = self.read().await? {
+            let tx = db.begin().await?;
+            portion.add(&tx).await?;
+            tx.commit().await?;
+            told(portion.events as u64);
         }
         let tx = db.begin().await?;
         self.end(&tx).await?;
@@ -102,5 +111,25 @@ impl Building {
             rollups::delete_others(tx, self.tenant, &complete).await?;
         }
         Ok(())
+    }
+}
+
+/// Events that are read before their hours are written, and a few more.
+const PORTION_EVENTS: usize = 100_000;
+/// Hours of customers, which are held in memory meanwhile: where there are many customers these are fewer events.
+const PORTION_HOURS: usize = 5_000;
+
+/// What some of the events add to hours.
+#[derive(Debug, Default)]
+pub struct Portion {
+    hours: Additions,
+    /// How many were read, voided ones too.
+    pub events: usize,
+}
+
+impl Portion {
+    /// Adds it, once.
+    pub async fn add(&self, tx: &DatabaseTransaction) -> Result<(), MeteringError> {
+        Ok(rollups::add(tx, &self.hours).await?)
     }
 }

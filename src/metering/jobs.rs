@@ -65,13 +65,10 @@ impl Job for BuildHours {
         let building = Building::begin(&context.app.db, &tx, tenant, metric, grain, false).await?;
         context.commit(tx).await?;
         let Some(mut building) = building else { return Ok(()) };
-        loop {
+        while let Some(portion) = building.read().await? {
             let tx = context.begin().await?;
-            let events = building.step(&tx).await?;
+            portion.add(&tx).await?;
             context.commit(tx).await?;
-            if events == 0 {
-                break;
-            }
         }
         let tx = context.begin().await?;
         building.end(&tx).await?;

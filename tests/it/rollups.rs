@@ -116,20 +116,10 @@ async fn rebuild<T>(db: &Db, meanwhile: impl AsyncFnOnce() -> T) -> T {
     let metric = catalog::service::all_metrics(db.reader(), tenant).await.unwrap().remove(0);
     let tx = db.begin().await.unwrap();
     let grain = Grain { metric_id: metric.id, properties: Vec::new() };
-    let mut building = Building::begin(db, &tx, tenant, metric, grain, true).await.unwrap().unwrap();
+    let building = Building::begin(db, &tx, tenant, metric, grain, true).await.unwrap().unwrap();
     tx.commit().await.unwrap();
     let seen = meanwhile().await;
-    loop {
-        let tx = db.begin().await.unwrap();
-        let added = building.step(&tx).await.unwrap();
-        tx.commit().await.unwrap();
-        if added == 0 {
-            break;
-        }
-    }
-    let tx = db.begin().await.unwrap();
-    building.end(&tx).await.unwrap();
-    tx.commit().await.unwrap();
+    building.finish(db, |_| {}).await.unwrap();
     seen
 }
 
