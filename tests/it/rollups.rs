@@ -110,6 +110,36 @@ async fn rebuilt_hours_are_the_ones_that_were_there_and_events_may_come_meanwhil
     assert_eq!((meanwhile, usage(&world).await), (json!("265825"), json!("265825")));
 }
 
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn hours_that_are_too_many_to_be_built_up_at_once_are_built_up_all_the_same(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    const HOURS: i64 = 5600;
+    let Some(world) = world_with_metric(on).await else { return };
+    let first: chrono::DateTime<chrono::Utc> = "2025-01-01T00:00:00Z".parse().unwrap();
+    let event = |hour: i64| {
+        json!({"event_id": hour.to_string(), "customer_id": "acme", "event_name": "call",
+            "timestamp": (first + TimeDelta::hours(hour)).to_rfc3339(), "metadata": {"n": hour + 1}})
+    };
+    for start in (0..HOURS).step_by(800) {
+        let events: Vec<Value> = (start..start + 800).map(event).collect();
+        let answer = world.post("/v1/usage_events?backfill=true", json!({"events": events})).await;
+        assert_eq!(answer["accepted"], 800, "{answer}");
+    }
+
+    world.work().await;
+    let by_the_job = hours(&world).await;
+    rebuild(&world.app.db, async || ()).await;
+
+    let told: Vec<Vec<&str>> = by_the_job.iter().map(|line| line.rsplitn(3, ' ').collect()).collect();
+    for (hour, told) in (1..).zip(&told) {
+        assert_eq!(told[..2], [format!("\"{hour}\"").as_str(), "1"]);
+    }
+    assert_eq!(told.len(), usize::try_from(HOURS).unwrap());
+    assert!(hours(&world).await == by_the_job, "built anew, it is the same");
+}
+
 /// Builds up the hours of the first metric anew; says what was true meanwhile.
 async fn rebuild<T>(db: &Db, meanwhile: impl AsyncFnOnce() -> T) -> T {
     let tenant = first_tenant(db.reader(), Mode::Test).await.unwrap().unwrap().id;
