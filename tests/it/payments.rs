@@ -95,15 +95,17 @@ async fn of_several_first_methods_one_is_the_default(#[values(Sqlite, Postgres)]
 }
 
 #[rstest]
-#[case::the_answer_is_lost("tok_timeout_after_accept")]
-#[case::the_question_is_lost("tok_timeout_before_accept")]
-#[case::the_answer_is_late("tok_slow")]
+#[case::the_answer_is_lost("tok_timeout_after_accept", "20000")]
+#[case::the_question_is_lost("tok_timeout_before_accept", "20000")]
+#[case::the_answer_is_late("tok_slow", "1500")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_does_not_answer_is_asked_and_never_charged_twice(
     #[case] token: &str,
+    #[case] timeout_ms: &str,
     #[values(Sqlite, Postgres)] on: Engine,
 ) {
-    let Some(shop) = shop(on, Some(token)).await else { return };
+    let Some(world) = World::with(on, &[("gateway_timeout_ms", timeout_ms)]).await else { return };
+    let shop = Shop::open(world, Some(token)).await;
     assert_eq!(shop.attempts().await, ["finalized unknown"]);
     assert_eq!(shop.invoice().await["status"], "open");
     let refused = pay(&shop).await;

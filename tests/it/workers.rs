@@ -109,8 +109,8 @@ async fn attempts(world: &World) -> Vec<String> {
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_lost_its_lease_changes_nothing(#[values(Sqlite, Postgres)] on: Engine) {
-    let Some(world) = World::new(on).await else { return };
-    // The gateway takes longer than we wait: there is time to lose a lease.
+    // The gateway takes longer, two seconds, than we wait: there is time to lose a lease.
+    let Some(world) = World::with(on, &[("gateway_timeout_ms", "1500")]).await else { return };
     sell(&world, "tok_slow").await;
     let app = world.app.clone();
     let paused = tokio::spawn(async move { work_until_idle(&app).await });

@@ -65,7 +65,6 @@ impl World {
             ("usage_archive_dir", path("usage-archive")),
             ("sandbox_gateway_file", path("sandbox-gateway.db")),
             ("webhook_allow", "127.0.0.0/8".to_owned()),
-            ("gateway_timeout_ms", "1000".to_owned()),
         ];
         let given = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let config = Config::from_values(own.into_iter().chain(given).collect()).unwrap();
