@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{
     Engine,
     Engine::*,
-    process::{Chance, Installation, Process},
+    process::{Chance, Installation, Process, promised},
     text,
 };
 
@@ -88,7 +88,7 @@ async fn the_invoice_is_there_within_a_second_and_a_kill_loses_none(#[values(Sql
     sell(&home, &process).await;
     wait_until_begun(&home, &process).await;
     call(&home, &process, 0..10).await;
-    assert_eq!(billed(&home, &process, 333, WITHIN).await, 333);
+    assert_eq!(billed(&home, &process, 333, promised(WITHIN)).await, 333);
     process.kill();
 
     // It runs no jobs: what it leaves behind is what a kill between the commit and the job leaves.

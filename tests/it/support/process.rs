@@ -233,6 +233,12 @@ pub fn is_long() -> bool {
     std::env::var("ACCRUE_TEST_LONG").is_ok()
 }
 
+/// A promise about time: to the letter in a long run, which has a quiet machine. Beside all the other tests it may
+/// take five times as long, which is still far from the sweeps that would make good for what was forgotten.
+pub fn promised(on_a_quiet_machine: Duration) -> Duration {
+    if is_long() { on_a_quiet_machine } else { on_a_quiet_machine * 5 }
+}
+
 /// A small generator of random numbers; its seed is printed, so that a failure can be repeated.
 pub struct Chance(u64);
 
