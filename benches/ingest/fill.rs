@@ -51,7 +51,8 @@ analyze plain_events;
 analyze usage_event_packs;
 ";
 
-// Without a temporary table or a sort: what these take of the process's memory it would keep.
+// In runs of 4,096 packs, as the program makes them. Without a temporary table or a sort: what these take of the process's
+// memory it would keep.
 const SQLITE_BUSY: &str = "
 with recursive numbers (n) as (select 0 union all select n + 1 from numbers where n < {events} - 1),
 times as (select n, 1767225600000000 + n * 2678400000000 / {events} as micros from numbers)
@@ -64,14 +65,16 @@ with recursive packs (n) as (select 0 union all select n + 10 from packs where n
 digits (i) as (values (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)),
 times as (select n, 1767225600000000 + n * 2678400000000 / {events} as first,
     1767225600000000 + (n + 9) * 2678400000000 / {events} as last from packs)
-insert into usage_event_packs ({pack_columns})
+insert into usage_event_packs ({pack_columns}, run)
 select {tenant}, unhex(printf('%028x0000', n / 10)), '{name}', {customer},
     strftime('%Y-%m-%dT%H:%M:%f', first / 1000000.0, 'unixepoch') || '+00:00',
     strftime('%Y-%m-%dT%H:%M:%f', last / 1000000.0, 'unixepoch') || '+00:00', 10,
     (select '[' || group_concat(printf('[%d,\"\",\"busy-%d\",%d,{\"tokens\":%d}]', i, n + i,
         1767225600000000 + (n + i) * 2678400000000 / {events}, (n + i) % 1000)) || ']' from digits),
-    '2026-01-01T00:00:00+00:00'
+    '2026-01-01T00:00:00+00:00', 1 + n / 40960
 from times;
+insert into usage_event_runs
+select {tenant}, run, min(first_at), max(last_at) from usage_event_packs where tenant_id = {tenant} group by run;
 ";
 
 const POSTGRES_INDEXES_OFF: &str = "
@@ -116,7 +119,7 @@ insert into digits values (0), (1), (2), (3), (4), (5), (6), (7), (8), (9);
 with recursive numbers (pack) as (select 0 union all select pack + 1 from numbers where pack < {events} / 10 - 1),
 times as (select pack, unixepoch() * 1000000 - 2592000000000 + pack * 2592000000000 / ({events} / 10) as micros
     from numbers)
-insert into usage_event_packs ({pack_columns})
+insert into usage_event_packs ({pack_columns}, run)
 select {tenant}, unhex(printf('001%025x0000', pack)), 'api.request.completed',
     (select id from filled_customers where number = pack % 1000),
     strftime('%Y-%m-%dT%H:%M:%f', micros / 1000000.0, 'unixepoch') || '+00:00',
@@ -124,8 +127,11 @@ select {tenant}, unhex(printf('001%025x0000', pack)), 'api.request.completed',
     (select '[' || group_concat(printf(
         '[%d,\"\",\"filled-%d\",%d,{\"model\":\"pro\",\"region\":\"eu-central-1\",\"tokens\":100}]',
         i, pack * 10 + i, micros)) || ']' from digits),
-    '2026-01-01T00:00:00+00:00'
+    '2026-01-01T00:00:00+00:00', 1000001 + pack / 4096
 from times;
+insert into usage_event_runs
+select {tenant}, run, min(first_at), max(last_at) from usage_event_packs
+where tenant_id = {tenant} and run between 1000001 and 1000001 + {events} / 40960 group by run;
 with recursive numbers (value) as (select 0 union all select value + 1 from numbers where value < {events} - 1)
 insert into usage_event_identities
 select {tenant}, unhex(printf('%08x', value * 4294967295 / {events}) || hex(randomblob(12))),

@@ -1,6 +1,9 @@
 //! What was used, as it was sent.
 
-use sea_orm_migration::prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager, async_trait};
+use sea_orm_migration::{
+    prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager, async_trait},
+    sea_orm::DatabaseBackend,
+};
 
 use crate::ddl;
 
@@ -11,6 +14,11 @@ pub(crate) struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         ddl::run(manager, UP).await?;
+        let by_time = match manager.get_database_backend() {
+            DatabaseBackend::Sqlite => SQLITE_BY_TIME,
+            _ => POSTGRES_BY_TIME,
+        };
+        ddl::run(manager, by_time).await?;
         ddl::pack_by_lz4(manager, "usage_event_packs", "events").await?;
         ddl::make_default_partition(manager, "usage_event_packs").await?;
         ddl::make_append_only(manager, &["usage_event_versions"]).await
@@ -24,6 +32,7 @@ impl MigrationTrait for Migration {
 
 const TABLES: &[&str] = &[
     "usage_event_packs",
+    "usage_event_runs",
     "usage_event_versions",
     "usage_event_identities",
     "usage_rollups",
@@ -37,6 +46,12 @@ const TABLES: &[&str] = &[
     "usage_alert_triggers",
     "usage_archives",
 ];
+
+// How a customer's packs of some time are found. On SQLite, what is stored together stands together (decision 0044).
+const POSTGRES_BY_TIME: &str =
+    "create index usage_event_packs_by_time on usage_event_packs (tenant_id, customer_id, first_at)";
+const SQLITE_BY_TIME: &str =
+    "create index usage_event_packs_by_time on usage_event_packs (tenant_id, run, customer_id, first_at)";
 
 // Events refer to their tenant and customer without a foreign key: checking it row by row costs more than everything
 // else about taking an event. They are written only by the intake, which finds both in the same transaction.
@@ -56,14 +71,22 @@ create table usage_event_packs (
     count bigint not null,
     events text not null,
     received_at timestamptz not null,
+    run bigint,
     primary key (tenant_id, id),
     check ((customer_id is null) <> (awaited_customer is null))
 ) partition by range (id);
 
-create index usage_event_packs_by_time on usage_event_packs (tenant_id, customer_id, first_at);
 create index usage_event_packs_with_strays on usage_event_packs (tenant_id, customer_id, id) where has_strays;
 create index usage_event_packs_awaiting on usage_event_packs (tenant_id, awaited_customer, id)
     where awaited_customer is not null;
+
+create table usage_event_runs (
+    tenant_id uuid not null,
+    id bigint not null,
+    first_at timestamptz not null,
+    last_at timestamptz not null,
+    primary key (tenant_id, id)
+) without rowid;
 
 create table usage_event_versions (
     tenant_id uuid not null,

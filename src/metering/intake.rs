@@ -127,28 +127,50 @@ struct Desk {
 
 impl Desk {
     /// After each change of the lanes, what can be written then is.
-    fn change(self: &Arc<Self>, change: impl FnOnce(&mut Lanes<Parcel>)) {
+    ///
+    /// To the first group that begins now, a transaction may be handed on.
+    fn change(self: &Arc<Self>, change: impl FnOnce(&mut Lanes<Parcel>)) -> Option<HandOn> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut lanes);
         let groups: Vec<_> = iter::from_fn(|| lanes.next()).collect();
         drop(lanes);
+        let mut first = None;
         for Group { lane, requests } in groups {
-            let lane = LaneInUse { desk: self.clone(), lane };
+            let (hand_on, handed) = oneshot::channel();
+            first.get_or_insert(hand_on);
+            let lane = LaneInUse { desk: self.clone(), lane, is_free: false, handed: Some(handed) };
             // Whoever asked hears that nobody answers if it panics; the lane goes on.
             self.home.spawn(async move { lane.desk.clone().writer.write(requests, lane).await });
         }
+        first
     }
 }
+
+/// By which a group hands the next one a transaction that has just begun. If it is dropped, there is none.
+type HandOn = oneshot::Sender<DatabaseTransaction>;
+type Handed = oneshot::Receiver<DatabaseTransaction>;
 
 /// Nothing else of a lane is written until this is dropped.
 struct LaneInUse {
     desk: Arc<Desk>,
     lane: usize,
+    is_free: bool,
+    handed: Option<Handed>,
+}
+
+impl LaneInUse {
+    /// The next group may begin; if one does, a transaction may be handed on to it.
+    fn free(&mut self) -> Option<HandOn> {
+        if std::mem::replace(&mut self.is_free, true) {
+            return None;
+        }
+        self.desk.change(|lanes| lanes.written(self.lane))
+    }
 }
 
 impl Drop for LaneInUse {
     fn drop(&mut self) {
-        self.desk.change(|lanes| lanes.written(self.lane));
+        drop(self.free());
     }
 }
 
@@ -166,6 +188,10 @@ impl Writer {
         let (alone, together): (Vec<_>, Vec<_>) = group.into_iter().partition(|parcel| parcel.all_or_nothing);
         let mut lane = Some(lane);
         let mut none = None;
+        if !alone.is_empty() {
+            // Each of them begins by itself.
+            lane.as_mut().and_then(|lane| lane.handed.take());
+        }
         self.take_together(together, if alone.is_empty() { &mut lane } else { &mut none }).await;
         for parcel in alone {
             let outcome = unless_it_panics(self.take_alone(parcel.sent, true)).await;
@@ -203,14 +229,16 @@ impl Writer {
         sent: &[Sent],
         lane: &mut Option<LaneInUse>,
     ) -> Result<Vec<Ingested>, MeteringError> {
+        // Not held any longer than until it is known whether it is of use: who begins anew would wait for it.
+        let handed = lane.as_mut().and_then(|lane| lane.handed.take());
         // SQLite finds out in passing whether an event is there already.
         let expectation = if self.db.is_sqlite() { Expectation::Mixed } else { self.memory.expectation() };
-        match self.commit_as(expectation, sent, lane).await {
+        match self.commit_as(expectation, sent, lane, handed).await {
             Err(MeteringError::Database(error))
                 if expectation == Expectation::New && is_unique_violation(&error) =>
             {
                 self.memory.expect_repeats();
-                self.commit_as(Expectation::Mixed, sent, lane).await
+                self.commit_as(Expectation::Mixed, sent, lane, None).await
             }
             outcome => outcome,
         }
@@ -221,9 +249,17 @@ impl Writer {
         expectation: Expectation,
         sent: &[Sent],
         lane: &mut Option<LaneInUse>,
+        handed: Option<Handed>,
     ) -> Result<Vec<Ingested>, MeteringError> {
         let ahead = taking::judge_ahead(&*self.clock, &self.memory, sent)?;
-        let tx = self.db.begin().await?;
+        let handed = match handed {
+            Some(handed) => handed.await.ok(),
+            None => None,
+        };
+        let tx = match handed {
+            Some(tx) => tx,
+            None => self.db.begin().await?,
+        };
         let taken = taking::ingest(&tx, &*self.clock, &self.memory, (sent, ahead), expectation).await?;
         self.end(tx, sent, taken, lane).await
     }
@@ -248,11 +284,24 @@ impl Writer {
         taken: Taken,
         lane: &mut Option<LaneInUse>,
     ) -> Result<Vec<Ingested>, MeteringError> {
-        let Taken { outcomes, unmatched, has_work } = taken;
+        let Taken { outcomes, unmatched, has_work, filed } = taken;
         note(&tx, &*self.clock, sent, &outcomes).await?;
         // While the disk is waited for, the next group is got ready.
-        drop(lane.take());
-        tx.commit().await?;
+        let hand_on = lane.take().and_then(|mut lane| lane.free());
+        // Nobody who waits for the connection waits for more than one group.
+        let hand_on = hand_on.filter(|_| !self.db.is_awaited());
+        let begun = match hand_on {
+            Some(hand_on) => Some((hand_on, Db::commit_and_begin(tx).await?)),
+            None => {
+                tx.commit().await?;
+                None
+            }
+        };
+        self.memory.runs.learn(filed);
+        if let Some((hand_on, tx)) = begun {
+            // If the next group has come to nothing, this is undone, and is nothing.
+            drop(hand_on.send(tx));
+        }
         // Whoever waits for the connection gets it before hundreds are answered.
         yield_now().await;
         let taken: usize = outcomes.iter().map(|outcome| outcome.accepted).sum();

@@ -20,7 +20,7 @@ use sea_orm::{DatabaseTransaction, DbErr};
 use super::{
     model::Shelving,
     reading::Subject,
-    store::{archives, rollups::KnownDays, watches},
+    store::{archives, rollups::KnownDays, runs::Runs, watches},
     tracking::Tracked,
 };
 use crate::{
@@ -55,6 +55,8 @@ pub(super) type Customer = (CustomerId, Option<TestClockId>);
 pub(super) struct Memory {
     tenants: Cache<TenantId, Arc<Standing>>,
     pub days: Arc<KnownDays>,
+    /// Into which packs go next.
+    pub runs: Arc<Runs>,
     /// What usage was asked about, by the names of customer and metric.
     pub subjects: Cache<(TenantId, String, String), Arc<Subject>>,
     /// In how many groups from now on events are looked for before they are stored.
@@ -66,6 +68,7 @@ impl Default for Memory {
         Self {
             tenants: Cache::new(TENANTS_MAX),
             days: Arc::default(),
+            runs: Arc::default(),
             subjects: Cache::new(SUBJECTS_MAX),
             wary: Arc::default(),
         }

@@ -24,7 +24,8 @@ use super::{
     service::MeteringError,
     store::{
         self, closings, events, packs,
-        rollups::{self, Days, KnownDays},
+        rollups::{self, Days},
+        runs::Filed,
     },
     tracking::{Tracked, track_metrics},
     watching,
@@ -57,6 +58,8 @@ pub(super) struct Taken {
     pub unmatched: Tally,
     /// Whether there may be jobs to do now.
     pub has_work: bool,
+    /// Where packs were put, to be learned once this is committed.
+    pub filed: Filed,
 }
 
 /// Takes what several requests sent, each event once, and says for each request what became of its events. They
@@ -76,7 +79,7 @@ pub(super) async fn ingest(
         closings.insert(*tenant, Gate::Usage.pass(tx, *tenant).await?);
     }
     if let Some(judged) = ahead.filter(|judged| judged.holds(&closings)) {
-        return judged.store(tx, clock, &memory.days, expectation).await;
+        return judged.store(tx, clock, memory, expectation).await;
     }
     let mut grounds = BTreeMap::new();
     for (tenant, requests) in tenants {
@@ -84,7 +87,7 @@ pub(super) async fn ingest(
         grounds.insert(tenant, Ground::survey(tx, clock, tenant, standing, &requests).await?);
     }
     let judged = Judged::new(clock.now(), grounds, sent.to_vec())?;
-    judged.store(tx, clock, &memory.days, expectation).await
+    judged.store(tx, clock, memory, expectation).await
 }
 
 /// Judges what several requests sent by what is remembered, if that is enough.
@@ -228,7 +231,7 @@ impl Judged {
         self,
         tx: &DatabaseTransaction,
         clock: &dyn Clock,
-        days: &KnownDays,
+        memory: &Memory,
         expectation: Expectation,
     ) -> Result<Taken, MeteringError> {
         let Self { grounds, mut outcomes, candidates, identities, mut rows } = self;
@@ -243,8 +246,8 @@ impl Judged {
             known
         };
         let Rows { packs, added, unmatched } = rows;
-        packs::insert(tx, packs).await?;
-        rollups::add_to(tx, added, days).await?;
+        let filed = packs::insert(tx, packs, clock.now(), &memory.runs).await?;
+        rollups::add_to(tx, added, &memory.days).await?;
         for (tenant, ground) in &grounds {
             let of_tenant = new.iter().map(|new| &new.event).filter(|event| event.tenant_id == *tenant);
             ground.tracked.note_late(tx, *tenant, of_tenant).await?;
@@ -261,7 +264,7 @@ impl Judged {
             outcome.rejected.sort_by_key(|rejection| rejection.index);
         }
         let has_work = !watched.is_empty() || grounds.values().any(|ground| ground.begins);
-        Ok(Taken { outcomes, unmatched, has_work })
+        Ok(Taken { outcomes, unmatched, has_work, filed })
     }
 }
 

@@ -53,5 +53,6 @@ mod usage_corrections;
 mod usage_formats;
 mod usage_packs;
 mod usage_reading;
+mod usage_runs;
 mod webhooks;
 mod workers;

@@ -1,6 +1,14 @@
 //! The database: SQLite or PostgreSQL, one code path. Opens, migrates, begins writing transactions.
 
-use std::{fs::File, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
@@ -72,6 +80,8 @@ pub enum OpenError {
 pub struct Db {
     writer: DatabaseConnection,
     reader: DatabaseConnection,
+    /// How many wait for a connection to write with.
+    waiting: Arc<AtomicUsize>,
     /// Held as long as the process uses a SQLite file.
     _lock: Option<Arc<File>>,
 }
@@ -112,7 +122,7 @@ impl Db {
         };
         let writer = connect(1, SQLITE_WRITER_CACHE_KIB).await?;
         let reader = connect(config.connections_max.max(1), SQLITE_READER_CACHE_KIB).await?;
-        Ok(Self { writer, reader, _lock: Some(Arc::new(lock)) })
+        Ok(Self { writer, reader, waiting: Arc::default(), _lock: Some(Arc::new(lock)) })
     }
 
     /// Opens what is there and changes nothing: no file is made, none is locked, so that it may be in use.
@@ -133,7 +143,7 @@ impl Db {
             .sqlx_logging(false)
             .map_sqlx_sqlite_opts(move |options| options.immutable(at_rest));
         let reader = Database::connect(options).await?;
-        Ok(Some(Self { writer: reader.clone(), reader, _lock: None }))
+        Ok(Some(Self { writer: reader.clone(), reader, waiting: Arc::default(), _lock: None }))
     }
 
     async fn open_postgres(config: &DbConfig) -> Result<Self, OpenError> {
@@ -166,7 +176,7 @@ impl Db {
         if matches!(setting.as_str(), "off" | "local") && !config.allow_unsafe_commit {
             return Err(OpenError::UnsafeCommit(setting));
         }
-        Ok(Self { writer: pool.clone(), reader: pool, _lock: None })
+        Ok(Self { writer: pool.clone(), reader: pool, waiting: Arc::default(), _lock: None })
     }
 
     /// Applies every migration that is missing.
@@ -197,12 +207,29 @@ impl Db {
     /// SQLite takes its write lock at once (IMMEDIATE), so that a transaction that reads, decides and
     /// writes sees no other writer in between, as row locks guarantee on PostgreSQL.
     pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        let _waits = Waits::new(&self.waiting);
         self.writer
             .begin_with_options(TransactionOptions {
                 sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
                 ..Default::default()
             })
             .await
+    }
+
+    /// Commits what `tx` wrote, and begins the next transaction on the same connection by the same message: for whoever
+    /// writes one after the other. If [`Db::is_awaited`], it is better given back.
+    pub async fn commit_and_begin(tx: DatabaseTransaction) -> Result<DatabaseTransaction, DbErr> {
+        let both = match tx.get_database_backend() {
+            DatabaseBackend::Sqlite => "commit; begin immediate",
+            _ => "commit; begin",
+        };
+        tx.execute_unprepared(both).await?;
+        Ok(tx)
+    }
+
+    /// Whether somebody waits for a connection to write with.
+    pub fn is_awaited(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Begins to read the database as it is when [`Db::fix`] is called, whatever is committed from then on.
@@ -243,6 +270,22 @@ impl Db {
     pub async fn close(self) -> Result<(), DbErr> {
         self.reader.close_by_ref().await?;
         self.writer.close_by_ref().await
+    }
+}
+
+/// Counts as one who waits until this is dropped.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -10,6 +10,7 @@ pub(super) mod months;
 pub(super) mod packs;
 pub(super) mod partitions;
 pub(super) mod rollups;
+pub(super) mod runs;
 pub(super) mod unmatched;
 pub(super) mod versions;
 pub(super) mod watches;

@@ -1,14 +1,17 @@
 //! Packs of usage events in the database: one row for events that came together (decision 0029).
 
+use std::collections::BTreeMap;
+
 use accrue_core::id::{CustomerId, TenantId, UsageEventId};
 use accrue_platform::bulk::{self, Column as Cells};
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
     entity::prelude::*,
     sea_query::{Expr, ExprTrait},
 };
 
+use super::runs::{self, Filed, Reach, Runs};
 use crate::metering::model::{Candidate, Packed, Payer, UsageEvent, pack, pack_of};
 
 /// Packs that are read at a time: each may have 40 KiB.
@@ -37,6 +40,8 @@ pub struct Model {
     /// An array of [`Packed`].
     pub events: String,
     pub received_at: DateTime<Utc>,
+    /// With which other packs it stands in the index; on PostgreSQL with none.
+    pub run: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -121,11 +126,27 @@ impl<'a> New<'a> {
     }
 }
 
+impl New<'_> {
+    fn widen(&self, reaches: &mut BTreeMap<TenantId, Reach>) {
+        let New { first, first_at, last_at, .. } = *self;
+        let one = Reach { packs: 1, first_at, last_at };
+        reaches.entry(first.tenant_id).and_modify(|reach| *reach = reach.and(one)).or_insert(one);
+    }
+}
+
 /// The rows of events that were not there, those of a pack in one row.
 #[derive(Debug)]
 pub(in crate::metering) struct Rows {
-    known: Vec<Cells>,
-    awaited: Vec<Cells>,
+    known: OfPayers,
+    awaited: OfPayers,
+    reaches: BTreeMap<TenantId, Reach>,
+}
+
+/// Rows of customers who are known, or of those who are awaited.
+#[derive(Debug)]
+struct OfPayers {
+    tenants: Vec<TenantId>,
+    cells: Vec<Cells>,
 }
 
 impl Rows {
@@ -135,9 +156,10 @@ impl Rows {
         let of_one = |one: &&UsageEvent, next: &&UsageEvent| {
             (one.tenant_id, pack_of(one.id)) == (next.tenant_id, pack_of(next.id))
         };
-        let (mut known, mut awaited) = (Vec::new(), Vec::new());
+        let (mut known, mut awaited, mut reaches) = (Vec::new(), Vec::new(), BTreeMap::new());
         for events in events.chunk_by(of_one) {
             let pack = New::try_new(events)?;
+            pack.widen(&mut reaches);
             match &pack.first.payer {
                 Payer::Known(customer) => known.push((*customer, pack)),
                 Payer::Awaited(name) => awaited.push((name.clone(), pack)),
@@ -146,15 +168,17 @@ impl Rows {
         // Neighbours in the index are neighbours in time.
         known.sort_unstable_by_key(|(customer, pack)| (pack.first.tenant_id, *customer, pack.first_at));
         let (customers, packs): (Vec<_>, Vec<_>) = known.into_iter().unzip();
-        let known = cells(Cells::new("customer_id", customers.into_iter().map(|customer| customer.0)), packs);
+        let known =
+            of_payers(Cells::new("customer_id", customers.into_iter().map(|customer| customer.0)), packs);
         let (names, packs): (Vec<_>, Vec<_>) = awaited.into_iter().unzip();
-        Ok(Self { known, awaited: cells(Cells::new("awaited_customer", names), packs) })
+        Ok(Self { known, awaited: of_payers(Cells::new("awaited_customer", names), packs), reaches })
     }
 }
 
-fn cells(payers: Cells, packs: Vec<New<'_>>) -> Vec<Cells> {
+fn of_payers(payers: Cells, packs: Vec<New<'_>>) -> OfPayers {
     let count = |pack: &New| i64::try_from(pack.count).unwrap_or(i64::MAX);
-    vec![
+    let tenants = packs.iter().map(|pack| pack.first.tenant_id).collect();
+    let cells = vec![
         payers,
         Cells::new("tenant_id", packs.iter().map(|pack| pack.first.tenant_id.0)),
         Cells::new("id", packs.iter().map(|pack| pack.id)),
@@ -164,14 +188,33 @@ fn cells(payers: Cells, packs: Vec<New<'_>>) -> Vec<Cells> {
         Cells::new("count", packs.iter().map(count)),
         Cells::new("received_at", packs.iter().map(|pack| pack.first.received_at)),
         Cells::new("events", packs.into_iter().map(|pack| pack.events)),
-    ]
+    ];
+    OfPayers { tenants, cells }
 }
 
-pub(in crate::metering) async fn insert(tx: &DatabaseTransaction, rows: Rows) -> Result<(), DbErr> {
-    for rows in [rows.known, rows.awaited] {
-        bulk::insert_new(tx, "usage_event_packs", rows).await?;
+/// Inserts packs, and says into which runs, for [`Runs::learn`] once they are committed.
+pub(in crate::metering) async fn insert(
+    tx: &DatabaseTransaction,
+    Rows { known, awaited, reaches }: Rows,
+    now: DateTime<Utc>,
+    runs: &Runs,
+) -> Result<Filed, DbErr> {
+    let (mut run_of, mut filed) = (None, Filed::default());
+    if has_runs(tx) {
+        let (of_tenants, put) = runs::file(tx, now, &reaches, runs).await?;
+        (run_of, filed) = (Some(of_tenants), put);
     }
-    Ok(())
+    for OfPayers { tenants, mut cells } in [known, awaited] {
+        if let Some(run_of) = &run_of {
+            cells.push(Cells::new("run", tenants.iter().map(|tenant| run_of[tenant])));
+        }
+        bulk::insert_new(tx, "usage_event_packs", cells).await?;
+    }
+    Ok(filed)
+}
+
+fn has_runs(db: &impl ConnectionTrait) -> bool {
+    db.get_database_backend() == DatabaseBackend::Sqlite
 }
 
 /// Has an event of a pack say what it says now; whoever does has the pack's row locked.
@@ -233,7 +276,8 @@ pub(in crate::metering) struct Span<'a> {
 /// Whether anything happened then: events that were voided, or are somewhere else by now, count too.
 pub(in crate::metering) async fn happened(db: &impl ConnectionTrait, span: Span<'_>) -> Result<bool, DbErr> {
     let one = |packs: Select<Entity>| packs.select_only().column(Column::Id).limit(1).into_tuple::<Uuid>();
-    Ok(one(span.packs()).one(db).await?.is_some() || one(span.packs_with_strays()).one(db).await?.is_some())
+    Ok(one(span.packs(db, None)).one(db).await?.is_some()
+        || one(span.packs_with_strays()).one(db).await?.is_some())
 }
 
 impl Span<'_> {
@@ -247,9 +291,13 @@ impl Span<'_> {
             .filter(Column::EventName.eq(self.event_name))
     }
 
-    /// Packs that have events of this time, but for strays.
-    fn packs(&self) -> Select<Entity> {
-        let select = self.of_customer().filter(Column::FirstAt.lt(self.to));
+    /// Packs that have events of this time, but for strays; where there are runs, from one on if it is given.
+    fn packs(&self, db: &impl ConnectionTrait, first_run: Option<i64>) -> Select<Entity> {
+        let mut select = self.of_customer().filter(Column::FirstAt.lt(self.to));
+        if has_runs(db) {
+            let runs = runs::reaching_into(self.tenant, self.from, self.to, first_run);
+            select = select.filter(Column::Run.in_subquery(runs));
+        }
         let Some(from) = self.from else { return select };
         let earliest = from.checked_sub_signed(SPAN).unwrap_or(from);
         select.filter(Column::FirstAt.gt(earliest)).filter(Column::LastAt.gte(from))
@@ -263,11 +311,19 @@ impl Span<'_> {
 
     /// The next of [`Span::packs`] after `last`.
     pub async fn next(&self, db: &impl ConnectionTrait, last: Option<&Model>) -> Result<Vec<Model>, DbErr> {
-        let mut select = self.packs();
+        let mut select = self.packs(db, last.and_then(|last| last.run));
         if let Some(last) = last {
-            let place = Expr::tuple([Expr::col(Column::FirstAt), Expr::col(Column::Id)]);
-            let last = Expr::tuple([Expr::val(last.first_at), Expr::val(last.id)]);
-            select = select.filter(ExprTrait::gt(place, last));
+            let mut place = vec![Expr::col(Column::FirstAt), Expr::col(Column::Id)];
+            let mut last_place = vec![Expr::val(last.first_at), Expr::val(last.id)];
+            if has_runs(db) {
+                // With its sign, so that SQLite looks for the run and the customer, not for the run and all that follows.
+                place.insert(0, Expr::cust("+run"));
+                last_place.insert(0, Expr::val(last.run));
+            }
+            select = select.filter(ExprTrait::gt(Expr::tuple(place), Expr::tuple(last_place)));
+        }
+        if has_runs(db) {
+            select = select.order_by_asc(Column::Run);
         }
         let select = select.order_by_asc(Column::FirstAt).order_by_asc(Column::Id);
         select.limit(READ_AT_ONCE).all(db).await

@@ -198,17 +198,36 @@ async fn lock(
     }
     let mut held = HashMap::with_capacity(ids.len());
     for (tenant, some) in by_tenant(&ids) {
-        let rows = among(tx, tenant, some)
-            .columns([Column::Id, Column::Hours])
-            .order_by_asc(Column::Id)
-            .lock_exclusive()
-            .into_tuple::<(Uuid, Json<Vec<KeptHour>>)>()
-            .all(tx)
-            .await?;
+        let rows = match tx.get_database_backend() {
+            DatabaseBackend::Sqlite => read_as_one(tx, tenant, some).await?,
+            _ => lock_some(tx, tenant, some).await?,
+        };
         let hours = |kept: Vec<KeptHour>| kept.into_iter().map(KeptHour::into_parts).collect();
-        held.extend(rows.into_iter().map(|(id, kept)| ((tenant, id), hours(kept.0))));
+        held.extend(rows.into_iter().map(|(id, kept)| ((tenant, id), hours(kept))));
     }
     Ok(held)
+}
+
+type KeptDays = Vec<(Uuid, Vec<KeptHour>)>;
+
+async fn lock_some(tx: &DatabaseTransaction, tenant: TenantId, ids: &[DayId]) -> Result<KeptDays, DbErr> {
+    let rows = among(tx, tenant, ids)
+        .columns([Column::Id, Column::Hours])
+        .order_by_asc(Column::Id)
+        .lock_exclusive()
+        .into_tuple::<(Uuid, Json<Vec<KeptHour>>)>()
+        .all(tx)
+        .await?;
+    Ok(rows.into_iter().map(|(id, kept)| (id, kept.0)).collect())
+}
+
+/// SQLite has locked everything. It hands over row by row from thread to thread: as one text that is one row.
+async fn read_as_one(tx: &DatabaseTransaction, tenant: TenantId, ids: &[DayId]) -> Result<KeptDays, DbErr> {
+    const AS_ONE: &str = "'[' || group_concat('[\"' || hex(id) || '\",' || hours || ']') || ']'";
+
+    let all = among(tx, tenant, ids).expr_as(Expr::cust(AS_ONE), "days");
+    let text = all.into_tuple::<Option<String>>().one(tx).await?.flatten().unwrap_or_else(|| "[]".to_owned());
+    serde_json::from_str(&text).map_err(|error| DbErr::Custom(error.to_string()))
 }
 
 /// Whether some of these days are not there yet, as they are not in the first group of a day.
