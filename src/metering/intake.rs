@@ -146,11 +146,12 @@ impl Desk {
     }
 }
 
-/// By which a group hands the next one a transaction that has just begun. If it is dropped, there is none.
+/// By which a group hands the next one a transaction that has just begun. If it is dropped, there is none, and the next one
+/// begins by itself.
 type HandOn = oneshot::Sender<DatabaseTransaction>;
 type Handed = oneshot::Receiver<DatabaseTransaction>;
 
-/// Nothing else of a lane is written until this is dropped.
+/// Nothing else of a lane is written until it is freed, or dropped.
 struct LaneInUse {
     desk: Arc<Desk>,
     lane: usize,
@@ -208,6 +209,7 @@ impl Writer {
         let outcomes = match unless_it_panics(self.commit(&sent, lane)).await {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             Err(error) => {
+                self.memory.runs.forget();
                 // One of them may be the trouble: each for itself, so that it is nobody else's.
                 tracing::warn!(%error, requests = sent.len(), "usage events could not be taken together");
                 let mut outcomes = Vec::with_capacity(sent.len());
@@ -288,9 +290,7 @@ impl Writer {
         note(&tx, &*self.clock, sent, &outcomes).await?;
         // While the disk is waited for, the next group is got ready.
         let hand_on = lane.take().and_then(|mut lane| lane.free());
-        // Nobody who waits for the connection waits for more than one group.
-        let hand_on = hand_on.filter(|_| !self.db.is_awaited());
-        let begun = match hand_on {
+        let begun = match hand_on.filter(|_| self.db.may_go_on()) {
             Some(hand_on) => Some((hand_on, Db::commit_and_begin(tx).await?)),
             None => {
                 tx.commit().await?;

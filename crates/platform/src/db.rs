@@ -14,7 +14,10 @@ use migration::{Migrator, MigratorTrait};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
     DbErr, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
-    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+    sqlx::{
+        self, Connection,
+        sqlite::{SqliteConnection, SqliteJournalMode, SqliteSynchronous},
+    },
 };
 
 /// What the writer keeps in memory of the file: identities of events come in no order, and are looked up by millions.
@@ -107,6 +110,9 @@ impl Db {
                 .acquire_timeout(Duration::from_secs(30))
                 .test_before_acquire(false)
                 .sqlx_logging(false)
+                .map_sqlx_sqlite_pool_opts(|pool| {
+                    pool.after_release(|connection, _| Box::pin(is_at_rest(connection)))
+                })
                 .map_sqlx_sqlite_opts(move |options| {
                     options
                         .row_buffer_size(SQLITE_ROWS_AHEAD)
@@ -216,20 +222,16 @@ impl Db {
             .await
     }
 
-    /// Commits what `tx` wrote, and begins the next transaction on the same connection by the same message: for whoever
-    /// writes one after the other. If [`Db::is_awaited`], it is better given back.
-    pub async fn commit_and_begin(tx: DatabaseTransaction) -> Result<DatabaseTransaction, DbErr> {
-        let both = match tx.get_database_backend() {
-            DatabaseBackend::Sqlite => "commit; begin immediate",
-            _ => "commit; begin",
-        };
-        tx.execute_unprepared(both).await?;
-        Ok(tx)
+    /// Whether a transaction that ends may be followed by the next on its connection, by [`Db::commit_and_begin`]: SQLite has
+    /// one to write with, and nobody else waits for it.
+    pub fn may_go_on(&self) -> bool {
+        self.is_sqlite() && self.waiting.load(Ordering::Relaxed) == 0
     }
 
-    /// Whether somebody waits for a connection to write with.
-    pub fn is_awaited(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+    /// Commits what `tx` wrote to SQLite, and begins the next transaction by the same message.
+    pub async fn commit_and_begin(tx: DatabaseTransaction) -> Result<DatabaseTransaction, DbErr> {
+        tx.execute_unprepared("commit; begin immediate").await?;
+        Ok(tx)
     }
 
     /// Begins to read the database as it is when [`Db::fix`] is called, whatever is committed from then on.
@@ -271,6 +273,16 @@ impl Db {
         self.reader.close_by_ref().await?;
         self.writer.close_by_ref().await
     }
+}
+
+/// Whether a connection that is given back may be used again.
+///
+/// SQLite undoes a transaction by itself when the disk is full or fails. Then there is nothing to roll back, and sqlx counts
+/// the transaction as open for ever: the next would be a part of it, never to be committed.
+async fn is_at_rest(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // Behind a rollback that is still to be done.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 /// Counts as one who waits until this is dropped.

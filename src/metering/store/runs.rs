@@ -14,12 +14,10 @@ use std::{
 
 use accrue_core::id::TenantId;
 use accrue_platform::bulk::{self, Column as Cells};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
     DatabaseTransaction, DbErr, QuerySelect, QueryTrait, entity::prelude::*, sea_query::SelectStatement,
 };
-
-use crate::metering::model::{end_of_hour, start_of_hour};
 
 /// So many that a customer stands in few runs, and so few that the index of one is some dozen pages.
 const PACKS: usize = 4096;
@@ -62,43 +60,55 @@ impl Reach {
     }
 }
 
-/// A run as it is committed. It may have been begun in the same microsecond as another one: then both are one that is
+/// A run that is gone on with. It may have been begun in the same microsecond as another one: then both are one that is
 /// larger than others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Run {
     id: i64,
+    /// Those of transactions that were undone are counted too.
     packs: usize,
+    /// As far as that is known to be committed.
+    reaches: Option<Minutes>,
+}
+
+impl Run {
+    fn begin(now: DateTime<Utc>) -> Self {
+        Self { id: now.timestamp_micros(), packs: 0, reaches: None }
+    }
+}
+
+/// From the start of a minute to the end of another: a run reaches to whole minutes, so that it seldom has to reach further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Minutes {
     first_at: DateTime<Utc>,
     last_at: DateTime<Utc>,
 }
 
-impl Run {
-    fn begin(now: DateTime<Utc>, reach: Reach) -> Self {
-        Self { id: now.timestamp_micros(), packs: 0, first_at: reach.first_at, last_at: reach.last_at }
-            .with(Reach { packs: 0, ..reach })
-    }
-
-    /// Reaches to whole hours, so that it seldom reaches further than it did.
-    fn with(self, reach: Reach) -> Self {
+impl Minutes {
+    fn of(reach: Reach) -> Self {
         Self {
-            packs: self.packs + reach.packs,
-            first_at: self.first_at.min(start_of_hour(reach.first_at)),
-            last_at: self.last_at.max(end_of_hour(start_of_hour(reach.last_at))),
-            ..self
+            first_at: start_of_minute(reach.first_at),
+            last_at: start_of_minute(reach.last_at) + TimeDelta::minutes(1),
         }
     }
 
-    fn reaches_as_far_as(&self, other: &Self) -> bool {
-        self.first_at <= other.first_at && other.last_at <= self.last_at
+    fn and(self, other: Option<Self>) -> Self {
+        let Some(other) = other else { return self };
+        Self { first_at: self.first_at.min(other.first_at), last_at: self.last_at.max(other.last_at) }
     }
 }
 
-/// The runs into which packs were put.
-#[derive(Debug, Default)]
-pub(in crate::metering) struct Filed(Vec<(TenantId, Run)>);
+fn start_of_minute(at: DateTime<Utc>) -> DateTime<Utc> {
+    let seconds = at.timestamp().div_euclid(60) * 60;
+    DateTime::from_timestamp(seconds, 0).expect("chrono's time begins at the start of a minute")
+}
 
-/// The runs that are gone on with. How far they reach holds because it is learned when it is committed, and runs never reach
-/// less far.
+/// The runs into which packs were put, and how far these reach.
+#[derive(Debug, Default)]
+pub(in crate::metering) struct Filed(Vec<(TenantId, i64, Minutes)>);
+
+/// The runs that are gone on with. Their numbers need not be committed to be used; how far they reach is believed only once
+/// it is, and runs never reach less far than they did.
 #[derive(Debug, Default)]
 pub(in crate::metering) struct Runs(Mutex<HashMap<TenantId, Run>>);
 
@@ -107,18 +117,33 @@ impl Runs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The run that a tenant's packs go into, if it has room.
-    fn open(&self, tenant: TenantId) -> Option<Run> {
-        self.held().get(&tenant).copied().filter(|run| run.packs < PACKS)
+    /// The run that a tenant's packs go into, with what is known of it.
+    fn take(&self, tenant: TenantId, packs: usize, now: DateTime<Utc>) -> Run {
+        let mut held = self.held();
+        if held.len() >= TENANTS_MAX && !held.contains_key(&tenant) {
+            held.clear();
+        }
+        let run = held.entry(tenant).or_insert_with(|| Run::begin(now));
+        if run.packs >= PACKS {
+            *run = Run::begin(now);
+        }
+        run.packs += packs;
+        *run
     }
 
     /// What was filed is committed.
     pub fn learn(&self, Filed(runs): Filed) {
         let mut held = self.held();
-        if held.len() + runs.len() > TENANTS_MAX {
-            held.clear();
+        for (tenant, id, reaches) in runs {
+            if let Some(run) = held.get_mut(&tenant).filter(|run| run.id == id) {
+                run.reaches = Some(reaches.and(run.reaches));
+            }
         }
-        held.extend(runs);
+    }
+
+    /// Nothing is sure any more, because it is not known what became of a transaction.
+    pub fn forget(&self) {
+        self.held().clear();
     }
 }
 
@@ -131,23 +156,23 @@ pub(super) async fn file(
 ) -> Result<(HashMap<TenantId, i64>, Filed), DbErr> {
     let (mut filed, mut further) = (Vec::with_capacity(packs.len()), Vec::new());
     for (tenant, reach) in packs {
-        let before = runs.open(*tenant);
-        let after = before.unwrap_or_else(|| Run::begin(now, *reach)).with(*reach);
-        if before.is_none_or(|before| !before.reaches_as_far_as(&after)) {
-            further.push((*tenant, after));
+        let run = runs.take(*tenant, reach.packs, now);
+        let reaches = Minutes::of(*reach).and(run.reaches);
+        if run.reaches != Some(reaches) {
+            further.push((*tenant, run.id, reaches));
         }
-        filed.push((*tenant, after));
+        filed.push((*tenant, run.id, reaches));
     }
     let cells = vec![
-        Cells::new("tenant_id", further.iter().map(|(tenant, _)| tenant.0)),
-        Cells::new("id", further.iter().map(|(_, run)| run.id)),
-        Cells::new("first_at", further.iter().map(|(_, run)| run.first_at)),
-        Cells::new("last_at", further.iter().map(|(_, run)| run.last_at)),
+        Cells::new("tenant_id", further.iter().map(|(tenant, ..)| tenant.0)),
+        Cells::new("id", further.iter().map(|(_, run, _)| *run)),
+        Cells::new("first_at", further.iter().map(|(.., reaches)| reaches.first_at)),
+        Cells::new("last_at", further.iter().map(|(.., reaches)| reaches.last_at)),
     ];
     let set = "first_at = min(usage_event_runs.first_at, excluded.first_at), \
                last_at = max(usage_event_runs.last_at, excluded.last_at)";
     bulk::upsert_by(tx, "usage_event_runs", cells, "tenant_id, id", set).await?;
-    Ok((filed.iter().map(|(tenant, run)| (*tenant, run.id)).collect(), Filed(filed)))
+    Ok((filed.iter().map(|(tenant, run, _)| (*tenant, *run)).collect(), Filed(filed)))
 }
 
 /// The runs, from one on if it is given, that may have packs which begin before an instant and end at another or later.
@@ -179,39 +204,64 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn reach(packs: usize, first_at: &str, last_at: &str) -> Reach {
-        Reach { packs, first_at: at(first_at), last_at: at(last_at) }
+    fn reach(first_at: &str, last_at: &str) -> Reach {
+        Reach { packs: 1, first_at: at(first_at), last_at: at(last_at) }
+    }
+
+    fn tenant(number: u128) -> TenantId {
+        TenantId(Uuid::from_u128(number))
     }
 
     #[test]
-    fn a_run_reaches_to_whole_hours_and_never_less_far() {
-        let now = at("2026-02-01T10:00:00Z");
-        let run = Run::begin(now, reach(3, "2026-02-01T09:10:00Z", "2026-02-01T09:50:00Z"));
-        assert_eq!((run.first_at, run.last_at), (at("2026-02-01T09:00:00Z"), at("2026-02-01T10:00:00Z")));
+    fn a_run_reaches_to_whole_minutes_and_never_less_far() {
+        let run = Minutes::of(reach("2026-02-01T09:10:30Z", "2026-02-01T09:50:30Z"));
+        assert_eq!((run.first_at, run.last_at), (at("2026-02-01T09:10:00Z"), at("2026-02-01T09:51:00Z")));
 
-        let same = run.with(reach(2, "2026-02-01T09:00:00Z", "2026-02-01T09:59:59Z"));
-        assert!(run.reaches_as_far_as(&same) && same.packs == 2);
+        let within = Minutes::of(reach("2026-02-01T09:10:00Z", "2026-02-01T09:50:59.999Z"));
+        assert_eq!(within.and(Some(run)), run);
         for (first_at, last_at) in [
-            ("2026-02-01T08:59:59.999Z", "2026-02-01T09:30:00Z"),
-            ("2026-02-01T09:30:00Z", "2026-02-01T10:00:00Z"),
+            ("2026-02-01T09:09:59.999Z", "2026-02-01T09:30:00Z"),
+            ("2026-02-01T09:30:00Z", "2026-02-01T09:51:00Z"),
         ] {
-            let further = same.with(reach(1, first_at, last_at));
-            assert!(!run.reaches_as_far_as(&further) && further.reaches_as_far_as(&run), "{first_at}");
+            let further = Minutes::of(reach(first_at, last_at)).and(Some(run));
+            assert!(further != run && run.and(Some(further)) == further, "{first_at}");
         }
     }
 
     #[test]
-    fn a_full_run_is_not_gone_on_with_and_too_many_are_forgotten() {
-        let tenant = |number: u128| TenantId(Uuid::from_u128(number));
+    fn a_run_is_full_at_some_time_and_too_many_are_forgotten() {
         let now = at("2026-02-01T10:00:00Z");
-        let run = |packs| Run {
-            packs,
-            ..Run::begin(now, reach(0, "2026-02-01T09:10:00Z", "2026-02-01T09:10:00Z"))
-        };
+        let later = now + TimeDelta::seconds(1);
         let runs = Runs::default();
-        runs.learn(Filed(vec![(tenant(1), run(PACKS - 1)), (tenant(2), run(PACKS))]));
-        assert_eq!((runs.open(tenant(1)), runs.open(tenant(2))), (Some(run(PACKS - 1)), None));
-        runs.learn(Filed((3..=TENANTS_MAX as u128 + 1).map(|number| (tenant(number), run(1))).collect()));
-        assert_eq!((runs.open(tenant(1)), runs.open(tenant(3))), (None, Some(run(1))));
+        let first = runs.take(tenant(1), PACKS - 1, now);
+        assert_eq!(runs.take(tenant(1), 1, later).id, first.id, "what was not committed has a run too");
+        assert_ne!(runs.take(tenant(1), 1, later).id, first.id, "it is full");
+
+        for number in 2..=TENANTS_MAX as u128 {
+            runs.take(tenant(number), 1, now);
+        }
+        let known = runs.take(tenant(2), 1, later);
+        assert_eq!(known.id, now.timestamp_micros(), "as many are held");
+        runs.take(tenant(0), 1, now);
+        assert_eq!(runs.take(tenant(2), 1, later).id, later.timestamp_micros());
+    }
+
+    #[test]
+    fn how_far_a_run_reaches_is_believed_once_it_is_committed() {
+        let now = at("2026-02-01T10:00:00Z");
+        let runs = Runs::default();
+        let reaches = Minutes::of(reach("2026-02-01T09:10:30Z", "2026-02-01T09:50:30Z"));
+        let run = runs.take(tenant(1), PACKS, now);
+        assert_eq!(runs.held()[&tenant(1)].reaches, None);
+
+        runs.learn(Filed(vec![(tenant(1), run.id, reaches)]));
+        assert_eq!(runs.held()[&tenant(1)].reaches, Some(reaches));
+        let next = runs.take(tenant(1), 1, now + TimeDelta::seconds(1));
+        runs.learn(Filed(vec![(tenant(1), run.id, reaches)]));
+        assert_eq!((next.reaches, runs.held()[&tenant(1)].reaches), (None, None), "that was another run");
+
+        runs.learn(Filed(vec![(tenant(1), next.id, reaches)]));
+        runs.forget();
+        assert_eq!(runs.take(tenant(1), 1, now).reaches, None);
     }
 }
