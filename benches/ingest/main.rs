@@ -33,18 +33,15 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[derive(Parser)]
 struct Options {
-    /// Where PostgreSQL is, without a database.
+    /// Measures on the PostgreSQL that is there, without a database in its address; else on SQLite.
     #[arg(long)]
-    postgres: String,
+    postgres: Option<String>,
     /// Large tables and long runs, as for the figures that are published.
     #[arg(long)]
     full: bool,
     /// Fill the tables with so many million events.
     #[arg(long)]
     millions: Option<u64>,
-    /// Leave the other database out.
-    #[arg(long)]
-    only: Option<String>,
     /// Sends batches, or single events, for so many seconds and measures nothing else, to look at with a profiler; with
     /// 0 events it reads usage.
     #[arg(long, num_args = 2..=5, value_names = ["EVENTS_EACH", "SECONDS", "CONNECTIONS", "CUSTOMERS_EACH", "WRITERS"])]
@@ -75,18 +72,14 @@ fn main() -> Result<()> {
     };
     extent.filled_events = options.millions.map_or(extent.filled_events, |millions| millions * 1_000_000);
     let runtime = tokio::runtime::Runtime::new()?;
-    for (name, postgres) in [("PostgreSQL", Some(options.postgres.as_str())), ("SQLite", None)] {
-        if options.only.as_deref().is_some_and(|only| !name.eq_ignore_ascii_case(only)) {
-            continue;
-        }
-        if let Some([events_each, seconds, others @ ..]) = options.load.as_deref() {
-            let seconds = u64::try_from(*seconds)?;
-            runtime.block_on(only_load(postgres, *events_each, seconds, others))?;
-        } else {
-            let table = runtime.block_on(measure(postgres, &extent))?;
-            println!("### {name}\n\n{table}");
-        }
+    let postgres = options.postgres.as_deref();
+    if let Some([events_each, seconds, others @ ..]) = options.load.as_deref() {
+        let seconds = u64::try_from(*seconds)?;
+        return runtime.block_on(only_load(postgres, *events_each, seconds, others));
     }
+    let table = runtime.block_on(measure(postgres, &extent))?;
+    let name = if postgres.is_some() { "PostgreSQL" } else { "SQLite" };
+    println!("### {name}\n\n{table}");
     Ok(())
 }
 

@@ -290,17 +290,14 @@ impl Writer {
         note(&tx, &*self.clock, sent, &outcomes).await?;
         // While the disk is waited for, the next group is got ready.
         let hand_on = lane.take().and_then(|mut lane| lane.free());
-        let begun = match hand_on.filter(|_| self.db.may_go_on()) {
-            Some(hand_on) => Some((hand_on, Db::commit_and_begin(tx).await?)),
-            None => {
-                tx.commit().await?;
-                None
-            }
-        };
-        self.memory.runs.learn(filed);
-        if let Some((hand_on, tx)) = begun {
+        if let Some(hand_on) = hand_on.filter(|_| self.db.may_go_on()) {
+            let next = Db::commit_and_begin(tx).await?;
+            self.memory.runs.learn(filed);
             // If the next group has come to nothing, this is undone, and is nothing.
-            drop(hand_on.send(tx));
+            drop(hand_on.send(next));
+        } else {
+            tx.commit().await?;
+            self.memory.runs.learn(filed);
         }
         // Whoever waits for the connection gets it before hundreds are answered.
         yield_now().await;
