@@ -51,6 +51,9 @@ struct Options {
     bench: bool,
 }
 
+/// Of the busy customer, where it does not matter.
+const FEW_EVENTS: u64 = 1000;
+
 /// How much is done.
 struct Size {
     /// Each figure and its yardstick are taken in turns so often; the round in the middle counts.
@@ -87,16 +90,13 @@ async fn measure(postgres: Option<&str>, extent: &Size) -> Result<Table> {
     let site = Site::new(postgres, extent.busy_events).await?;
     forget_peak()?;
     let mut table = Table::default();
-    let mut into_empty = Vec::new();
     let mut rows = Vec::new();
     for _ in 0..extent.rounds {
         let rate = batches(&site, extent).await?.events_per_second;
         let raw = yardstick::raw_rows(&site, extent.seconds).await?;
         rows.push(Row::rate("events in batches of 1,000 ÷ raw rows", rate, raw, 250, 500));
-        into_empty.push(rate);
     }
     table.push_middle(rows);
-    let into_empty = median(into_empty);
     singles(&site, extent, &mut table).await?;
     usage(&site, extent, &mut table).await?;
 
@@ -104,14 +104,17 @@ async fn measure(postgres: Option<&str>, extent: &Size) -> Result<Table> {
     let started = Instant::now();
     fill::everybody(&site.app.db, site.tenant, extent.filled_events).await?;
     eprintln!("filled with {} events in {:.0?}", extent.filled_events, started.elapsed());
-    forget_peak()?;
-    let mut into_full = Vec::new();
-    for _ in 0..extent.rounds {
-        into_full.push(batches(&site, extent).await?.events_per_second);
-    }
     let millions = extent.filled_events / 1_000_000;
     let name = format!("batches into {millions} million events ÷ into none");
-    table.push(Row::rate(&name, median(into_full), into_empty, 700, 900));
+    let empty = Site::new(postgres, FEW_EVENTS).await?;
+    forget_peak()?;
+    let mut rows = Vec::new();
+    for _ in 0..extent.rounds {
+        let [full, none] = [batches(&site, extent).await?, batches(&empty, extent).await?];
+        rows.push(Row::rate(&name, full.events_per_second, none.events_per_second, 700, 900));
+    }
+    table.push_middle(rows);
+    drop(empty);
     let memory = before.max(peak_memory()?);
 
     let started = Instant::now();
@@ -131,7 +134,7 @@ async fn measure(postgres: Option<&str>, extent: &Size) -> Result<Table> {
 }
 
 async fn only_load(postgres: Option<&str>, events_each: usize, seconds: u64, others: &[usize]) -> Result<()> {
-    let busy_events = if events_each == 0 { 1_000_000 } else { 1000 };
+    let busy_events = if events_each == 0 { 1_000_000 } else { FEW_EVENTS };
     let site = Site::new(postgres, busy_events).await?;
     if events_each == 0 {
         let extent = Size { rounds: 1, seconds, busy_events, filled_events: 0 };

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use accrue::{
@@ -112,8 +115,11 @@ impl Site {
 }
 
 async fn new_database(server: &str) -> Result<String> {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+
     let admin = Database::connect(format!("{server}/postgres")).await?;
-    let name = format!("accrue_bench_{}", std::process::id());
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let name = format!("accrue_bench_{}_{number}", std::process::id());
     admin.execute_unprepared(&format!("create database {name}")).await?;
     // A server that has run for a while writes over old files of its log; a new one makes each as it needs it, and
     // everybody waits for that.

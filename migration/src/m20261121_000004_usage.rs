@@ -120,6 +120,8 @@ create table usage_rollups (
     day timestamptz not null,
     hours text not null,
     total text not null,
+    revision uuid not null,
+    follows uuid not null,
     primary key (tenant_id, id)
 );
 

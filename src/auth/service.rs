@@ -2,6 +2,7 @@
 
 use accrue_core::id::{AccountId, AuditId, KeyId, TenantId};
 use accrue_platform::{
+    bulk::Insert,
     page::{PageError, PageQuery},
     request,
 };
@@ -59,12 +60,8 @@ pub struct SharedDeed {
     pub request_id: String,
 }
 
-/// Writes down what several requests did.
-pub async fn note_all(
-    tx: &DatabaseTransaction,
-    now: DateTime<Utc>,
-    deeds: Vec<SharedDeed>,
-) -> Result<(), DbErr> {
+/// What is to be written down of what several requests did.
+pub fn notes(now: DateTime<Utc>, deeds: Vec<SharedDeed>) -> Insert {
     let entry = |deed: SharedDeed| store::audit::Model {
         tenant_id: deed.tenant,
         id: AuditId::new(now),
@@ -74,8 +71,7 @@ pub async fn note_all(
         object_id: Some(deed.object_id),
         request_id: deed.request_id,
     };
-    let entries: Vec<_> = deeds.into_iter().map(entry).collect();
-    store::append_audits(tx, &entries).await
+    store::audits(&deeds.into_iter().map(entry).collect::<Vec<_>>())
 }
 
 /// Who acts when no key does.

@@ -255,8 +255,8 @@ pub(super) async fn append_audit(tx: &DatabaseTransaction, entry: audit::Model) 
     audit::Entity::insert(row).exec_without_returning(tx).await.map(drop)
 }
 
-/// Many entries in one statement.
-pub(super) async fn append_audits(tx: &DatabaseTransaction, entries: &[audit::Model]) -> Result<(), DbErr> {
+/// Entries, to be inserted together.
+pub(super) fn audits(entries: &[audit::Model]) -> bulk::Insert {
     let columns = vec![
         bulk::Column::new("tenant_id", entries.iter().map(|entry| entry.tenant_id.0)),
         bulk::Column::new("id", entries.iter().map(|entry| entry.id.0)),
@@ -269,7 +269,7 @@ pub(super) async fn append_audits(tx: &DatabaseTransaction, entries: &[audit::Mo
         ),
         bulk::Column::new("request_id", entries.iter().map(|entry| entry.request_id.clone())),
     ];
-    bulk::insert_new(tx, "audit_entries", columns).await.map(drop)
+    bulk::Insert::new("audit_entries", columns)
 }
 
 pub(super) async fn list_audit(

@@ -13,7 +13,7 @@ use sea_orm::{DatabaseTransaction, DbErr};
 use super::{
     model::{Additions, Payer, UsageEvent},
     service::MeteringError,
-    store::{events, rollups},
+    store::{days, events},
     tracking, watching,
 };
 use crate::customers;
@@ -49,7 +49,7 @@ pub(super) async fn give(
         tracked.count(&mut added, &event, &properties);
         given.push(event);
     }
-    rollups::add(tx, &added).await?;
+    days::add(tx, &added).await?;
     tracked.note_late(tx, tenant, given.iter()).await?;
     watching::moved(tx, clock.now(), &[(tenant, tracked.metrics())], given.iter()).await?;
     Ok(count)

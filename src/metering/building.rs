@@ -12,7 +12,7 @@ use sea_orm::DatabaseTransaction;
 use super::{
     model::{Additions, Build, Grain, UsageEvent},
     service::MeteringError,
-    store::{archives, builds, events, rollups},
+    store::{archives, builds, days, events, rollups},
     tracking,
 };
 use crate::catalog::Metric;
@@ -130,6 +130,6 @@ pub struct Portion {
 impl Portion {
     /// Adds it, once.
     pub async fn add(&self, tx: &DatabaseTransaction) -> Result<(), MeteringError> {
-        Ok(rollups::add(tx, &self.hours).await?)
+        Ok(days::add(tx, &self.hours).await?)
     }
 }

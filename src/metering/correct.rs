@@ -20,9 +20,9 @@ use super::{
     },
     service::{self, MeteringError},
     store::{
-        archives, builds, closings, events,
+        archives, builds, closings, days, events,
         packs::{self, Span},
-        rollups, versions,
+        versions,
     },
     tracking, watching,
 };
@@ -144,7 +144,7 @@ async fn recount(
         *partial = Partial::default();
     }
     // Adding nothing makes the hours that are missing, and locks all.
-    rollups::add(tx, &Additions(hours.clone())).await?;
+    days::add(tx, &Additions(hours.clone())).await?;
 
     for hour in hours.keys().map(|key| key.hour).collect::<BTreeSet<_>>() {
         let (from, to) = (Some(hour), end_of_hour(hour));
@@ -164,7 +164,7 @@ async fn recount(
             }
         }
     }
-    Ok(rollups::set(tx, &Additions(hours)).await?)
+    Ok(days::set(tx, &Additions(hours)).await?)
 }
 
 fn properties(event: &UsageEvent) -> Result<Properties, DbErr> {

@@ -6,11 +6,12 @@ use accrue_core::clock::Clock;
 use accrue_platform::{db::Db, problem::Problem};
 
 use super::{
+    deeds::SentBy,
     http::read_line,
     intake::{Grouping, Intake},
     memory::Expectation,
     model::{Ingested, Rejection, Terms},
-    taking::{self, Sent, SentBy},
+    taking::{self, Sent},
 };
 use crate::auth::{self, Tenant};
 
@@ -70,7 +71,7 @@ impl Importer {
     pub async fn try_out(&self, lines: &[Line]) -> Result<Imported, Problem> {
         let tx = self.db.begin().await?;
         let (memory, sent) = (&self.intake.memory, [self.sent(lines)]);
-        let taken = taking::ingest(&tx, &*self.clock, memory, (&sent, None), Expectation::Mixed).await?;
+        let taken = taking::ingest(&tx, &*self.clock, memory, (&sent, None), Expectation::NOTHING).await?;
         tx.rollback().await?;
         let ingested = taken.outcomes.into_iter().next().expect("an outcome for each request");
         Ok(told(ingested, lines))

@@ -6,7 +6,6 @@
 //! committed.
 
 use std::{
-    collections::BTreeMap,
     iter,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
@@ -30,9 +29,9 @@ use super::{
     memory::{Expectation, Memory},
     model::Ingested,
     service::MeteringError,
-    taking::{self, Sent, SentBy, Taken},
+    store::kept_days::Trust,
+    taking::{self, Sent, Taken},
 };
-use crate::auth::{self, service::SharedDeed};
 
 /// How many requests are taken together.
 #[derive(Clone, Copy, Debug)]
@@ -232,17 +231,23 @@ impl Writer {
         lane: &mut Option<LaneInUse>,
     ) -> Result<Vec<Ingested>, MeteringError> {
         // Not held any longer than until it is known whether it is of use: who begins anew would wait for it.
-        let handed = lane.as_mut().and_then(|lane| lane.handed.take());
+        let mut handed = lane.as_mut().and_then(|lane| lane.handed.take());
+        let mut expectation = self.memory.expectation();
         // SQLite finds out in passing whether an event is there already.
-        let expectation = if self.db.is_sqlite() { Expectation::Mixed } else { self.memory.expectation() };
-        match self.commit_as(expectation, sent, lane, handed).await {
-            Err(MeteringError::Database(error))
-                if expectation == Expectation::New && is_unique_violation(&error) =>
-            {
-                self.memory.expect_repeats();
-                self.commit_as(Expectation::Mixed, sent, lane, None).await
+        expectation.are_new &= !self.db.is_sqlite();
+        loop {
+            match self.commit_as(expectation, sent, lane, handed.take()).await {
+                Err(MeteringError::Database(error)) if expectation.are_new && is_unique_violation(&error) => {
+                    self.memory.expect_repeats();
+                    expectation.are_new = false;
+                }
+                Err(MeteringError::Database(DbErr::RecordNotUpdated)) if expectation.days == Trust::Kept => {
+                    metrics::counter!("usage_days_changed_by_others_total").increment(1);
+                    self.memory.days.expect_changes();
+                    expectation.days = Trust::Nothing;
+                }
+                outcome => return outcome,
             }
-            outcome => outcome,
         }
     }
 
@@ -263,7 +268,7 @@ impl Writer {
             None => self.db.begin().await?,
         };
         let taken = taking::ingest(&tx, &*self.clock, &self.memory, (sent, ahead), expectation).await?;
-        self.end(tx, sent, taken, lane).await
+        self.end(tx, taken, lane).await
     }
 
     /// Takes one request's events; if all or nothing is wanted and one is rejected, nothing is left behind.
@@ -271,23 +276,22 @@ impl Writer {
         let sent = [sent];
         let tx = self.db.begin().await?;
         let mut taken =
-            taking::ingest(&tx, &*self.clock, &self.memory, (&sent, None), Expectation::Mixed).await?;
+            taking::ingest(&tx, &*self.clock, &self.memory, (&sent, None), Expectation::NOTHING).await?;
         if all_or_nothing && taken.outcomes.iter().any(|outcome| !outcome.rejected.is_empty()) {
             tx.rollback().await?;
             return Ok(taken.outcomes.pop().expect("an outcome for each request"));
         }
-        Ok(self.end(tx, &sent, taken, &mut None).await?.pop().expect("an outcome for each request"))
+        Ok(self.end(tx, taken, &mut None).await?.pop().expect("an outcome for each request"))
     }
 
     async fn end(
         &self,
         tx: DatabaseTransaction,
-        sent: &[Sent],
-        taken: Taken,
+        taken: Taken<'_>,
         lane: &mut Option<LaneInUse>,
     ) -> Result<Vec<Ingested>, MeteringError> {
-        let Taken { outcomes, unmatched, has_work, filed } = taken;
-        note(&tx, &*self.clock, sent, &outcomes).await?;
+        let Taken { outcomes, unmatched, has_work, filed, days } = taken;
+        days.end();
         // While the disk is waited for, the next group is got ready.
         let hand_on = lane.take().and_then(|mut lane| lane.free());
         if let Some(hand_on) = hand_on.filter(|_| self.db.may_go_on()) {
@@ -316,31 +320,4 @@ async fn unless_it_panics<T>(
     work: impl Future<Output = Result<T, MeteringError>>,
 ) -> Result<T, MeteringError> {
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or(Err(MeteringError::Panicked))
-}
-
-/// Writes down who sent what was taken: what a key sent in several requests is one deed (decision 0036).
-async fn note(
-    tx: &DatabaseTransaction,
-    clock: &dyn Clock,
-    sent: &[Sent],
-    outcomes: &[Ingested],
-) -> Result<(), DbErr> {
-    let mut deeds = BTreeMap::<(TenantId, &str, &'static str), (&str, usize, usize)>::new();
-    for (Sent { tenant, by, .. }, outcome) in sent.iter().zip(outcomes) {
-        let Some(SentBy { actor, action, request_id }) = by else { continue };
-        let (_, requests, events) =
-            deeds.entry((*tenant, actor.as_str(), *action)).or_insert((request_id, 0, 0));
-        *requests += 1;
-        *events += outcome.accepted;
-    }
-    let deed = |(sender, (request_id, requests, events)): (_, (&str, usize, usize))| {
-        let (tenant, actor, action): (_, &str, _) = sender;
-        let object_id = match requests {
-            1 => format!("{events} usage events"),
-            more => format!("{events} usage events of {more} requests"),
-        };
-        let (actor, request_id) = (actor.to_owned(), request_id.to_owned());
-        SharedDeed { tenant, actor, action, object_id, request_id }
-    };
-    auth::service::note_all(tx, clock.now(), deeds.into_iter().map(deed).collect()).await
 }

@@ -20,7 +20,12 @@ use sea_orm::{DatabaseTransaction, DbErr};
 use super::{
     model::Shelving,
     reading::Subject,
-    store::{archives, rollups::KnownDays, runs::Runs, watches},
+    store::{
+        archives,
+        kept_days::{KeptDays, Trust},
+        runs::Runs,
+        watches,
+    },
     tracking::Tracked,
 };
 use crate::{
@@ -38,13 +43,18 @@ const NAMES_MAX: usize = 20_000;
 /// Groups that are looked through after an event came again.
 const WARY_GROUPS: u32 = 100;
 
-/// What a group of events is taken for.
+/// What a group of events is taken for. If it is not that, nothing is stored, and it has to be taken again for less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expectation {
-    /// All are new. If one is not, nothing is stored, and the group has to be taken again as a mixed one.
-    New,
-    /// Some may be there already.
-    Mixed,
+pub(super) struct Expectation {
+    /// All of them are new. One that is not is a unique violation.
+    pub are_new: bool,
+    /// One day that is not what it is taken for is [`DbErr::RecordNotUpdated`].
+    pub days: Trust,
+}
+
+impl Expectation {
+    /// Some may be there already, and days are as they are.
+    pub const NOTHING: Self = Self { are_new: false, days: Trust::Nothing };
 }
 
 /// A customer, and the test clock that it hangs on.
@@ -54,7 +64,8 @@ pub(super) type Customer = (CustomerId, Option<TestClockId>);
 #[derive(Clone, Debug)]
 pub(super) struct Memory {
     tenants: Cache<TenantId, Arc<Standing>>,
-    pub days: Arc<KnownDays>,
+    /// To which usage is added.
+    pub days: Arc<KeptDays>,
     /// Into which packs go next.
     pub runs: Arc<Runs>,
     /// What usage was asked about, by the names of customer and metric.
@@ -80,7 +91,7 @@ impl Memory {
     pub fn expectation(&self) -> Expectation {
         let fewer =
             self.wary.try_update(Ordering::Relaxed, Ordering::Relaxed, |groups| groups.checked_sub(1));
-        if fewer.is_ok() { Expectation::Mixed } else { Expectation::New }
+        Expectation { are_new: fewer.is_err(), days: self.days.trust() }
     }
 
     /// An event came again.
@@ -179,11 +190,19 @@ mod tests {
     #[test]
     fn where_one_event_came_again_the_next_groups_are_looked_through() {
         let memory = Memory::default();
-        assert_eq!(memory.expectation(), Expectation::New);
+        assert!(memory.expectation().are_new);
         memory.expect_repeats();
         for group in 0..WARY_GROUPS {
-            assert_eq!(memory.expectation(), Expectation::Mixed, "{group}");
+            assert!(!memory.expectation().are_new, "{group}");
         }
-        assert_eq!(memory.expectation(), Expectation::New);
+        assert!(memory.expectation().are_new);
+    }
+
+    #[test]
+    fn where_one_day_was_changed_by_another_process_the_next_groups_read_days() {
+        let memory = Memory::default();
+        memory.days.expect_changes();
+        let groups = (0..).take_while(|_| memory.expectation().days == Trust::Nothing).count();
+        assert_eq!(groups, 100);
     }
 }

@@ -6,6 +6,7 @@ mod awaiting;
 mod body;
 mod building;
 mod correct;
+mod deeds;
 mod events;
 mod http;
 mod import;

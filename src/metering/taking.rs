@@ -9,13 +9,19 @@ use std::{
 use accrue_core::{
     clock::Clock,
     id::{TenantId, TestClockId},
+    usage::Partial,
 };
-use accrue_platform::{bulk::Column, gate::Gate, problem::FieldError};
+use accrue_platform::{
+    bulk::{self, Column},
+    gate::Gate,
+    problem::FieldError,
+};
 use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
 use uuid::Uuid;
 
 use super::{
+    deeds::{SentBy, notes},
     memory::{Customer, Expectation, Memory, Standing},
     model::{
         Additions, Candidate, Closing, Ingested, Known, Numbers, Payer, Rejection, Sender, SentEvent, Strict,
@@ -23,8 +29,9 @@ use super::{
     },
     service::MeteringError,
     store::{
-        self, closings, events, packs,
-        rollups::{self, Days},
+        self, closings,
+        days::{Adding, Days},
+        events, packs,
         runs::Filed,
     },
     tracking::{Tracked, track_metrics},
@@ -42,17 +49,9 @@ pub(super) struct Sent {
     pub by: Option<SentBy>,
 }
 
-/// A key, or the command line, and what it did.
-#[derive(Clone, Debug)]
-pub(super) struct SentBy {
-    pub actor: String,
-    pub action: &'static str,
-    pub request_id: String,
-}
-
 /// What became of what several requests sent.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct Taken<'a> {
     /// Of each request.
     pub outcomes: Vec<Ingested>,
     pub unmatched: Tally,
@@ -60,26 +59,28 @@ pub(super) struct Taken {
     pub has_work: bool,
     /// Where packs were put, to be learned once this is committed.
     pub filed: Filed,
+    /// The days that were added to, to be ended when this is about to be committed.
+    pub days: Adding<'a>,
 }
 
 /// Takes what several requests sent, each event once, and says for each request what became of its events. They
 /// are durable, and counted, when `tx` is committed. What was judged ahead is not judged again if it still holds.
 ///
-/// If they are expected to be new and one is not, that is a unique violation: the whole transaction must be undone.
-pub(super) async fn ingest(
+/// If they are not what they are expected to be, that is an error: the whole transaction must be undone.
+pub(super) async fn ingest<'a>(
     tx: &DatabaseTransaction,
     clock: &dyn Clock,
-    memory: &Memory,
+    memory: &'a Memory,
     (sent, ahead): (&[Sent], Option<Judged>),
     expectation: Expectation,
-) -> Result<Taken, MeteringError> {
+) -> Result<Taken<'a>, MeteringError> {
     let tenants = by_tenant(sent);
     let mut closings = BTreeMap::new();
     for tenant in tenants.keys() {
         closings.insert(*tenant, Gate::Usage.pass(tx, *tenant).await?);
     }
     if let Some(judged) = ahead.filter(|judged| judged.holds(&closings)) {
-        return judged.store(tx, clock, memory, expectation).await;
+        return judged.store(tx, clock, memory, sent, expectation).await;
     }
     let mut grounds = BTreeMap::new();
     for (tenant, requests) in tenants {
@@ -87,7 +88,7 @@ pub(super) async fn ingest(
         grounds.insert(tenant, Ground::survey(tx, clock, tenant, standing, &requests).await?);
     }
     let judged = Judged::new(clock.now(), grounds, sent.to_vec())?;
-    judged.store(tx, clock, memory, expectation).await
+    judged.store(tx, clock, memory, sent, expectation).await
 }
 
 /// Judges what several requests sent by what is remembered, if that is enough.
@@ -226,28 +227,44 @@ impl Judged {
         self.grounds.iter().all(|(tenant, ground)| closings.get(tenant) == Some(&ground.standing.closings))
     }
 
-    /// Stores and counts what is new.
-    async fn store(
+    /// Stores and counts what is new, and writes down who sent it.
+    async fn store<'a>(
         self,
         tx: &DatabaseTransaction,
         clock: &dyn Clock,
-        memory: &Memory,
+        memory: &'a Memory,
+        sent: &[Sent],
         expectation: Expectation,
-    ) -> Result<Taken, MeteringError> {
+    ) -> Result<Taken<'a>, MeteringError> {
         let Self { grounds, mut outcomes, candidates, identities, mut rows } = self;
         let mut new = first_of_each(candidates.iter().map(|(_, candidate)| candidate));
-        let taken = events::take_identities(tx, identities, expectation == Expectation::New).await?;
-        let known = if taken == new.len() && new.len() == candidates.len() {
-            new.iter().map(|new| ((new.event.tenant_id, new.identity), new.remembered())).collect()
+        let mut known = None;
+        let filed = if expectation.are_new {
+            events::insert_new(tx, identities, rows.packs, clock.now(), &memory.runs).await?
         } else {
-            let known = remembered(tx, grounds.keys(), &candidates).await?;
-            new.retain(|new| known[&(new.event.tenant_id, new.identity)].id == new.event.id);
-            rows = Rows::of(&grounds, &new)?;
-            known
+            if events::take_identities(tx, identities).await? != new.len() {
+                let held = remembered(tx, grounds.keys(), &candidates).await?;
+                new.retain(|new| held[&(new.event.tenant_id, new.identity)].id == new.event.id);
+                rows = Rows::of(&grounds, &new)?;
+                known = Some(held);
+            }
+            packs::insert(tx, rows.packs, clock.now(), &memory.runs).await?
         };
-        let Rows { packs, added, unmatched } = rows;
-        let filed = packs::insert(tx, packs, clock.now(), &memory.runs).await?;
-        rollups::add_to(tx, added, &memory.days).await?;
+        let known = match known {
+            Some(known) => known,
+            None if new.len() == candidates.len() => remembered_by(&new),
+            // What is refused, or came twice, may be known from before.
+            None => remembered(tx, grounds.keys(), &candidates).await?,
+        };
+        let Rows { added, unmatched, .. } = rows;
+        for (request, candidate) in &candidates {
+            let held = known.get(&(candidate.event.tenant_id, candidate.identity)).copied();
+            outcomes[*request].settle(candidate, held);
+        }
+        let notes = notes(clock.now(), sent, &outcomes);
+        let days = Adding::begin(tx, added, &memory.days, expectation.days, Partial::merge).await?;
+        let [_, written] = bulk::write_all(tx, [notes, days.insert()]).await?;
+        days.check(written)?;
         for (tenant, ground) in &grounds {
             let of_tenant = new.iter().map(|new| &new.event).filter(|event| event.tenant_id == *tenant);
             ground.tracked.note_late(tx, *tenant, of_tenant).await?;
@@ -256,16 +273,16 @@ impl Judged {
         let watched = grounds.iter().filter(|(_, ground)| ground.standing.is_watched);
         let watched: Vec<_> = watched.map(|(tenant, ground)| (*tenant, ground.tracked.metrics())).collect();
         watching::moved(tx, clock.now(), &watched, new.iter().map(|new| &new.event)).await?;
-        for (request, candidate) in candidates {
-            let held = known.get(&(candidate.event.tenant_id, candidate.identity)).copied();
-            outcomes[request].settle(candidate, held);
-        }
         for outcome in &mut outcomes {
             outcome.rejected.sort_by_key(|rejection| rejection.index);
         }
         let has_work = !watched.is_empty() || grounds.values().any(|ground| ground.begins);
-        Ok(Taken { outcomes, unmatched, has_work, filed })
+        Ok(Taken { outcomes, unmatched, has_work, filed, days })
     }
+}
+
+fn remembered_by(new: &[&Candidate]) -> Known {
+    new.iter().map(|new| ((new.event.tenant_id, new.identity), new.remembered())).collect()
 }
 
 async fn remembered(

@@ -2,16 +2,11 @@
 
 use std::{
     collections::BTreeSet,
-    net::TcpListener,
     time::{Duration, Instant},
 };
 
-use accrue::{app::App, cli::serve};
 use accrue_core::clock::{Clock, SystemClock};
-use accrue_platform::{
-    db::{Db, DbConfig},
-    idempotency::InFlight,
-};
+use accrue_platform::db::{Db, DbConfig};
 use sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
 use serde_json::{Value, json};
 
@@ -92,11 +87,8 @@ async fn two_processes_share_the_work_and_do_none_of_it_twice() {
 /// Two servers on one database that know nothing of each other.
 async fn two_servers() -> Option<(World, String)> {
     let world = World::new(Postgres).await?;
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let app = App { in_flight: InFlight::default(), ..world.app.clone() };
-    tokio::spawn(serve::start(&app, listener).unwrap());
-    Some((world, url))
+    let other = world.serve_again();
+    Some((world, other))
 }
 
 async fn make(world: &World, url: &str, path: &str, key: String, body: &Value) -> Reply {

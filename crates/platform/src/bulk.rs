@@ -64,17 +64,53 @@ impl Column {
     }
 }
 
-/// Inserts rows, all of the same columns, and says how many were new: those whose key `key` exists stay as they
-/// are.
+/// Rows for a table, all of the same columns, and what becomes of those whose key exists.
 ///
 /// Names of tables and columns are part of the program, never of what somebody sent.
+#[derive(Debug)]
+pub struct Insert {
+    table: &'static str,
+    columns: Vec<Column>,
+    otherwise: String,
+}
+
+impl Insert {
+    /// Of rows whose keys are new for certain, because they were made just now: any that exists is an error.
+    pub fn new(table: &'static str, columns: Vec<Column>) -> Self {
+        let rows = columns.first().map_or(0, |column| column.values.len());
+        debug_assert!(columns.iter().all(|column| column.values.len() == rows), "rows have all columns");
+        Self { table, columns, otherwise: String::new() }
+    }
+
+    /// Changes those whose key exists by a `set`, which may end in a `where`.
+    #[must_use]
+    pub fn or_set(self, key: &'static str, set: &str) -> Self {
+        Self { otherwise: format!("on conflict ({key}) do update set {set}"), ..self }
+    }
+
+    fn or_nothing(self, key: &'static str) -> Self {
+        Self { otherwise: format!("on conflict ({key}) do nothing"), ..self }
+    }
+
+    fn rows(&self) -> usize {
+        self.columns.first().map_or(0, |column| column.values.len())
+    }
+
+    /// As PostgreSQL takes it, after so many other parameters.
+    fn sql(&self, parameters: usize) -> String {
+        let Self { table, columns, otherwise } = self;
+        format!("insert into {table} ({}) {} {otherwise}", names(columns), unnested(columns, parameters))
+    }
+}
+
+/// Inserts rows, and says how many were new: those whose key `key` exists stay as they are.
 pub async fn insert(
     tx: &DatabaseTransaction,
     table: &'static str,
     columns: Vec<Column>,
     key: &'static str,
 ) -> Result<u64, DbErr> {
-    write(tx, table, columns, &format!("on conflict ({key}) do nothing")).await
+    write(tx, Insert::new(table, columns).or_nothing(key)).await
 }
 
 /// Inserts rows, and locks those whose key exists without changing them: all in the order of the rows.
@@ -85,18 +121,17 @@ pub async fn insert_or_lock(
     key: &'static str,
 ) -> Result<u64, DbErr> {
     let (first, _) = key.split_once(", ").unwrap_or((key, ""));
-    let nothing = format!("on conflict ({key}) do update set {first} = excluded.{first} where false");
-    write(tx, table, columns, &nothing).await
+    let nothing = format!("{first} = excluded.{first} where false");
+    write(tx, Insert::new(table, columns).or_set(key, &nothing)).await
 }
 
-/// Inserts rows whose keys are new for certain, because they were made just now, and says how many these were: any that exists
-/// is an error.
+/// Inserts rows as [`Insert::new`] says, and says how many these were.
 pub async fn insert_new(
     tx: &DatabaseTransaction,
     table: &'static str,
     columns: Vec<Column>,
 ) -> Result<u64, DbErr> {
-    write(tx, table, columns, "").await
+    write(tx, Insert::new(table, columns)).await
 }
 
 /// Inserts rows, or changes the columns `state` of those whose key exists.
@@ -119,7 +154,7 @@ pub async fn upsert_by(
     key: &'static str,
     set: &str,
 ) -> Result<u64, DbErr> {
-    write(tx, table, columns, &format!("on conflict ({key}) do update set {set}")).await
+    write(tx, Insert::new(table, columns).or_set(key, set)).await
 }
 
 /// Inserts rows; of those whose key exists, adds the columns `sums` to what is there and changes the columns `state`.
@@ -133,26 +168,52 @@ pub async fn add(
     let sums = sums.iter().map(|name| format!("{name} = {table}.{name} + excluded.{name}"));
     let state = state.iter().map(|name| format!("{name} = excluded.{name}"));
     let set = sums.chain(state).collect::<Vec<_>>().join(", ");
-    write(tx, table, columns, &format!("on conflict ({key}) do update set {set}")).await
+    upsert_by(tx, table, columns, key, &set).await
 }
 
-async fn write(
+/// Does several inserts, and says how many rows each wrote.
+///
+/// On PostgreSQL they are one statement, which is waited for once: none sees what another writes. It counts them one after
+/// the other and so does them one after the other, but nothing should depend on that.
+pub async fn write_all<const N: usize>(
     tx: &DatabaseTransaction,
-    table: &'static str,
-    columns: Vec<Column>,
-    otherwise: &str,
-) -> Result<u64, DbErr> {
-    let rows = columns.first().map_or(0, |column| column.values.len());
-    debug_assert!(columns.iter().all(|column| column.values.len() == rows), "rows have all columns");
+    inserts: [Insert; N],
+) -> Result<[u64; N], DbErr> {
+    let mut written = [0; N];
+    let filled = inserts.iter().filter(|insert| insert.rows() > 0).count();
+    if filled < 2 || tx.get_database_backend() != DatabaseBackend::Postgres {
+        for (written, insert) in written.iter_mut().zip(inserts) {
+            *written = write(tx, insert).await?;
+        }
+        return Ok(written);
+    }
+    let (mut parts, mut counts, mut values, mut places) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (place, insert) in inserts.into_iter().enumerate().filter(|(_, insert)| insert.rows() > 0) {
+        parts.push(format!("w{place} as ({} returning 1)", insert.sql(values.len())));
+        counts.push(format!("(select count(*) from w{place})"));
+        values.extend(insert.columns.into_iter().map(Column::into_array));
+        places.push(place);
+    }
+    let sql = format!("with {} select {}", parts.join(", "), counts.join(", "));
+    let statement = Statement::from_sql_and_values(DatabaseBackend::Postgres, sql, values);
+    let row = tx.query_one_raw(statement).await?.ok_or_else(|| DbErr::Custom("counts are a row".into()))?;
+    for (column, place) in places.into_iter().enumerate() {
+        written[place] = row.try_get_by_index::<i64>(column)?.unsigned_abs();
+    }
+    Ok(written)
+}
+
+async fn write(tx: &DatabaseTransaction, insert: Insert) -> Result<u64, DbErr> {
+    let rows = insert.rows();
     if rows == 0 {
         return Ok(0);
     }
-    let names = columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ");
     if tx.get_database_backend() == DatabaseBackend::Postgres {
-        let sql = format!("insert into {table} ({names}) {} {otherwise}", unnested(&columns));
-        return execute(tx, sql, columns.into_iter().map(Column::into_array).collect()).await;
+        let sql = insert.sql(0);
+        return execute(tx, sql, insert.columns.into_iter().map(Column::into_array).collect()).await;
     }
-    let width = columns.len();
+    let Insert { table, columns, otherwise } = insert;
+    let (width, names) = (columns.len(), names(&columns));
     let mut columns: Vec<_> = columns.into_iter().map(|column| column.values.into_iter()).collect();
     let mut written = 0;
     for first in (0..rows).step_by(SQLITE_ROWS_MAX) {
@@ -174,6 +235,10 @@ async fn write(
         written += execute(tx, sql, values).await?;
     }
     Ok(written)
+}
+
+fn names(columns: &[Column]) -> String {
+    columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
 }
 
 impl Column {
@@ -200,20 +265,20 @@ fn text(value: &Value) -> String {
 /// `select c0, nullif(c1, '')::numeric, … from (select unnest($1::uuid[]) as c0, unnest($2::text[]) as c1, …) as rows`
 ///
 /// Arrays that are unnested by the select are read as they go; `from unnest(…)` would first write down all of them.
-fn unnested(columns: &[Column]) -> String {
-    let each = |form: fn(usize, &Column) -> String| {
+fn unnested(columns: &[Column], parameters: usize) -> String {
+    let each = |form: &dyn Fn(usize, &Column) -> String| {
         columns.iter().enumerate().map(|(index, column)| form(index, column)).collect::<Vec<_>>().join(", ")
     };
-    let read = each(|index, column| {
+    let read = each(&|index, column| {
         if column.is_nullable {
             format!("nullif(c{index}, '')::{}", column.postgres)
         } else {
             format!("c{index}")
         }
     });
-    let arrays = each(|index, column| {
+    let arrays = each(&|index, column| {
         let kind = if column.is_nullable { "text" } else { column.postgres };
-        format!("unnest(${}::{kind}[]) as c{index}", index + 1)
+        format!("unnest(${}::{kind}[]) as c{index}", parameters + index + 1)
     });
     format!("select {read} from (select {arrays}) as rows")
 }

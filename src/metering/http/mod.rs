@@ -31,12 +31,13 @@ use self::sent::{Batch, CloudEventRequest, IngestRequest};
 use super::{
     body::UsageEventBody,
     correct,
+    deeds::SentBy,
     intake::Intake,
     memory::Expectation,
     model::{CorrectionError, Granularity, Ingested, Rejection, Terms, Usage, Wanted, WindowUsage},
     reading::{self, Question},
     service::{self, MeteringError},
-    taking::{self, Sent, SentBy, Taken},
+    taking::{self, Sent, Taken},
 };
 use crate::auth::{Answer, Bring, Interrupt, Read, Write, resource};
 
@@ -196,11 +197,12 @@ async fn ingest_once(
     let terms = Terms::of(&write.tenant.settings, backfill);
     let sent = Sent { tenant: write.tenant_id(), events, terms, by: None };
     let (clock, sent) = (&*write.app.clock, (&[sent][..], None));
-    let Taken { outcomes, unmatched, .. } =
-        taking::ingest(&tx, clock, &intake.memory, sent, Expectation::Mixed).await?;
+    let Taken { outcomes, unmatched, days, .. } =
+        taking::ingest(&tx, clock, &intake.memory, sent, Expectation::NOTHING).await?;
     let ingested = outcomes.into_iter().next().expect("an outcome for each request");
     let ingested = form.answer(ingested, atomic)?;
     let object_id = format!("{} usage events", ingested.accepted);
+    days.end();
     let answer = write.commit(tx, StatusCode::OK, object_id, &IngestBody::from(ingested)).await?;
     unmatched.tell();
     Ok(answer)

@@ -244,17 +244,17 @@ impl Ingested {
 
     /// Tells what became of a candidate, from what is stored under its identity now: the first write wins
     /// (RULES 17).
-    pub fn settle(&mut self, candidate: Candidate, stored: Option<Remembered>) {
+    pub fn settle(&mut self, candidate: &Candidate, stored: Option<Remembered>) {
         match (stored, &candidate.refused) {
             (Some(held), _) if held.id == candidate.event.id => self.accepted += 1,
             (Some(held), _) if candidate.is_same_as(held) => self.duplicates += 1,
             (None, Some(error)) => {
-                self.reject(candidate.index, Some(candidate.event.event_id), error.clone());
+                self.reject(candidate.index, Some(candidate.event.event_id.clone()), error.clone());
             }
             _ => {
                 let detail = "another event with this source and event_id was taken before";
                 let error = FieldError::new("/event_id", "conflict", detail);
-                self.reject(candidate.index, Some(candidate.event.event_id), error);
+                self.reject(candidate.index, Some(candidate.event.event_id.clone()), error);
             }
         }
     }
@@ -394,7 +394,7 @@ mod tests {
         let mut ingested = Ingested::default();
         for candidate in candidates {
             let held = stored.get(&candidate.identity).copied();
-            ingested.settle(candidate, held);
+            ingested.settle(&candidate, held);
         }
         assert_eq!((ingested.accepted, ingested.duplicates), (2, 1));
         let [rejection] = ingested.rejected.as_slice() else { panic!("{ingested:?}") };
@@ -409,10 +409,10 @@ mod tests {
         assert!(again.refused.is_some());
 
         let mut known = Ingested::default();
-        known.settle(again.clone(), Some(late(9).remembered()));
+        known.settle(&again, Some(late(9).remembered()));
         assert_eq!(known, Ingested { accepted: 0, duplicates: 1, rejected: Vec::new() });
         let mut unknown = Ingested::default();
-        unknown.settle(again, None);
+        unknown.settle(&again, None);
         assert_eq!(unknown.rejected[0].error.code, "timestamp_out_of_window");
     }
 }

@@ -6,7 +6,7 @@ use accrue_core::{
     id::{CustomerId, TenantId, UsageEventId},
     usage::Properties,
 };
-use accrue_platform::bulk::{self, Column as Cells};
+use accrue_platform::bulk::{self, Column as Cells, Insert};
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
@@ -15,7 +15,10 @@ use sea_orm::{
 };
 use tokio::task::yield_now;
 
-use super::packs::{self, Column, Span};
+use super::{
+    packs::{self, Column, Span},
+    runs::{Filed, Runs},
+};
 use crate::metering::model::{Candidate, Known, Remembered, Shelving, UsageEvent, identity, pack_of};
 
 mod identities {
@@ -60,20 +63,29 @@ pub(in crate::metering) fn identity_rows(fresh: &[&Candidate]) -> Vec<Cells> {
     ]
 }
 
-/// Takes the identities that are free, and says how many these were. If all are said to be, one that is not is a unique
-/// violation: that they are not looked for before is a third of what they cost PostgreSQL.
+const IDENTITIES: &str = "usage_event_identities";
+
+/// Takes the identities that are free, and says how many these were.
 pub(in crate::metering) async fn take_identities(
     tx: &DatabaseTransaction,
     rows: Vec<Cells>,
-    are_free: bool,
 ) -> Result<usize, DbErr> {
-    const TABLE: &str = "usage_event_identities";
-    let taken = if are_free {
-        bulk::insert_new(tx, TABLE, rows).await?
-    } else {
-        bulk::insert(tx, TABLE, rows, "tenant_id, id").await?
-    };
+    let taken = bulk::insert(tx, IDENTITIES, rows, "tenant_id, id").await?;
     Ok(usize::try_from(taken).unwrap_or(usize::MAX))
+}
+
+/// Takes identities that are said to be free, and inserts their packs: one that is not free is a unique violation. That
+/// they are not looked for before is a third of what they cost PostgreSQL.
+pub(in crate::metering) async fn insert_new(
+    tx: &DatabaseTransaction,
+    identities: Vec<Cells>,
+    packs: packs::Rows,
+    now: DateTime<Utc>,
+    runs: &Runs,
+) -> Result<Filed, DbErr> {
+    let ([known, awaited], filed) = packs::inserts(tx, packs, now, runs).await?;
+    bulk::write_all(tx, [Insert::new(IDENTITIES, identities), known, awaited]).await?;
+    Ok(filed)
 }
 
 /// What is remembered under these identities of a tenant.

@@ -3,7 +3,9 @@
 pub(super) mod archives;
 pub(super) mod builds;
 pub(super) mod closings;
+pub(super) mod days;
 pub(super) mod events;
+pub(super) mod kept_days;
 pub(super) mod listing;
 pub(super) mod looks;
 pub(super) mod months;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use accrue_core::id::{CustomerId, TenantId, UsageEventId};
-use accrue_platform::bulk::{self, Column as Cells};
+use accrue_platform::bulk::{self, Column as Cells, Insert};
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
     ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
@@ -195,22 +195,34 @@ fn of_payers(payers: Cells, packs: Vec<New<'_>>) -> OfPayers {
 /// Inserts packs, and says into which runs, for [`Runs::learn`] once they are committed.
 pub(in crate::metering) async fn insert(
     tx: &DatabaseTransaction,
-    Rows { known, awaited, reaches }: Rows,
+    rows: Rows,
     now: DateTime<Utc>,
     runs: &Runs,
 ) -> Result<Filed, DbErr> {
+    let (packs, filed) = inserts(tx, rows, now, runs).await?;
+    bulk::write_all(tx, packs).await?;
+    Ok(filed)
+}
+
+/// What is to be inserted: packs of customers who are known, and of those who are awaited.
+pub(super) async fn inserts(
+    tx: &DatabaseTransaction,
+    Rows { known, awaited, reaches }: Rows,
+    now: DateTime<Utc>,
+    runs: &Runs,
+) -> Result<([Insert; 2], Filed), DbErr> {
     let (mut run_of, mut filed) = (None, Filed::default());
     if has_runs(tx) {
         let (of_tenants, put) = runs::file(tx, now, &reaches, runs).await?;
         (run_of, filed) = (Some(of_tenants), put);
     }
-    for OfPayers { tenants, mut cells } in [known, awaited] {
+    let inserts = [known, awaited].map(|OfPayers { tenants, mut cells }| {
         if let Some(run_of) = &run_of {
             cells.push(Cells::new("run", tenants.iter().map(|tenant| run_of[tenant])));
         }
-        bulk::insert_new(tx, "usage_event_packs", cells).await?;
-    }
-    Ok(filed)
+        Insert::new("usage_event_packs", cells)
+    });
+    Ok((inserts, filed))
 }
 
 fn has_runs(db: &impl ConnectionTrait) -> bool {

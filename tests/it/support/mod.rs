@@ -17,6 +17,7 @@ use accrue::{
     config::Config,
 };
 use accrue_core::clock::TestClock;
+use accrue_platform::idempotency::InFlight;
 use sea_orm::{ConnectionTrait, Database};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -76,6 +77,15 @@ impl World {
         tokio::spawn(server);
         let url = format!("http://{listen}");
         Some(Self { app, clock, url, key, folder, client: reqwest::Client::new(), server: handle })
+    }
+
+    /// Another server on the same database, which knows nothing of the first: its address.
+    pub fn serve_again(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let app = App { in_flight: InFlight::default(), ..self.app.clone() };
+        tokio::spawn(serve::start(&app, listener).unwrap());
+        url
     }
 
     /// Does everything that is due now: tells events, runs jobs.
