@@ -111,7 +111,7 @@ async fn what_two_replicas_add_to_the_same_days_is_all_there() {
     let at_once = (0..200).map(async |number: usize| {
         let event = call(&format!("at-once-{number}"), CUSTOMERS[number % 3], 10);
         let both = all_three(&format!("both-{number}"));
-        let body = if number % 5 == 0 { both } else { event };
+        let body = if number.is_multiple_of(5) { both } else { event };
         let taken = send(&world, &urls[number / 3 % 2], "", &body).await;
         assert_eq!(taken.json()["rejected"], json!([]), "{taken:?}");
     });
@@ -119,7 +119,7 @@ async fn what_two_replicas_add_to_the_same_days_is_all_there() {
 
     let of = |customer: usize| -> usize {
         let added = |number: usize| match number {
-            number if number % 5 == 0 => 1,
+            number if number.is_multiple_of(5) => 1,
             number if number % 3 == customer => 10,
             _ => 0,
         };
