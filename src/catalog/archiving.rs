@@ -1,7 +1,6 @@
 //! Takes out of the catalogue what is not wanted any more. What nothing holds on to is deleted. What is used is archived:
 //! nothing new may name it, and it goes on counting, granting, billing and being explained for what has it (decision 0047).
 
-use accrue_core::id::TenantId;
 use accrue_platform::gate::Gate;
 use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
@@ -22,42 +21,6 @@ pub(super) struct Removed {
     pub code: String,
     /// Since when it is archived, because it is used; none if it is gone.
     pub archived_at: Option<DateTime<Utc>>,
-}
-
-/// A metric, for something that will refer to it: when the transaction ends it is there and not archived.
-pub async fn metric_to_use(
-    tx: &DatabaseTransaction,
-    tenant: TenantId,
-    reference: &str,
-) -> Result<Metric, CatalogError> {
-    store::take_turns(tx, tenant).await?;
-    let found = metrics::find(tx, tenant, reference).await?;
-    let metric = found.ok_or_else(|| CatalogError::no("metric", reference))?;
-    refuse_archived("metric", &metric.code, metric.archived_at)?;
-    Ok(metric)
-}
-
-/// A plan in its present version, for a subscription: when the transaction ends it is there and sold.
-pub async fn plan_to_sell(
-    tx: &DatabaseTransaction,
-    tenant: TenantId,
-    reference: &str,
-) -> Result<PlanVersion, CatalogError> {
-    let found = plans::find_to_sell(tx, tenant, reference).await?;
-    let plan = found.ok_or_else(|| CatalogError::no("plan", reference))?;
-    refuse_archived("plan", &plan.code, plan.archived_at)?;
-    Ok(plan)
-}
-
-pub(super) fn refuse_archived(
-    what: &'static str,
-    code: &str,
-    archived_at: Option<DateTime<Utc>>,
-) -> Result<(), CatalogError> {
-    match archived_at {
-        Some(_) => Err(CatalogError::Archived { what, code: code.to_owned() }),
-        None => Ok(()),
-    }
 }
 
 /// Archives a metric at an instant, or takes it back. What was archived before stays archived since then.

@@ -6,6 +6,7 @@ mod body;
 mod events;
 mod http;
 mod model;
+mod naming;
 pub mod service;
 mod store;
 

@@ -13,17 +13,19 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use tracing::instrument;
 
 use super::{
-    archiving::{lock_feature, lock_tax, refuse_archived},
+    archiving::{lock_feature, lock_tax},
     events,
     model::{
         Feature, FeatureChange, Metric, MetricChange, NewFeature, NewMetric, NewPlan, NewTax, NotGrouped,
         PlanChange, PlanTerms, PlanVersion, Price, SPLITS_MAX, Tax, TaxChange, TermsChange,
     },
-    store::{self, features, metrics, plans, taxes},
+    naming::refuse_archived,
+    store::{features, metrics, plans, taxes},
 };
 use crate::auth::Tenant;
 
-pub use super::archiving::{metric_to_use, plan_to_sell};
+pub(super) use super::naming::{Named, named};
+pub use super::naming::{metric_to_use, plan_to_sell};
 
 /// Why something of the catalogue cannot be had or made.
 #[derive(Debug, thiserror::Error)]
@@ -179,41 +181,6 @@ pub async fn resolve_tax(
 /// The tax that every invoice gets, if there is one.
 pub async fn default_tax(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Option<Tax>, DbErr> {
     taxes::find_default(db, tenant).await
-}
-
-/// What a plan's prices and features name, as far as it exists.
-#[derive(Debug, Default)]
-pub(super) struct Named {
-    pub metrics: Vec<Metric>,
-    pub features: Vec<Feature>,
-}
-
-impl Named {
-    pub(super) fn metric(&self, reference: &str) -> Option<&Metric> {
-        let id = reference.parse::<MetricId>();
-        let is_it = |metric: &&Metric| id.map_or(metric.code == reference, |id| metric.id == id);
-        self.metrics.iter().find(is_it)
-    }
-
-    pub(super) fn feature(&self, reference: &str) -> Option<&Feature> {
-        let id = reference.parse::<FeatureId>();
-        let is_it = |feature: &&Feature| id.map_or(feature.code == reference, |id| feature.id == id);
-        self.features.iter().find(is_it)
-    }
-}
-
-/// Looks up what is named, by identifiers or codes. Until the transaction ends nobody else archives or deletes any of it.
-pub(super) async fn named(
-    tx: &DatabaseTransaction,
-    tenant: TenantId,
-    metric_references: &[&str],
-    feature_references: &[&str],
-) -> Result<Named, DbErr> {
-    store::take_turns(tx, tenant).await?;
-    Ok(Named {
-        metrics: metrics::find_all(tx, tenant, metric_references).await?,
-        features: features::find_all(tx, tenant, feature_references).await?,
-    })
 }
 
 #[instrument(skip_all, fields(tenant.id = %tenant.id))]

@@ -30,7 +30,7 @@ pub(super) async fn list(
     let events = outbox::of_customer::<EntryId>(db, tenant.id, customer.id, page).await?;
     let emails = notifications::of_customer::<EntryId>(db, tenant.id, customer.id, page).await?;
     let events = events.into_iter().map(|event| of_event(event, zone)).collect();
-    let emails = emails.into_iter().map(of_email).collect();
+    let emails = emails.iter().map(of_email).collect();
     let most = usize::try_from(page.limit()? + 1).expect("at most 101");
     let to_newer = matches!(page.start::<EntryId>()?, Start::NewerThan(_));
     Ok(merge(events, emails, most, to_newer))
@@ -52,13 +52,13 @@ fn of_event(event: Event, zone: Tz) -> Entry {
     }
 }
 
-fn of_email(email: Email) -> Entry {
+fn of_email(email: &Email) -> Entry {
     Entry {
         id: EntryId::Email(email.id),
         at: email.created_at,
-        kind: words::kind_of_email(&email),
-        text: words::of_email(&email),
-        links: links::of_email(&email),
+        kind: words::kind_of_email(email),
+        text: words::of_email(email),
+        links: links::of_email(email),
         cause: None,
     }
 }

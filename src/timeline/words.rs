@@ -177,9 +177,10 @@ impl Told<'_> {
 
     fn of_dunning(self, verb: &str) -> Option<String> {
         let invoice = format!("invoice {}", self.text("/invoice_number"));
-        let next = match self.is_set("/next_try_at") {
-            true => format!("; the next try is on {}", self.day("/next_try_at")),
-            false => String::new(),
+        let next = if self.is_set("/next_try_at") {
+            format!("; the next try is on {}", self.day("/next_try_at"))
+        } else {
+            String::new()
         };
         Some(match verb {
             "started" => {
@@ -201,7 +202,7 @@ impl Told<'_> {
         Some(match kind {
             "entitlements.updated" => {
                 let features =
-                    self.object.get("features").and_then(Value::as_object).map_or(0, |all| all.len());
+                    self.object.get("features").and_then(Value::as_object).map_or(0, serde_json::Map::len);
                 let features =
                     if features == 1 { "1 feature".to_owned() } else { format!("{features} features") };
                 format!("What may be used has changed: {features}, version {}.", self.text("/version"))

@@ -17,8 +17,8 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use super::{
-    archiving,
     model::NotGrouped,
+    naming,
     service::{CatalogError, TooManySplits},
 };
 
@@ -56,7 +56,7 @@ fn refuse_archived(
     code: &str,
     archived_at: Option<DateTime<Utc>>,
 ) {
-    if let Err(error) = archiving::refuse_archived(what, code, archived_at) {
+    if let Err(error) = naming::refuse_archived(what, code, archived_at) {
         check.refuse(pointer, "archived", error.to_string());
     }
 }
