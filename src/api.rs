@@ -9,7 +9,7 @@ use utoipa::openapi::{
 
 use crate::{
     alerts, auth, calculate, catalog, clocks, credit_notes, customers, dunning, entitlements, invoices,
-    ledger, metering, notifications, payments, subscriptions, system, webhooks,
+    ledger, metering, notifications, payments, subscriptions, system, timeline, webhooks,
 };
 
 /// Everything that is answered.
@@ -30,6 +30,7 @@ pub fn routes(routes: &mut Routes) {
     alerts::routes(routes);
     notifications::routes(routes);
     webhooks::routes(routes);
+    timeline::routes(routes);
     calculate::routes(routes);
     system::routes(routes);
 }

@@ -36,6 +36,8 @@ pub mod alerts;
 pub mod notifications;
 pub mod webhooks;
 
+pub mod timeline;
+
 pub mod api;
 pub mod worker;
 

@@ -37,6 +37,7 @@ create table metrics (
     splits text not null,
     metadata text not null,
     created_at timestamptz not null,
+    archived_at timestamptz,
     primary key (tenant_id, id),
     unique (tenant_id, code)
 );
@@ -48,10 +49,11 @@ create table features (
     id uuid not null,
     code text not null,
     name text not null,
-    kind text not null check (kind in ('switch', 'limit', 'metered')),
+    kind text not null check (kind in ('switch', 'limit', 'metered', 'config')),
     metric_id uuid,
     metadata text not null,
     created_at timestamptz not null,
+    archived_at timestamptz,
     primary key (tenant_id, id),
     unique (tenant_id, code),
     foreign key (tenant_id, metric_id) references metrics (tenant_id, id)
@@ -64,10 +66,13 @@ create table taxes (
     name text not null,
     rate numeric not null,
     is_default boolean not null,
+    first_default_at timestamptz,
     metadata text not null,
     created_at timestamptz not null,
+    archived_at timestamptz,
     primary key (tenant_id, id),
-    unique (tenant_id, code)
+    unique (tenant_id, code),
+    check (not is_default or (first_default_at is not null and archived_at is null))
 );
 
 create unique index taxes_one_default on taxes (tenant_id) where is_default;
@@ -80,6 +85,7 @@ create table plans (
     version integer not null check (version >= 1),
     metadata text not null,
     created_at timestamptz not null,
+    archived_at timestamptz,
     primary key (tenant_id, id),
     unique (tenant_id, code)
 );

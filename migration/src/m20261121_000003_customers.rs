@@ -101,6 +101,8 @@ create table subscriptions (
     check (period_start_at < period_end_at)
 );
 
+create index subscriptions_by_plan on subscriptions (tenant_id, plan_id, id);
+create index subscriptions_by_plan_version on subscriptions (tenant_id, plan_version_id);
 create index subscriptions_due on subscriptions (next_due_at) where next_due_at is not null and test_clock_id is null;
 create index subscriptions_due_by_test_clock on subscriptions (tenant_id, test_clock_id, next_due_at)
     where next_due_at is not null and test_clock_id is not null;

@@ -105,6 +105,7 @@ create unique index invoice_lines_once on invoice_lines
     (tenant_id, subscription_id, price_id, period_start_at, kind, bucket_id, adjustment) where replaced_at is null;
 create index invoice_lines_replaced on invoice_lines (tenant_id, subscription_id, price_id, period_start_at)
     where replaced_at is not null;
+create index invoice_lines_by_price on invoice_lines (tenant_id, price_id) where price_id is not null;
 create index invoice_lines_by_invoice on invoice_lines (tenant_id, invoice_id, position);
 
 create table credit_notes (

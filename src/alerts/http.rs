@@ -18,7 +18,10 @@ use super::{
     model::{Kind, Status, ThresholdError},
     service::{self, AlertChange, AlertError, Filter, NewAlert},
 };
-use crate::auth::{Answer, Read, Write, resource};
+use crate::{
+    auth::{Answer, Read, Write, resource},
+    catalog::service::CatalogError,
+};
 
 const URL: &str = "/v1/usage_alerts";
 const NAME_MAX: usize = 200;
@@ -115,6 +118,9 @@ impl UpdateUsageAlert {
 /// The body named what does not exist.
 fn in_body(error: AlertError) -> Problem {
     let pointer = match error {
+        AlertError::Catalog(CatalogError::Archived { .. }) => {
+            return Problem::field("/metric", "archived", error.to_string());
+        }
         AlertError::Catalog(_) => "/metric",
         _ => "/customer",
     };

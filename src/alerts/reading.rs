@@ -84,7 +84,7 @@ async fn of_limit(
             let measured = Measured::OfLimit { used: entitlement.used, limit: limit.0 };
             Some((limit, Reading { subscription: None, period, measured }))
         }
-        Grant::Switch { .. } | Grant::Limit { .. } => None,
+        Grant::Switch { .. } | Grant::Limit { .. } | Grant::Config { .. } => None,
     });
     // A period that is over is followed by the next one in a moment, and entitlements tell that.
     let running = readings.filter(|(_, reading)| now < reading.period.end);

@@ -112,7 +112,7 @@ pub(super) async fn create(
         Some(customer) => Some(customers::service::resolve(tx, tenant.id, &customer).await?),
         None => None,
     };
-    let metric = catalog::service::resolve_metric(tx, tenant.id, &metric).await?;
+    let metric = catalog::service::metric_to_use(tx, tenant.id, &metric).await?;
     let currency = customer.as_ref().map_or(currency, |customer| customer.currency);
     let currency = kind.currency_of(threshold, currency)?;
     let test_clock_id = customer.as_ref().and_then(|customer| customer.test_clock_id);

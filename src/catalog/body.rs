@@ -14,9 +14,12 @@ use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 
-use super::model::{
-    Feature, FeatureKind, LateEvents, Metric, PlanFeature, PlanVersion, Price, PriceFilter, PriceKind, Tax,
-    Timing,
+use super::{
+    archiving::Removed,
+    model::{
+        Feature, FeatureKind, LateEvents, Metric, PlanFeature, PlanVersion, Price, PriceFilter, PriceKind,
+        Tax, Timing,
+    },
 };
 
 /// How usage events become a quantity.
@@ -52,6 +55,8 @@ pub struct MetricBody {
     pub group_by: BTreeSet<Vec<String>>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
+    /// Since then nothing new may name it. It goes on for what has it.
+    pub archived_at: Option<DateTime<Utc>>,
 }
 
 impl MetricBody {
@@ -65,6 +70,7 @@ impl MetricBody {
             late_events,
             metadata,
             created_at,
+            archived_at,
             tenant_id: _,
             splits: group_by,
         } = metric;
@@ -85,6 +91,7 @@ impl MetricBody {
             group_by,
             metadata,
             created_at,
+            archived_at,
         }
     }
 }
@@ -105,12 +112,24 @@ pub struct FeatureBody {
     pub metric: Option<MetricId>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
+    /// Since then nothing new may name it. It goes on for what has it.
+    pub archived_at: Option<DateTime<Utc>>,
 }
 
 impl FeatureBody {
     pub fn of(feature: Feature, livemode: bool) -> Self {
-        let Feature { id, code, name, kind, metric_id: metric, metadata, created_at, tenant_id: _ } = feature;
-        Self { id, object: "feature", livemode, code, name, kind, metric, metadata, created_at }
+        let Feature {
+            id,
+            code,
+            name,
+            kind,
+            metric_id: metric,
+            metadata,
+            created_at,
+            archived_at,
+            tenant_id: _,
+        } = feature;
+        Self { id, object: "feature", livemode, code, name, kind, metric, metadata, created_at, archived_at }
     }
 }
 
@@ -131,13 +150,48 @@ pub struct TaxBody {
     pub default: bool,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
+    /// Since then nothing new may name it. It goes on for what has it.
+    pub archived_at: Option<DateTime<Utc>>,
 }
 
 impl TaxBody {
     pub fn of(tax: Tax, livemode: bool) -> Self {
-        let Tax { id, code, name, rate, is_default: default, metadata, created_at, tenant_id: _ } = tax;
-        let rate = Number(rate);
-        Self { id, object: "tax", livemode, code, name, rate, default, metadata, created_at }
+        Self {
+            id: tax.id,
+            object: "tax",
+            livemode,
+            code: tax.code,
+            name: tax.name,
+            rate: Number(tax.rate),
+            default: tax.is_default,
+            metadata: tax.metadata,
+            created_at: tax.created_at,
+            archived_at: tax.archived_at,
+        }
+    }
+}
+
+/// What became of something that was to be deleted.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Removed)]
+pub(super) struct RemovedBody {
+    #[schema(example = "plan_01979f0c6a5e7c1f8f6d2b1a9e3c4d5f")]
+    pub id: String,
+    #[schema(example = "plan")]
+    pub object: &'static str,
+    pub livemode: bool,
+    #[schema(example = "pro")]
+    pub code: String,
+    /// Is it gone? Else it is used, and archived instead.
+    pub deleted: bool,
+    /// Since when it is archived, if it is not gone.
+    pub archived_at: Option<DateTime<Utc>>,
+}
+
+impl RemovedBody {
+    pub fn of(removed: Removed, object: &'static str, livemode: bool) -> Self {
+        let Removed { id, code, archived_at } = removed;
+        Self { id, object, livemode, code, deleted: archived_at.is_none(), archived_at }
     }
 }
 
@@ -164,6 +218,8 @@ pub struct PlanBody {
     pub features: Vec<PlanFeature>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
+    /// Since then nothing new may name it. It goes on for what has it.
+    pub archived_at: Option<DateTime<Utc>>,
 }
 
 impl PlanBody {
@@ -181,6 +237,7 @@ impl PlanBody {
             features,
             metadata,
             created_at,
+            archived_at,
             tenant_id: _,
         } = plan;
         Self {
@@ -198,6 +255,7 @@ impl PlanBody {
             features,
             metadata,
             created_at,
+            archived_at,
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) async fn plan_created(
     outbox::append(tx, now, tenant.id, fact).await.map(drop)
 }
 
-/// Its name or notes have changed, or it has a new version.
+/// Its name or notes have changed, it has a new version, or it is archived or is no longer.
 pub(super) async fn plan_updated(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
@@ -29,5 +29,17 @@ pub(super) async fn plan_updated(
     let before = PlanBody::of(before.clone(), tenant.livemode);
     let body = PlanBody::of(plan.clone(), tenant.livemode);
     let fact = Fact::new("plan.updated", plan.plan_id, &body).changed_from(&before);
+    outbox::append(tx, now, tenant.id, fact).await.map(drop)
+}
+
+/// It is gone with all its versions: nobody ever had one. The object is what it was.
+pub(super) async fn plan_deleted(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    plan: &PlanVersion,
+) -> Result<(), DbErr> {
+    let body = PlanBody::of(plan.clone(), tenant.livemode);
+    let fact = Fact::new("plan.deleted", plan.plan_id, &body);
     outbox::append(tx, now, tenant.id, fact).await.map(drop)
 }

@@ -1,10 +1,12 @@
 //! The catalogue is what is sold: metrics, features, taxes, plans with their versions and prices. It does
 //! not know who bought what.
 
+mod archiving;
 mod body;
 mod events;
 mod http;
 mod model;
+mod naming;
 pub mod service;
 mod store;
 

@@ -13,27 +13,37 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use tracing::instrument;
 
 use super::{
+    archiving::{lock_feature, lock_tax},
     events,
     model::{
-        Feature, Metric, MetricChange, NewFeature, NewMetric, NewPlan, NewTax, NotGrouped, PlanChange,
-        PlanTerms, PlanVersion, Price, SPLITS_MAX, Tax, TaxChange, TermsChange,
+        Feature, FeatureChange, Metric, MetricChange, NewFeature, NewMetric, NewPlan, NewTax, NotGrouped,
+        PlanChange, PlanTerms, PlanVersion, Price, SPLITS_MAX, Tax, TaxChange, TermsChange,
     },
+    naming::refuse_archived,
     store::{features, metrics, plans, taxes},
 };
 use crate::auth::Tenant;
+
+pub(super) use super::naming::{Named, named};
+pub use super::naming::{metric_to_use, plan_to_sell};
 
 /// Why something of the catalogue cannot be had or made.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     #[error("{what} {reference} does not exist")]
     NotFound { what: &'static str, reference: String },
-    #[error("another {what} has the code {code}")]
+    #[error("another {what} has the code {code}; archived ones keep theirs")]
     CodeTaken { what: &'static str, code: String },
     #[error(
         "the tax {0} is the default already: make this one without `default`, then PATCH it with \
          {{\"default\": true}} to put it in the other one's place"
     )]
     DefaultTaken(String),
+    #[error("the tax {0} is the default: put another one in its place, or have none, before it is archived")]
+    IsDefault(String),
+    /// It may not be named by anything new.
+    #[error("the {what} {code} is archived: use another one, or unarchive it first")]
+    Archived { what: &'static str, code: String },
     #[error("the usage of a metric is told apart in too many ways")]
     TooManySplits(Vec<TooManySplits>),
     #[error(transparent)]
@@ -55,7 +65,7 @@ pub struct TooManySplits {
 }
 
 impl CatalogError {
-    fn no(what: &'static str, reference: &(impl ToString + ?Sized)) -> Self {
+    pub(super) fn no(what: &'static str, reference: &(impl ToString + ?Sized)) -> Self {
         Self::NotFound { what, reference: reference.to_string() }
     }
 }
@@ -173,40 +183,6 @@ pub async fn default_tax(db: &impl ConnectionTrait, tenant: TenantId) -> Result<
     taxes::find_default(db, tenant).await
 }
 
-/// What a plan's prices and features name, as far as it exists.
-#[derive(Debug, Default)]
-pub(super) struct Named {
-    pub metrics: Vec<Metric>,
-    pub features: Vec<Feature>,
-}
-
-impl Named {
-    pub(super) fn metric(&self, reference: &str) -> Option<&Metric> {
-        let id = reference.parse::<MetricId>();
-        let is_it = |metric: &&Metric| id.map_or(metric.code == reference, |id| metric.id == id);
-        self.metrics.iter().find(is_it)
-    }
-
-    pub(super) fn feature(&self, reference: &str) -> Option<&Feature> {
-        let id = reference.parse::<FeatureId>();
-        let is_it = |feature: &&Feature| id.map_or(feature.code == reference, |id| feature.id == id);
-        self.features.iter().find(is_it)
-    }
-}
-
-/// Looks up what is named, by identifiers or codes.
-pub(super) async fn named(
-    db: &impl ConnectionTrait,
-    tenant: TenantId,
-    metric_references: &[&str],
-    feature_references: &[&str],
-) -> Result<Named, DbErr> {
-    Ok(Named {
-        metrics: metrics::find_all(db, tenant, metric_references).await?,
-        features: features::find_all(db, tenant, feature_references).await?,
-    })
-}
-
 #[instrument(skip_all, fields(tenant.id = %tenant.id))]
 pub(super) async fn create_metric(
     tx: &DatabaseTransaction,
@@ -226,6 +202,7 @@ pub(super) async fn create_metric(
         splits: BTreeSet::new(),
         metadata,
         created_at: now,
+        archived_at: None,
     };
     metric.group_by(group_by)?;
     Gate::Usage.close(tx, tenant.id).await?;
@@ -268,8 +245,24 @@ pub(super) async fn create_feature(
         metric_id,
         metadata,
         created_at: now,
+        archived_at: None,
     };
     features::insert(tx, &feature).await.map_err(taken("feature", &feature.code))?;
+    Ok(feature)
+}
+
+/// What a feature is never changes: plans grant values of its kind.
+#[instrument(skip_all, fields(tenant.id = %tenant.id))]
+pub(super) async fn update_feature(
+    tx: &DatabaseTransaction,
+    tenant: &Tenant,
+    reference: &str,
+    change: FeatureChange,
+) -> Result<Feature, CatalogError> {
+    let mut feature = lock_feature(tx, tenant, reference).await?;
+    feature.name = change.name.unwrap_or(feature.name);
+    feature.metadata = change.metadata.unwrap_or(feature.metadata);
+    features::save(tx, &feature).await?;
     Ok(feature)
 }
 
@@ -289,8 +282,10 @@ pub(super) async fn create_tax(
         name,
         rate,
         is_default,
+        first_default_at: is_default.then_some(now),
         metadata,
         created_at: now,
+        archived_at: None,
     };
     if tax.is_default {
         taxes::lock_default(tx, tenant.id).await?;
@@ -306,6 +301,7 @@ pub(super) async fn create_tax(
 #[instrument(skip_all, fields(tenant.id = %tenant.id))]
 pub(super) async fn update_tax(
     tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
     tenant: &Tenant,
     reference: &str,
     change: TaxChange,
@@ -313,8 +309,11 @@ pub(super) async fn update_tax(
     if change.is_default == Some(true) {
         taxes::unset_default(tx, tenant.id).await?;
     }
-    let found = taxes::find_for_update(tx, tenant.id, reference).await?;
-    let mut tax = found.ok_or_else(|| CatalogError::no("tax", reference))?;
+    let mut tax = lock_tax(tx, tenant, reference).await?;
+    if change.is_default == Some(true) {
+        refuse_archived("tax", &tax.code, tax.archived_at)?;
+        tax.first_default_at = tax.first_default_at.or(Some(now));
+    }
     tax.name = change.name.unwrap_or(tax.name);
     tax.is_default = change.is_default.unwrap_or(tax.is_default);
     tax.metadata = change.metadata.unwrap_or(tax.metadata);
@@ -346,6 +345,7 @@ pub(super) async fn create_plan(
         features,
         metadata,
         created_at: now,
+        archived_at: None,
     };
     plans::insert(tx, &plan).await.map_err(taken("plan", &plan.code))?;
     insert_version(tx, &plan, now).await?;
@@ -383,6 +383,7 @@ pub(super) async fn create_plan_version(
     change: TermsChange,
 ) -> Result<PlanVersion, CatalogError> {
     let before = lock_plan(tx, tenant, reference).await?;
+    refuse_archived("plan", &before.code, before.archived_at)?;
     let PlanTerms { interval, trial_days, prices, features } = before.terms().changed(change);
     let plan = PlanVersion {
         id: PlanVersionId::new(now),
@@ -440,7 +441,7 @@ async fn note_splits(tx: &DatabaseTransaction, plan: &PlanVersion) -> Result<(),
 }
 
 /// The present version, which stays the present one until the transaction ends.
-async fn lock_plan(
+pub(super) async fn lock_plan(
     tx: &DatabaseTransaction,
     tenant: &Tenant,
     reference: &str,
@@ -452,34 +453,38 @@ async fn lock_plan(
 pub(super) async fn list_metrics(
     db: &impl ConnectionTrait,
     tenant: TenantId,
+    archived: bool,
     page: &PageQuery,
 ) -> Result<Vec<Metric>, PageError> {
-    metrics::list(db, tenant, page).await
+    metrics::list(db, tenant, archived, page).await
 }
 
 pub(super) async fn list_features(
     db: &impl ConnectionTrait,
     tenant: TenantId,
+    archived: bool,
     page: &PageQuery,
 ) -> Result<Vec<Feature>, PageError> {
-    features::list(db, tenant, page).await
+    features::list(db, tenant, archived, page).await
 }
 
 pub(super) async fn list_taxes(
     db: &impl ConnectionTrait,
     tenant: TenantId,
+    archived: bool,
     page: &PageQuery,
 ) -> Result<Vec<Tax>, PageError> {
-    taxes::list(db, tenant, page).await
+    taxes::list(db, tenant, archived, page).await
 }
 
 /// Plans in their present versions.
 pub(super) async fn list_plans(
     db: &impl ConnectionTrait,
     tenant: TenantId,
+    archived: bool,
     page: &PageQuery,
 ) -> Result<Vec<PlanVersion>, PageError> {
-    plans::list(db, tenant, page).await
+    plans::list(db, tenant, archived, page).await
 }
 
 /// The versions of one plan; their own identifiers are the cursors.

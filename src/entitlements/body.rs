@@ -27,7 +27,7 @@ pub struct EntitlementsBody {
 }
 
 /// What a customer may use of one feature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EntitlementBody {
     /// On or off.
@@ -46,6 +46,12 @@ pub enum EntitlementBody {
         has_access: bool,
         source: Source,
     },
+    /// Settings that your product reads.
+    Config {
+        /// Any JSON, as the plan says it; null while it is not paid for.
+        value: Option<FeatureValue>,
+        source: Source,
+    },
 }
 
 impl From<Entitlement> for EntitlementBody {
@@ -53,7 +59,7 @@ impl From<Entitlement> for EntitlementBody {
         let remaining = entitlement.remaining().unwrap_or_default();
         match entitlement.grant {
             Grant::Switch { value, source } => Self::Switch { value, source },
-            Grant::Limit { value, source } => Self::Limit { value: FeatureValue::Amount(value), source },
+            Grant::Limit { value, source } => Self::Limit { value: FeatureValue::amount(value), source },
             Grant::Metered { limit, source, period, metric: _ } => Self::Metered {
                 limit,
                 used: Number(entitlement.used),
@@ -62,6 +68,7 @@ impl From<Entitlement> for EntitlementBody {
                 has_access: !remaining.is_zero(),
                 source,
             },
+            Grant::Config { value, source } => Self::Config { value, source },
         }
     }
 }
@@ -134,10 +141,19 @@ mod tests {
             period: Period::try_new(start, end).unwrap(),
         };
         assert_eq!(
-            shown(metered, "1234"),
+            shown(metered.clone(), "1234"),
             json!({"kind": "metered", "limit": "1000000", "used": "1234", "remaining": "998766",
                 "resets_at": "2026-02-01T00:00:00Z", "has_access": true, "source": "plan"})
         );
         assert_eq!(shown(metered, "1000000")["has_access"], false);
+        let value = serde_json::from_str(r#"{"retention_days":90}"#).unwrap();
+        assert_eq!(
+            shown(Grant::Config { value, source: Source::Plan }, "0"),
+            json!({"kind": "config", "value": {"retention_days": 90}, "source": "plan"})
+        );
+        assert_eq!(
+            shown(Grant::Config { value: None, source: Source::Restricted }, "0"),
+            json!({"kind": "config", "value": null, "source": "restricted"})
+        );
     }
 }

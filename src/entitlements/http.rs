@@ -35,7 +35,7 @@ pub fn routes(routes: &mut Routes) {
 #[serde(deny_unknown_fields)]
 struct CheckEntitlement {
     /// Of a metered feature, how much more is to be used; of a limit, how much there would be in all.
-    /// 1 unless given; a switch does not look at it.
+    /// 1 unless given; a switch and a config do not look at it.
     quantity: Option<Number>,
 }
 

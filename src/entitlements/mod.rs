@@ -2,9 +2,9 @@
 //! They enforce nothing themselves, and decide neither plans nor payments.
 //!
 //! A customer with several subscriptions has what all of them grant together: a switch is on if one of them
-//! turns it on; limits and metered amounts add up. A subscription grants from its start to its end, trials
+//! turns it on; limits and metered amounts add up; of configs one counts. A subscription grants from its start to its end, trials
 //! and unpaid ones included. Its access decides how (RULES 49): `full` and `grace` grant everything,
-//! `restricted` nothing (the features stay, switched off or at zero).
+//! `restricted` nothing (the features stay, switched off, at zero or null).
 
 mod body;
 mod events;

@@ -32,7 +32,7 @@ pub(super) struct Snapshot {
 pub type Grants = BTreeMap<String, Grant>;
 
 /// What is granted of a feature. Stored as it is: names are never changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grant {
     Switch {
@@ -50,6 +50,11 @@ pub enum Grant {
         /// In which usage counts against the limit: the running one of the subscription that grants it, the
         /// oldest of several.
         period: Period,
+    },
+    Config {
+        /// None while it is not paid for.
+        value: Option<FeatureValue>,
+        source: Source,
     },
 }
 
@@ -87,7 +92,8 @@ impl Grantor<'_> {
     }
 }
 
-/// What the subscriptions grant together, the oldest first: switches by or, numbers by sum.
+/// What the subscriptions grant together, the oldest first: switches by or, numbers by sum. Settings cannot be added up: one
+/// grant of them counts, that of the better source, of equal ones that of the oldest subscription.
 pub(super) fn merge(grantors: &[Grantor], features: &[Feature]) -> Grants {
     let mut grants = Grants::new();
     for grantor in grantors {
@@ -96,11 +102,12 @@ pub(super) fn merge(grantors: &[Grantor], features: &[Feature]) -> Grants {
             let Some(feature) = features.iter().find(|feature| feature.code == granted.feature) else {
                 continue;
             };
-            let Some(grant) = Grant::of(feature, granted.value, source, grantor.period) else { continue };
-            grants
-                .entry(feature.code.clone())
-                .and_modify(|before| *before = before.with(grant))
-                .or_insert(grant);
+            let Some(grant) = Grant::of(feature, &granted.value, source, grantor.period) else { continue };
+            let grant = match grants.remove(&feature.code) {
+                Some(before) => before.with(grant),
+                None => grant,
+            };
+            grants.insert(feature.code.clone(), grant);
         }
     }
     grants
@@ -108,49 +115,44 @@ pub(super) fn merge(grantors: &[Grantor], features: &[Feature]) -> Grants {
 
 impl Grant {
     /// `None` for a value that does not fit the feature, which the catalogue refuses.
-    fn of(feature: &Feature, value: FeatureValue, source: Source, period: Period) -> Option<Self> {
+    fn of(feature: &Feature, value: &FeatureValue, source: Source, period: Period) -> Option<Self> {
         let restricted = source == Source::Restricted;
-        let amount = |amount| if restricted { Number::default() } else { amount };
-        match (feature.kind, value, feature.metric_id) {
-            (FeatureKind::Switch, FeatureValue::Switch(on), _) => {
-                Some(Self::Switch { value: on && !restricted, source })
+        let amount = || Some(if restricted { Number::default() } else { value.as_amount()? });
+        Some(match feature.kind {
+            FeatureKind::Switch => Self::Switch { value: value.as_switch()? && !restricted, source },
+            FeatureKind::Limit => Self::Limit { value: amount()?, source },
+            FeatureKind::Metered => {
+                Self::Metered { limit: amount()?, source, metric: feature.metric_id?, period }
             }
-            (FeatureKind::Limit, FeatureValue::Amount(value), _) => {
-                Some(Self::Limit { value: amount(value), source })
-            }
-            (FeatureKind::Metered, FeatureValue::Amount(limit), Some(metric)) => {
-                Some(Self::Metered { limit: amount(limit), source, metric, period })
-            }
-            _ => None,
-        }
+            FeatureKind::Config => Self::Config { value: (!restricted).then(|| value.clone()), source },
+        })
     }
 
     /// The same feature granted by one more subscription. The better source is named, and its period counts.
     fn with(self, other: Self) -> Self {
-        let best = if other.source() > self.source() { other } else { self };
+        let (best, other) = if other.source() > self.source() { (other, self) } else { (self, other) };
         let sum = |a: Number, b: Number| Number(a.0.checked_add(b.0).unwrap_or(Decimal::MAX));
-        match (self, other, best) {
-            (Self::Switch { value: a, .. }, Self::Switch { value: b, .. }, _) => {
-                Self::Switch { value: a || b, source: best.source() }
+        match (best, other) {
+            (Self::Switch { value: a, source }, Self::Switch { value: b, .. }) => {
+                Self::Switch { value: a || b, source }
             }
-            (Self::Limit { value: a, .. }, Self::Limit { value: b, .. }, _) => {
-                Self::Limit { value: sum(a, b), source: best.source() }
+            (Self::Limit { value: a, source }, Self::Limit { value: b, .. }) => {
+                Self::Limit { value: sum(a, b), source }
             }
-            (
-                Self::Metered { limit: a, .. },
-                Self::Metered { limit: b, .. },
-                Self::Metered { source, metric, period, .. },
-            ) => Self::Metered { limit: sum(a, b), source, metric, period },
-            // A feature has one kind.
-            (_, _, best) => best,
+            (Self::Metered { limit: a, source, metric, period }, Self::Metered { limit: b, .. }) => {
+                Self::Metered { limit: sum(a, b), source, metric, period }
+            }
+            // A config; a feature has one kind.
+            (best, _) => best,
         }
     }
 
     pub fn source(&self) -> Source {
         match self {
-            Self::Switch { source, .. } | Self::Limit { source, .. } | Self::Metered { source, .. } => {
-                *source
-            }
+            Self::Switch { source, .. }
+            | Self::Limit { source, .. }
+            | Self::Metered { source, .. }
+            | Self::Config { source, .. } => *source,
         }
     }
 }
@@ -168,7 +170,7 @@ impl Snapshot {
 }
 
 /// A grant, and how much of it was used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entitlement {
     pub grant: Grant,
     /// Of a metered feature, in its period; else 0. Never negative.
@@ -209,7 +211,7 @@ impl Entitlement {
     pub fn remaining(&self) -> Option<Decimal> {
         match self.grant {
             Grant::Metered { limit, .. } => Some((limit.0 - self.used).max(Decimal::ZERO)),
-            Grant::Switch { .. } | Grant::Limit { .. } => None,
+            Grant::Switch { .. } | Grant::Limit { .. } | Grant::Config { .. } => None,
         }
     }
 
@@ -222,6 +224,8 @@ impl Entitlement {
             Grant::Metered { limit, .. } => {
                 (quantity <= limit.0.saturating_sub(self.used), Reason::LimitExceeded)
             }
+            // Whoever has it may read it.
+            Grant::Config { .. } => (true, Reason::NotGranted),
         };
         let reason = match (allowed, self.grant.source()) {
             (_, Source::Restricted) => Reason::Restricted,
@@ -240,8 +244,8 @@ mod tests {
 
     use super::*;
 
-    const ON: FeatureValue = FeatureValue::Switch(true);
-    const OFF: FeatureValue = FeatureValue::Switch(false);
+    const ON: bool = true;
+    const OFF: bool = false;
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
@@ -257,7 +261,7 @@ mod tests {
     }
 
     fn amount(text: &str) -> FeatureValue {
-        FeatureValue::Amount(number(text))
+        FeatureValue::amount(number(text))
     }
 
     fn features() -> Vec<Feature> {
@@ -271,15 +275,18 @@ mod tests {
             metric_id,
             metadata: accrue_platform::check::Metadata::new(),
             created_at: now,
+            archived_at: None,
         };
         vec![
             feature("sso", FeatureKind::Switch, None),
             feature("seats", FeatureKind::Limit, None),
             feature("tokens", FeatureKind::Metered, Some(MetricId::new(now))),
+            feature("theme", FeatureKind::Config, None),
         ]
     }
 
-    fn plan(sso: FeatureValue, seats: &str, tokens: &str) -> Vec<PlanFeature> {
+    fn plan(sso: bool, seats: &str, tokens: &str) -> Vec<PlanFeature> {
+        let sso = FeatureValue::switch(sso);
         let granted = [("sso", sso), ("seats", amount(seats)), ("tokens", amount(tokens))];
         granted.map(|(feature, value)| PlanFeature { feature: feature.into(), value }).into()
     }
@@ -294,6 +301,10 @@ mod tests {
             Grant::Limit { value, source } => format!("{code} {} {source:?}", value.0),
             Grant::Metered { limit, source, period, .. } => {
                 format!("{code} {} {source:?} until {}", limit.0, period.end.date_naive())
+            }
+            Grant::Config { value, source } => {
+                let value = value.as_ref().map_or("nothing", FeatureValue::as_json);
+                format!("{code} {value} {source:?}")
             }
         };
         grants.iter().map(line).collect()
@@ -355,9 +366,39 @@ mod tests {
         );
     }
 
+    fn config(json: &str) -> Vec<PlanFeature> {
+        vec![serde_json::from_str(&format!(r#"{{"feature":"theme","value":{json}}}"#)).unwrap()]
+    }
+
+    #[test]
+    fn of_several_configs_the_best_source_counts_and_then_the_oldest_subscription() {
+        let (old, new) = (config(r#"{"color":"red"}"#), config("\"10\""));
+        let both = |of_old, of_new| {
+            let both = [grantor(Status::Active, of_old, 1, &old), grantor(Status::Active, of_new, 2, &new)];
+            summary(&merge(&both, &features())).join(", ")
+        };
+        assert_eq!(both(Access::Full, Access::Full), r#"theme {"color":"red"} Plan"#);
+        assert_eq!(both(Access::Grace, Access::Full), r#"theme "10" Plan"#);
+        assert_eq!(both(Access::Restricted, Access::Grace), r#"theme "10" Grace"#);
+        assert_eq!(both(Access::Restricted, Access::Restricted), "theme nothing Restricted");
+    }
+
+    #[test]
+    fn whoever_has_a_config_may_read_it_unless_it_is_not_paid_for() {
+        let check = |access| {
+            let theme = config("1");
+            let grants = merge(&[grantor(Status::Active, access, 1, &theme)], &features());
+            let granted = Entitlement { grant: grants["theme"].clone(), used: Decimal::ZERO };
+            granted.check(Decimal::ONE_HUNDRED).reason
+        };
+        assert_eq!(check(Access::Grace), Reason::Granted);
+        assert_eq!(check(Access::Restricted), Reason::Restricted);
+    }
+
     #[test]
     fn grants_survive_the_database_exactly() {
-        let plan = plan(ON, "12345678901234567890.5", "0.1");
+        let mut plan = plan(ON, "12345678901234567890.5", "0.1");
+        plan.extend(config(r#"{"rate":0.10,"name":"a \"b\""}"#));
         let grants = merge(&[grantor(Status::Active, Access::Full, 1, &plan)], &features());
         let stored = serde_json::to_string(&grants).unwrap();
         assert_eq!(serde_json::from_str::<Grants>(&stored).unwrap(), grants);

@@ -77,7 +77,7 @@ pub async fn find(
 ) -> Result<Option<(i64, Entitlement)>, EntitlementError> {
     let Some(snapshot) = store::find(db, tenant, customer).await? else { return Ok(None) };
     let Some(grant) = snapshot.grants.get(feature) else { return Ok(None) };
-    Ok(Some((snapshot.version, entitlement(db, tenant, customer, *grant).await?)))
+    Ok(Some((snapshot.version, entitlement(db, tenant, customer, grant.clone()).await?)))
 }
 
 /// The metered features that count a metric, with the usage so far.
@@ -163,7 +163,7 @@ async fn entitlement(
     grant: Grant,
 ) -> Result<Entitlement, EntitlementError> {
     let used = match grant {
-        Grant::Switch { .. } | Grant::Limit { .. } => Decimal::ZERO,
+        Grant::Switch { .. } | Grant::Limit { .. } | Grant::Config { .. } => Decimal::ZERO,
         Grant::Metered { metric, period, .. } => {
             let metric = catalog::get_metric(db, tenant, metric).await?;
             metering::quantity(db, tenant, customer, &metric, period).await?.max(Decimal::ZERO)

@@ -236,6 +236,7 @@ mod tests {
             splits: BTreeSet::new(),
             metadata: accrue_platform::check::Metadata::new(),
             created_at: at("2026-01-01T00:00:00Z"),
+            archived_at: None,
         }
     }
 

@@ -13,3 +13,5 @@ mod told;
 
 pub use http::routes;
 pub use jobs::{JOBS, LISTENERS};
+pub use model::{Email, EmailStatus};
+pub use service::of_customer;

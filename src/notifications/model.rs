@@ -9,7 +9,7 @@ use super::render::Kind;
 
 /// One email to one customer about one event. There is at most one of each kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Email {
+pub struct Email {
     pub tenant_id: TenantId,
     pub id: EmailId,
     pub customer_id: CustomerId,
@@ -33,7 +33,7 @@ pub(super) struct Email {
 )]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
-pub(super) enum EmailStatus {
+pub enum EmailStatus {
     /// It will be sent, or tried again.
     Pending,
     /// The mail server has taken it.
@@ -51,7 +51,7 @@ pub(super) enum Outcome {
 
 impl Email {
     /// Notes how it ended, unless that is known already. `now` is the customer's.
-    pub fn end(&mut self, subject: String, outcome: Outcome, now: DateTime<Utc>) {
+    pub(super) fn end(&mut self, subject: String, outcome: Outcome, now: DateTime<Utc>) {
         if self.status != EmailStatus::Pending {
             return;
         }

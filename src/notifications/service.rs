@@ -1,12 +1,14 @@
 //! The verbs of notifications.
 
+use std::str::FromStr;
+
 use accrue_core::id::{CustomerId, EmailId, InvoiceId, TenantId};
 use accrue_platform::{
     outbox::{self, Event},
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 
 use super::{
     compose::Facts,
@@ -154,6 +156,17 @@ pub(super) async fn get(
     store::find(db, tenant, id).await?.ok_or(NotificationError::NotFound(id))
 }
 
+/// One page of a customer's emails, the newest first. It may begin after something that is no email, if its identifier is
+/// made from time as an email's is.
+pub async fn of_customer<I: FromStr<Err: ToString> + Into<Value>>(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customer: CustomerId,
+    page: &PageQuery,
+) -> Result<Vec<Email>, PageError> {
+    store::list::<I>(db, tenant, Some(customer), page).await
+}
+
 /// One page of the emails, of one customer or of all.
 pub(super) async fn list(
     db: &impl ConnectionTrait,
@@ -161,5 +174,5 @@ pub(super) async fn list(
     customer: Option<CustomerId>,
     page: &PageQuery,
 ) -> Result<Vec<Email>, PageError> {
-    store::list(db, tenant.id, customer, page).await
+    store::list::<EmailId>(db, tenant.id, customer, page).await
 }

@@ -1,5 +1,7 @@
 //! Emails in the database.
 
+use std::str::FromStr;
+
 use accrue_core::id::{CustomerId, EmailId, EventId, TenantId};
 use accrue_platform::page::{PageError, PageQuery};
 use chrono::{DateTime, Utc};
@@ -71,14 +73,15 @@ pub(super) async fn find_for_update(
     Ok(of(tenant).filter(Column::Id.eq(id)).lock_exclusive().one(tx).await?.map(Into::into))
 }
 
-pub(super) async fn list(
+/// The cursors are identifiers of emails, or others that sort among them.
+pub(super) async fn list<I: FromStr<Err: ToString> + Into<Value>>(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     customer: Option<CustomerId>,
     page: &PageQuery,
 ) -> Result<Vec<Email>, PageError> {
     let select = of(tenant).apply_if(customer, |select, id| select.filter(Column::CustomerId.eq(id)));
-    let rows = page.fetch::<Entity, EmailId>(select, Column::Id, db).await?;
+    let rows = page.fetch::<Entity, I>(select, Column::Id, db).await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 

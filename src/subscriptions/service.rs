@@ -81,7 +81,7 @@ pub async fn create(
     wanted: Wanted,
 ) -> Result<Subscription, SubscriptionError> {
     let customer = customers::resolve(tx, tenant.id, customer).await?;
-    let plan = catalog::resolve_plan(tx, tenant.id, plan).await?;
+    let plan = catalog::plan_to_sell(tx, tenant.id, plan).await?;
     // Locks the customer as well: of two subscriptions at once only one finds that there was no trial.
     customers::fix_currency(tx, tenant.id, customer.id, plan.currency).await?;
     let had_trial = store::had_trial(tx, tenant.id, customer.id, plan.plan_id).await?;
@@ -378,7 +378,11 @@ impl From<CatalogError> for SubscriptionError {
         match error {
             CatalogError::NotFound { reference, .. } => Self::NoSuchPlan(reference),
             CatalogError::Database(error) => Self::Database(error),
+            error @ CatalogError::Archived { .. } => {
+                Self::Invalid(vec![Invalid::new("/plan", "archived", error.to_string())])
+            }
             error @ (CatalogError::CodeTaken { .. }
+            | CatalogError::IsDefault(_)
             | CatalogError::DefaultTaken(_)
             | CatalogError::TooManySplits(_)
             | CatalogError::NotGrouped(_)) => Self::Broken(error.into()),

@@ -1,13 +1,14 @@
 //! The types of events there are, for whoever subscribes to one that there is not.
 
 /// Every type that is told. A test keeps it equal to what is told and to `docs/webhooks.md`.
-const TYPES: &[&str] = &[
+pub const TYPES: &[&str] = &[
     "customer.created",
     "customer.updated",
     "customer.payment_method_attached",
     "customer.payment_method_detached",
     "plan.created",
     "plan.updated",
+    "plan.deleted",
     "subscription.created",
     "subscription.activated",
     "subscription.trial_will_end",

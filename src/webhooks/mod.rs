@@ -14,3 +14,4 @@ mod store;
 
 pub use http::routes;
 pub use jobs::{JOBS, LISTENERS};
+pub use known::TYPES;

@@ -34,6 +34,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("alerts", &["catalog", "customers", "subscriptions", "metering", "invoices", "entitlements"]),
     ("notifications", &["customers", "invoices"]),
     ("webhooks", &["customers"]),
+    ("timeline", &["customers", "notifications"]),
 ];
 
 /// The only files that know every capability.

@@ -126,6 +126,17 @@ async fn catalogue(walk: &mut Walk) {
     walk.does("PATCH /v1/plans/{id}", &["small"], json!({"name": "Smaller"})).await;
     let version = json!({"prices": [price]});
     walk.does("POST /v1/plans/{id}/versions", &["small"], version).await;
+    walk.does("PATCH /v1/features/{id}", &["sso"], json!({"name": "Single sign-on"})).await;
+    for (list, code) in [("metrics", "calls"), ("features", "sso"), ("taxes", "vat"), ("plans", "small")] {
+        for verb in ["archive", "unarchive"] {
+            walk.does(&format!("POST /v1/{list}/{{id}}/{verb}"), &[code], json!({})).await;
+        }
+    }
+    let twin = json!({"code": "none", "name": "None", "event_name": "none", "aggregation": "count"});
+    walk.does("POST /v1/metrics", &[], twin).await;
+    for (list, code) in [("metrics", "none"), ("features", "sso"), ("taxes", "vat"), ("plans", "small")] {
+        walk.does(&format!("DELETE /v1/{list}/{{id}}"), &[code], Value::Null).await;
+    }
 }
 
 async fn usage(walk: &mut Walk) {

@@ -191,10 +191,11 @@ fn valid() -> Vec<(String, Value)> {
             "/v1/metrics",
             json!({"code": "m", "name": "M", "event_name": "e", "aggregation": "sum", "property": "p"}),
         ),
+        ("/v1/features", json!({"code": "f", "name": "F", "kind": "limit", "metadata": {"a": "b"}})),
         ("/v1/taxes", json!({"code": "t", "name": "T", "rate": "20"})),
         (
             "/v1/plans",
-            json!({"code": "p", "name": "P", "currency": "USD", "interval": interval, "trial_days": 1, "prices": prices, "features": []}),
+            json!({"code": "p", "name": "P", "currency": "USD", "interval": interval, "trial_days": 1, "prices": prices, "features": [{"feature": "theme", "value": {"a": 1}}]}),
         ),
         (
             "/v1/subscriptions",
@@ -243,6 +244,7 @@ async fn no_single_bad_field_gets_a_500(#[values(Sqlite, Postgres)] on: Engine) 
     world.create("/v1/customers", json!({"external_id": "acme", "name": "Acme"})).await;
     let prices = json!([{"code": "seats", "name": "Seats", "kind": "seat", "model": {"type": "per_unit", "unit_price": "1"}}]);
     world.create("/v1/plans", json!({"code": "pro", "name": "Pro", "currency": "USD", "interval": {"unit": "month", "count": 1}, "prices": prices})).await;
+    world.create("/v1/features", json!({"code": "theme", "kind": "config"})).await;
     for (path, body) in valid() {
         let method = if path == "/v1/account" { "PATCH" } else { "POST" };
         let mut found = Vec::new();

@@ -242,3 +242,74 @@ async fn a_key_that_may_only_read_entitlements_may_check_them(#[values(Sqlite, P
     let stranger = world.stranger().await;
     assert_eq!(Reply::of(world.request_as(&stranger, "POST", path).json(&json!({}))).await.status, 404);
 }
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_is_told_as_the_plan_says_it_while_it_is_paid_for(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    prepare(&world).await;
+    world.create("/v1/features", json!({"code": "theme", "kind": "config"})).await;
+    let theme = json!({"color": "#1f4fd8", "days": 90, "rates": [0.25, 1], "name": "10"});
+    let plan = json!({"code": "own", "currency": "USD", "interval": {"unit": "month", "count": 1},
+        "features": [{"feature": "theme", "value": theme}]});
+    let made = world.create("/v1/plans", plan).await;
+    assert_eq!(made["features"], json!([{"feature": "theme", "value": theme}]));
+    assert_eq!(world.get("/v1/plans/own").await, made);
+
+    let subscription = subscribe(&world, "own").await;
+
+    let config = json!({"kind": "config", "value": theme, "source": "plan"});
+    let all = granted(&world).await;
+    assert_eq!((&all["features"]["theme"], &all["version"]), (&config, &json!(1)));
+    let events = world.list("/v1/events?type=entitlements.updated").await;
+    assert_eq!(events[0]["data"]["object"]["features"]["theme"], config);
+    let one = world.get("/v1/customers/acme/entitlements/theme").await;
+    assert_eq!((&one["kind"], &one["value"], &one["source"]), (&json!("config"), &theme, &json!("plan")));
+    assert_eq!(check(&world, "theme", json!({"quantity": 7})).await["reason"], "granted");
+
+    set_access(&world, &subscription, Access::Restricted).await;
+    let unpaid = granted(&world).await;
+    let config = json!({"kind": "config", "value": null, "source": "restricted"});
+    assert_eq!((&unpaid["features"]["theme"], &unpaid["version"]), (&config, &json!(2)));
+    assert_eq!(check(&world, "theme", json!({})).await["reason"], "restricted");
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_that_others_could_not_hold_is_refused_with_its_place(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = World::new(on).await else { return };
+    world.create("/v1/features", json!({"code": "theme", "kind": "config"})).await;
+    world.create("/v1/features", json!({"code": "text", "kind": "config"})).await;
+    let features = |value: &str| {
+        format!(
+            r#"{{"code":"own","currency":"USD","interval":{{"unit":"month","count":1}},"features":[
+            {{"feature":"text","value":"1e400 \" {{"}},{{"feature":"theme","value": {value} }}]}}"#
+        )
+    };
+    let send = |value: &str| {
+        let request = world.request("POST", "/v1/plans").header("content-type", "application/json");
+        Reply::of(request.body(features(value)))
+    };
+    for (value, code) in [
+        ("1e400", "not_exact"),
+        ("{\"n\": 12345678901234567}", "not_exact"),
+        ("null", "malformed"),
+        (&format!("\"{}\"", "x".repeat(4095)), "too_long"),
+    ] {
+        let refused = send(value).await;
+        assert_eq!(
+            (refused.status, refused.errors()),
+            (422, vec![format!("/features/1/value {code}")]),
+            "{value}"
+        );
+    }
+    let metric = json!({"code": "f", "kind": "config", "metric": "calls"});
+    assert!(
+        world.send("POST", "/v1/features", &metric).await.errors().contains(&"/metric unexpected".to_owned())
+    );
+    let made = send("{ \"a\" : [ 1.50 , true ] }").await;
+    assert!(made.text.contains(r#""value":{"a":[1.50,true]}"#), "{}", made.text);
+    made.expect(201);
+}

@@ -335,3 +335,21 @@ pub fn is_unique_violation(error: &DbErr) -> bool {
 pub fn is_foreign_key_violation(error: &DbErr) -> bool {
     matches!(error.sql_err(), Some(sea_orm::SqlErr::ForeignKeyConstraintViolation(_)))
 }
+
+/// Does what a foreign key may forbid, and says whether it was done. If not, nothing of it was, and the transaction goes on.
+pub async fn unless_referred(
+    tx: &DatabaseTransaction,
+    deed: impl AsyncFnOnce(&DatabaseTransaction) -> Result<(), DbErr>,
+) -> Result<bool, DbErr> {
+    let savepoint = tx.begin().await?;
+    let done = deed(&savepoint).await;
+    if done.is_ok() {
+        savepoint.commit().await?;
+        return Ok(true);
+    }
+    savepoint.rollback().await?;
+    match done {
+        Err(error) if !is_foreign_key_violation(&error) => Err(error),
+        _ => Ok(false),
+    }
+}

@@ -1,5 +1,7 @@
 //! Events: what happened, stored in the transaction in which it happened, told to others afterwards.
 
+use std::str::FromStr;
+
 use accrue_core::id::{CustomerId, EventId, TenantId, TestClockId};
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -215,6 +217,19 @@ pub async fn list(
 ) -> Result<Vec<Event>, crate::page::PageError> {
     let select = filter.apply(Entity::find().filter(Column::TenantId.eq(tenant)));
     page.fetch::<Entity, EventId>(select, Column::Id, db).await
+}
+
+/// One page of what happened to a customer, the newest first. It may begin after something that is no event, if its
+/// identifier is made from time as an event's is.
+pub async fn of_customer<I: FromStr<Err: ToString> + Into<Value>>(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customer: CustomerId,
+    page: &crate::page::PageQuery,
+) -> Result<Vec<Event>, crate::page::PageError> {
+    let filter = EventFilter { customer: Some(customer), ..EventFilter::default() };
+    let select = filter.apply(Entity::find().filter(Column::TenantId.eq(tenant)));
+    page.fetch::<Entity, I>(select, Column::Id, db).await
 }
 
 /// The number that the next event to be told gets. Nothing is told until the transaction ends.

@@ -10,21 +10,29 @@ use accrue_platform::{
     problem::{Problem, ProblemBody},
     routes::Routes,
 };
-use actix_web::{get, http::StatusCode, patch, post, web::Path};
+use actix_web::{delete, get, http::StatusCode, patch, post, web::Path};
 use serde::Deserialize;
 
-use super::{NAME_MAX, price_request::check_group_by};
+use super::{ArchivedFilter, NAME_MAX, price_request::check_group_by};
 use crate::{
     auth::{Answer, Read, Write, resource},
     catalog::{
-        body::MetricBody,
+        archiving,
+        body::{MetricBody, RemovedBody},
         model::{GROUPINGS_MAX, LateEvents, MetricChange, NewMetric, check_property},
         service,
     },
 };
 
 pub(super) fn routes(routes: &mut Routes) {
-    routes.service(create_metric).service(list_metrics).service(get_metric).service(update_metric);
+    routes
+        .service(create_metric)
+        .service(list_metrics)
+        .service(get_metric)
+        .service(update_metric)
+        .service(remove_metric)
+        .service(archive_metric)
+        .service(unarchive_metric);
 }
 
 /// A metric to be made.
@@ -185,15 +193,19 @@ async fn create_metric(write: Write<resource::Catalog>, body: Body<CreateMetric>
 /// List metrics.
 #[utoipa::path(
     tag = "catalog",
-    params(PageQuery),
+    params(ArchivedFilter, PageQuery),
     responses(
         (status = 200, description = "A page of metrics", body = Page<MetricBody>),
         (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 #[get("/v1/metrics")]
-async fn list_metrics(read: Read<resource::Catalog>, page: Query<PageQuery>) -> Answer {
-    let metrics = service::list_metrics(read.db(), read.tenant_id(), &page.0).await?;
+async fn list_metrics(
+    read: Read<resource::Catalog>,
+    filter: Query<ArchivedFilter>,
+    page: Query<PageQuery>,
+) -> Answer {
+    let metrics = service::list_metrics(read.db(), read.tenant_id(), filter.0.is_archived(), &page.0).await?;
     let body = |metric| MetricBody::of(metric, read.tenant.livemode);
     read.answer(&Page::of(&page.0, "/v1/metrics", metrics, body))
 }
@@ -234,6 +246,66 @@ async fn update_metric(
     let change = body.0.check()?;
     let tx = write.begin().await?;
     let metric = service::update_metric(&tx, &write.tenant, &id, change).await?;
+    let body = MetricBody::of(metric, write.tenant.livemode);
+    write.commit(tx, StatusCode::OK, body.id, &body).await
+}
+
+/// Delete a metric, or archive it if it is used.
+///
+/// It is used if a price, a feature or an alert names it, or if it was there when usage events came. The code of what is
+/// deleted is free again.
+#[utoipa::path(
+    tag = "catalog",
+    params(("id" = String, Path, description = "The metric's identifier or code")),
+    responses(
+        (status = 200, description = "Which of the two happened", body = RemovedBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[delete("/v1/metrics/{id}")]
+async fn remove_metric(write: Write<resource::Catalog>, id: Path<String>) -> Answer {
+    let tx = write.begin().await?;
+    let removed = archiving::remove_metric(&tx, write.app.now(), &write.tenant, &id).await?;
+    let body = RemovedBody::of(removed, "metric", write.tenant.livemode);
+    write.commit(tx, StatusCode::OK, &body.id, &body).await
+}
+
+/// Archive a metric.
+///
+/// No new price, feature or alert may name it, and lists leave it out. It goes on counting: for the plans, features and alerts
+/// that have it, and for whoever asks. Its code stays taken. Archiving twice is the same as archiving once.
+#[utoipa::path(
+    tag = "catalog",
+    params(("id" = String, Path, description = "The metric's identifier or code")),
+    responses(
+        (status = 200, description = "The metric as it is now", body = MetricBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/v1/metrics/{id}/archive")]
+async fn archive_metric(write: Write<resource::Catalog>, id: Path<String>) -> Answer {
+    let now = write.app.now();
+    let tx = write.begin().await?;
+    let metric = archiving::archive_metric(&tx, &write.tenant, &id, Some(now)).await?;
+    let body = MetricBody::of(metric, write.tenant.livemode);
+    write.commit(tx, StatusCode::OK, body.id, &body).await
+}
+
+/// Take a metric back from the archive.
+///
+/// New prices, features and alerts may name it again.
+#[utoipa::path(
+    tag = "catalog",
+    params(("id" = String, Path, description = "The metric's identifier or code")),
+    responses(
+        (status = 200, description = "The metric as it is now", body = MetricBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/v1/metrics/{id}/unarchive")]
+async fn unarchive_metric(write: Write<resource::Catalog>, id: Path<String>) -> Answer {
+    let tx = write.begin().await?;
+    let metric = archiving::archive_metric(&tx, &write.tenant, &id, None).await?;
     let body = MetricBody::of(metric, write.tenant.livemode);
     write.commit(tx, StatusCode::OK, body.id, &body).await
 }

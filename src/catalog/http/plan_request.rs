@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::{
     NAME_MAX,
     price_request::{PriceRequest, check_prices},
+    refuse_archived,
 };
 use crate::catalog::{
     model::{
@@ -164,11 +165,15 @@ fn check_features(check: &mut Check, features: Vec<PlanFeature>, named: &Named) 
             check.refuse(format!("{under}/feature"), "unknown", detail);
             continue;
         };
+        let pointer = format!("{under}/feature");
+        refuse_archived(check, pointer, "feature", &feature.code, feature.archived_at);
         if !codes.insert(feature.id) {
             check.refuse(format!("{under}/feature"), "duplicate", "the plan grants this feature already");
         }
-        check.invalid(&under, check_grant(feature.kind, value));
-        checked.push(PlanFeature { feature: feature.code.clone(), value });
+        match check_grant(feature.kind, &value) {
+            Ok(value) => checked.push(PlanFeature { feature: feature.code.clone(), value }),
+            Err(mistakes) => check.invalid(&under, mistakes),
+        }
     }
     checked
 }
@@ -204,6 +209,7 @@ mod tests {
             splits: BTreeSet::new(),
             metadata: Metadata::new(),
             created_at: now(),
+            archived_at: None,
         };
         let feature = |code: &str, kind| Feature {
             tenant_id,
@@ -214,6 +220,7 @@ mod tests {
             metric_id: None,
             metadata: Metadata::new(),
             created_at: now(),
+            archived_at: None,
         };
         let features = vec![feature("sso", FeatureKind::Switch), feature("seats", FeatureKind::Limit)];
         Named { metrics: vec![metric], features }
@@ -249,7 +256,7 @@ mod tests {
         assert_eq!(plan.terms.prices[2].metric_id, Some(named.metrics[0].id));
         let granted: Vec<_> = plan.terms.features.iter().map(|feature| feature.feature.as_str()).collect();
         assert_eq!(granted, ["sso", "seats"]);
-        assert_eq!(plan.terms.features[0].value, FeatureValue::Switch(true));
+        assert_eq!(plan.terms.features[0].value, FeatureValue::switch(true));
     }
 
     #[test]

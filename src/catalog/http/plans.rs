@@ -6,13 +6,20 @@ use accrue_platform::{
     problem::ProblemBody,
     routes::Routes,
 };
-use actix_web::{get, http::StatusCode, patch, post, web::Path};
+use actix_web::{delete, get, http::StatusCode, patch, post, web::Path};
 use serde::Deserialize;
 
-use super::plan_request::{CreatePlan, CreatePlanVersion, UpdatePlan};
+use super::{
+    ArchivedFilter,
+    plan_request::{CreatePlan, CreatePlanVersion, UpdatePlan},
+};
 use crate::{
     auth::{Answer, Read, Write, resource},
-    catalog::{body::PlanBody, service},
+    catalog::{
+        archiving,
+        body::{PlanBody, RemovedBody},
+        service,
+    },
 };
 
 pub(super) fn routes(routes: &mut Routes) {
@@ -21,6 +28,9 @@ pub(super) fn routes(routes: &mut Routes) {
         .service(list_plans)
         .service(get_plan)
         .service(update_plan)
+        .service(remove_plan)
+        .service(archive_plan)
+        .service(unarchive_plan)
         .service(create_plan_version)
         .service(list_plan_versions);
 }
@@ -50,15 +60,19 @@ async fn create_plan(write: Write<resource::Catalog>, body: Body<CreatePlan>) ->
 /// List plans, each in its present version.
 #[utoipa::path(
     tag = "catalog",
-    params(PageQuery),
+    params(ArchivedFilter, PageQuery),
     responses(
         (status = 200, description = "A page of plans", body = Page<PlanBody>),
         (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 #[get("/v1/plans")]
-async fn list_plans(read: Read<resource::Catalog>, page: Query<PageQuery>) -> Answer {
-    let plans = service::list_plans(read.db(), read.tenant_id(), &page.0).await?;
+async fn list_plans(
+    read: Read<resource::Catalog>,
+    filter: Query<ArchivedFilter>,
+    page: Query<PageQuery>,
+) -> Answer {
+    let plans = service::list_plans(read.db(), read.tenant_id(), filter.0.is_archived(), &page.0).await?;
     let body = |plan| PlanBody::of(plan, read.tenant.livemode);
     read.answer(&Page::of(&page.0, "/v1/plans", plans, body))
 }
@@ -161,4 +175,63 @@ async fn list_plan_versions(
     let versions = service::list_plan_versions(read.db(), read.tenant_id(), plan, &page.0).await?;
     let body = |version| PlanBody::of(version, read.tenant.livemode);
     read.answer(&Page::of(&page.0, &format!("/v1/plans/{plan}/versions"), versions, body))
+}
+
+/// Delete a plan, or archive it if it is used.
+///
+/// It is used if a subscription has, or had, one of its versions. The code of what is deleted is free again.
+#[utoipa::path(
+    tag = "catalog",
+    params(("id" = String, Path, description = "The plan's identifier or code")),
+    responses(
+        (status = 200, description = "Which of the two happened", body = RemovedBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[delete("/v1/plans/{id}")]
+async fn remove_plan(write: Write<resource::Catalog>, id: Path<String>) -> Answer {
+    let tx = write.begin().await?;
+    let removed = archiving::remove_plan(&tx, write.app.now(), &write.tenant, &id).await?;
+    let body = RemovedBody::of(removed, "plan", write.tenant.livemode);
+    write.commit(tx, StatusCode::OK, &body.id, &body).await
+}
+
+/// Archive a plan.
+///
+/// Nobody new can subscribe to it, it gets no more versions, and lists leave it out. Subscriptions keep it, renew and are
+/// billed as before. Its code stays taken. Archiving twice is the same as archiving once.
+#[utoipa::path(
+    tag = "catalog",
+    params(("id" = String, Path, description = "The plan's identifier or code")),
+    responses(
+        (status = 200, description = "The plan as it is now", body = PlanBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/v1/plans/{id}/archive")]
+async fn archive_plan(write: Write<resource::Catalog>, id: Path<String>) -> Answer {
+    let now = write.app.now();
+    let tx = write.begin().await?;
+    let plan = archiving::archive_plan(&tx, now, &write.tenant, &id, Some(now)).await?;
+    let body = PlanBody::of(plan, write.tenant.livemode);
+    write.commit(tx, StatusCode::OK, body.id, &body).await
+}
+
+/// Take a plan back from the archive.
+///
+/// It is sold again, in its present version.
+#[utoipa::path(
+    tag = "catalog",
+    params(("id" = String, Path, description = "The plan's identifier or code")),
+    responses(
+        (status = 200, description = "The plan as it is now", body = PlanBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/v1/plans/{id}/unarchive")]
+async fn unarchive_plan(write: Write<resource::Catalog>, id: Path<String>) -> Answer {
+    let tx = write.begin().await?;
+    let plan = archiving::archive_plan(&tx, write.app.now(), &write.tenant, &id, None).await?;
+    let body = PlanBody::of(plan, write.tenant.livemode);
+    write.commit(tx, StatusCode::OK, body.id, &body).await
 }

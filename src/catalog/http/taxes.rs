@@ -8,21 +8,29 @@ use accrue_platform::{
     problem::{Problem, ProblemBody},
     routes::Routes,
 };
-use actix_web::{get, http::StatusCode, patch, post, web::Path};
+use actix_web::{delete, get, http::StatusCode, patch, post, web::Path};
 use serde::Deserialize;
 
-use super::NAME_MAX;
+use super::{ArchivedFilter, NAME_MAX};
 use crate::{
     auth::{Answer, Read, Write, resource},
     catalog::{
-        body::TaxBody,
+        archiving,
+        body::{RemovedBody, TaxBody},
         model::{NewTax, TaxChange, check_rate},
         service,
     },
 };
 
 pub(super) fn routes(routes: &mut Routes) {
-    routes.service(create_tax).service(list_taxes).service(get_tax).service(update_tax);
+    routes
+        .service(create_tax)
+        .service(list_taxes)
+        .service(get_tax)
+        .service(update_tax)
+        .service(remove_tax)
+        .service(archive_tax)
+        .service(unarchive_tax);
 }
 
 /// A tax to be made.
@@ -104,15 +112,19 @@ async fn create_tax(write: Write<resource::Catalog>, body: Body<CreateTax>) -> A
 /// List taxes.
 #[utoipa::path(
     tag = "catalog",
-    params(PageQuery),
+    params(ArchivedFilter, PageQuery),
     responses(
         (status = 200, description = "A page of taxes", body = Page<TaxBody>),
         (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 #[get("/v1/taxes")]
-async fn list_taxes(read: Read<resource::Catalog>, page: Query<PageQuery>) -> Answer {
-    let taxes = service::list_taxes(read.db(), read.tenant_id(), &page.0).await?;
+async fn list_taxes(
+    read: Read<resource::Catalog>,
+    filter: Query<ArchivedFilter>,
+    page: Query<PageQuery>,
+) -> Answer {
+    let taxes = service::list_taxes(read.db(), read.tenant_id(), filter.0.is_archived(), &page.0).await?;
     let body = |tax| TaxBody::of(tax, read.tenant.livemode);
     read.answer(&Page::of(&page.0, "/v1/taxes", taxes, body))
 }
@@ -146,7 +158,67 @@ async fn get_tax(read: Read<resource::Catalog>, id: Path<String>) -> Answer {
 async fn update_tax(write: Write<resource::Catalog>, id: Path<String>, body: Body<UpdateTax>) -> Answer {
     let change = body.0.check()?;
     let tx = write.begin().await?;
-    let tax = service::update_tax(&tx, &write.tenant, &id, change).await?;
+    let tax = service::update_tax(&tx, write.app.now(), &write.tenant, &id, change).await?;
+    let body = TaxBody::of(tax, write.tenant.livemode);
+    write.commit(tx, StatusCode::OK, body.id, &body).await
+}
+
+/// Delete a tax, or archive it if it is used.
+///
+/// It is used if it ever was the default. The default itself is refused (409): put another one in its place first. The code
+/// of what is deleted is free again.
+#[utoipa::path(
+    tag = "catalog",
+    params(("id" = String, Path, description = "The tax's identifier or code")),
+    responses(
+        (status = 200, description = "Which of the two happened", body = RemovedBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[delete("/v1/taxes/{id}")]
+async fn remove_tax(write: Write<resource::Catalog>, id: Path<String>) -> Answer {
+    let tx = write.begin().await?;
+    let removed = archiving::remove_tax(&tx, write.app.now(), &write.tenant, &id).await?;
+    let body = RemovedBody::of(removed, "tax", write.tenant.livemode);
+    write.commit(tx, StatusCode::OK, &body.id, &body).await
+}
+
+/// Archive a tax.
+///
+/// It cannot become the default, and lists leave it out. The default itself is refused (409): put another one in its place
+/// first. Its code stays taken. Archiving twice is the same as archiving once.
+#[utoipa::path(
+    tag = "catalog",
+    params(("id" = String, Path, description = "The tax's identifier or code")),
+    responses(
+        (status = 200, description = "The tax as it is now", body = TaxBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/v1/taxes/{id}/archive")]
+async fn archive_tax(write: Write<resource::Catalog>, id: Path<String>) -> Answer {
+    let now = write.app.now();
+    let tx = write.begin().await?;
+    let tax = archiving::archive_tax(&tx, &write.tenant, &id, Some(now)).await?;
+    let body = TaxBody::of(tax, write.tenant.livemode);
+    write.commit(tx, StatusCode::OK, body.id, &body).await
+}
+
+/// Take a tax back from the archive.
+///
+/// It can become the default again.
+#[utoipa::path(
+    tag = "catalog",
+    params(("id" = String, Path, description = "The tax's identifier or code")),
+    responses(
+        (status = 200, description = "The tax as it is now", body = TaxBody),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[post("/v1/taxes/{id}/unarchive")]
+async fn unarchive_tax(write: Write<resource::Catalog>, id: Path<String>) -> Answer {
+    let tx = write.begin().await?;
+    let tax = archiving::archive_tax(&tx, &write.tenant, &id, None).await?;
     let body = TaxBody::of(tax, write.tenant.livemode);
     write.commit(tx, StatusCode::OK, body.id, &body).await
 }

@@ -45,6 +45,13 @@ pub(in crate::catalog) struct NewFeature {
     pub metadata: Metadata,
 }
 
+/// What a feature may be changed to; what is not named stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::catalog) struct FeatureChange {
+    pub name: Option<String>,
+    pub metadata: Option<Metadata>,
+}
+
 /// A tax to be made, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::catalog) struct NewTax {
@@ -187,7 +194,7 @@ mod tests {
             interval: Interval::every(Unit::Month),
             trial_days: 14,
             prices: Vec::new(),
-            features: vec![PlanFeature { feature: "sso".into(), value: FeatureValue::Switch(true) }],
+            features: vec![PlanFeature { feature: "sso".into(), value: FeatureValue::switch(true) }],
         };
         let next = terms.clone().changed(TermsChange { trial_days: Some(0), ..TermsChange::default() });
         assert_eq!(next, PlanTerms { trial_days: 0, ..terms.clone() });

@@ -1,13 +1,13 @@
 //! What can be sold, and the rules for it.
 
 mod draft;
+mod granted;
 mod rules;
 
 use std::collections::BTreeSet;
 
 use accrue_core::{
     calendar::Interval,
-    decimal::Number,
     exact::Exact,
     id::{FeatureId, MetricId, PlanId, PlanVersionId, PriceId, TaxId, TenantId},
     money::{Currency, Money},
@@ -16,16 +16,12 @@ use accrue_core::{
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
-use rust_decimal::{Decimal, prelude::ToPrimitive};
+use rust_decimal::Decimal;
 use sea_orm::{DeriveActiveEnum, EnumIter};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
-use utoipa::openapi::{
-    RefOr,
-    schema::{ObjectBuilder, OneOfBuilder, Schema, Type},
-};
+use serde::{Deserialize, Serialize};
 
 pub(super) use draft::*;
+pub use granted::{FeatureValue, PlanFeature};
 pub(super) use rules::*;
 
 /// How usage events become a quantity.
@@ -45,6 +41,8 @@ pub struct Metric {
     pub splits: BTreeSet<Vec<String>>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
+    /// From then on nothing new may name it; it goes on counting for what does.
+    pub archived_at: Option<DateTime<Utc>>,
 }
 
 impl Metric {
@@ -124,6 +122,8 @@ pub struct Feature {
     pub metric_id: Option<MetricId>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
+    /// From then on no other plan may grant it; it stays granted by those that do.
+    pub archived_at: Option<DateTime<Utc>>,
 }
 
 /// How a feature is granted.
@@ -139,6 +139,8 @@ pub enum FeatureKind {
     Limit,
     /// An amount of usage for each period.
     Metered,
+    /// Settings that the seller's product reads.
+    Config,
 }
 
 /// A tax that is added to invoices.
@@ -152,8 +154,12 @@ pub struct Tax {
     pub rate: Decimal,
     /// Is it the one that every invoice gets? At most one tax is.
     pub is_default: bool,
+    /// When it became the default for the first time: since then invoices may hold it.
+    pub first_default_at: Option<DateTime<Utc>>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
+    /// From then on it cannot be the default.
+    pub archived_at: Option<DateTime<Utc>>,
 }
 
 /// One version of a plan: what subscribers of it pay and get. Never changed once made.
@@ -171,9 +177,10 @@ pub struct PlanVersion {
     pub trial_days: u16,
     pub prices: Vec<Price>,
     pub features: Vec<PlanFeature>,
-    /// The plan's notes and birth, not the version's.
+    /// The plan's notes, birth and archiving, not the version's. An archived plan is not sold; who has it keeps it.
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
+    pub archived_at: Option<DateTime<Utc>>,
 }
 
 /// One component of what a plan costs.
@@ -269,68 +276,6 @@ pub enum Timing {
     Arrears,
 }
 
-/// A feature as a plan grants it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PlanFeature {
-    /// The feature's code.
-    #[schema(example = "seats")]
-    pub feature: String,
-    /// `true` for a switch, a number for a limit or an amount of usage.
-    pub value: FeatureValue,
-}
-
-/// How much of a feature is granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FeatureValue {
-    Switch(bool),
-    Amount(Number),
-}
-
-/// Whole numbers are written as JSON numbers as long as every reader of JSON can hold them.
-const PLAIN_MAX: u64 = 1 << 53;
-
-impl Serialize for FeatureValue {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Switch(on) => to.serialize_bool(*on),
-            Self::Amount(Number(amount)) => match amount.to_u64() {
-                Some(whole) if amount.is_integer() && whole <= PLAIN_MAX => to.serialize_u64(whole),
-                _ => Number(*amount).serialize(to),
-            },
-        }
-    }
-}
-
-/// By hand, because serde's own way for untagged enums forgets how a number was written.
-impl<'de> Deserialize<'de> for FeatureValue {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(from)?;
-        match raw.get() {
-            "true" => Ok(Self::Switch(true)),
-            "false" => Ok(Self::Switch(false)),
-            json => serde_json::from_str(json)
-                .map(Self::Amount)
-                .map_err(|_| serde::de::Error::custom("is neither true, false nor a decimal number")),
-        }
-    }
-}
-
-impl utoipa::PartialSchema for FeatureValue {
-    fn schema() -> RefOr<Schema> {
-        let one = |kind| ObjectBuilder::new().schema_type(kind);
-        OneOfBuilder::new()
-            .item(one(Type::Boolean))
-            .item(one(Type::Integer))
-            .item(one(Type::String).pattern(Some(r"^-?[0-9]+(\.[0-9]+)?$")))
-            .description(Some("`true` or `false`, a whole number, or any other decimal number as a string."))
-            .examples([10])
-            .into()
-    }
-}
-
-impl utoipa::ToSchema for FeatureValue {}
-
 impl PlanVersion {
     pub fn price(&self, id: PriceId) -> Option<&Price> {
         self.prices.iter().find(|price| price.id == id)
@@ -367,6 +312,7 @@ mod tests {
             splits: BTreeSet::new(),
             metadata: Metadata::new(),
             created_at: DateTime::UNIX_EPOCH,
+            archived_at: None,
         };
         let mut sum = metric(r#"{"aggregation":"sum","property":"n"}"#);
         let ways: Vec<_> = (0..17).map(|way| sum.tell_apart(vec![way.to_string()])).collect();
@@ -375,22 +321,5 @@ mod tests {
         assert_eq!(sum.splits.len(), 16);
         let mut unique = metric(r#"{"aggregation":"unique_count","property":"n"}"#);
         assert!(unique.tell_apart(vec!["0".into()]) && unique.splits.is_empty());
-    }
-
-    #[test]
-    fn a_granted_value_is_read_exactly_and_survives_the_database() {
-        let round_trip = |value: &str, written: &str| {
-            let read: FeatureValue = serde_json::from_str(value).unwrap();
-            assert_eq!(serde_json::to_string(&read).unwrap(), written);
-            assert_eq!(serde_json::from_str::<FeatureValue>(written).unwrap(), read);
-        };
-        round_trip("true", "true");
-        round_trip("\"10.0\"", "10");
-        round_trip("0.1", "\"0.1\"");
-        round_trip("9007199254740992", "9007199254740992");
-        round_trip("9007199254740993", "\"9007199254740993\"");
-        round_trip("1234567890123456789012345.678", "\"1234567890123456789012345.678\"");
-        assert!(serde_json::from_str::<PlanFeature>(r#"{"feature":"sso","value":"yes"}"#).is_err());
-        assert!(serde_json::from_str::<PlanFeature>(r#"{"feature":"sso","value":null}"#).is_err());
     }
 }

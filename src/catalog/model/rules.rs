@@ -132,26 +132,79 @@ pub(in crate::catalog) fn check_interval(interval: Interval) -> Vec<Invalid> {
     )]
 }
 
-/// Whether a feature can be granted like that (pointers are those of a plan's feature).
-pub(in crate::catalog) fn check_grant(kind: FeatureKind, value: FeatureValue) -> Vec<Invalid> {
-    let refused = match (kind, value) {
-        (FeatureKind::Switch, FeatureValue::Switch(_)) => None,
-        (FeatureKind::Switch, FeatureValue::Amount(_)) => Some(("malformed", "a switch is true or false")),
-        (FeatureKind::Limit | FeatureKind::Metered, FeatureValue::Switch(_)) => {
-            Some(("malformed", "a limit is a number"))
+/// How long a config may be, in bytes without white space: it goes to others with everything that a customer may use.
+pub(in crate::catalog) const CONFIG_MAX: usize = 4096;
+/// So many digits every reader of JSON holds exactly.
+const CONFIG_DIGITS_MAX: usize = 15;
+
+/// A feature's value as it is granted, if it can be granted like that (pointers are those of a plan's feature).
+pub(in crate::catalog) fn check_grant(
+    kind: FeatureKind,
+    value: &FeatureValue,
+) -> Result<FeatureValue, Vec<Invalid>> {
+    let refuse = |code, detail: String| Err(vec![Invalid::new("/value", code, detail)]);
+    match kind {
+        FeatureKind::Switch => match value.as_switch() {
+            Some(on) => Ok(FeatureValue::switch(on)),
+            None => refuse("malformed", "a switch is true or false".into()),
+        },
+        FeatureKind::Limit | FeatureKind::Metered => match value.as_amount() {
+            Some(amount) if amount.0.is_sign_negative() => refuse("negative", "must not be negative".into()),
+            Some(amount) => Ok(FeatureValue::amount(amount)),
+            None => refuse("malformed", "a limit is a number".into()),
+        },
+        FeatureKind::Config => match compact(value.as_json()) {
+            None => {
+                let detail = format!(
+                    "numbers in a config have at most {CONFIG_DIGITS_MAX} digits and no exponent: write others as texts"
+                );
+                refuse("not_exact", detail)
+            }
+            Some(json) if json == "null" => {
+                refuse("malformed", "null says nothing: leave the feature out".into())
+            }
+            Some(json) if json.len() > CONFIG_MAX => {
+                let detail = format!("a config has at most {CONFIG_MAX} bytes without its white space");
+                refuse("too_long", detail)
+            }
+            Some(json) => Ok(FeatureValue::json(json)),
+        },
+    }
+}
+
+/// JSON that is well formed, without white space; `None` if readers would take different numbers from it.
+fn compact(json: &str) -> Option<String> {
+    let mut written = String::with_capacity(json.len());
+    let (mut in_text, mut is_escaped, mut digits) = (false, false, 0);
+    for letter in json.chars() {
+        if in_text {
+            in_text = is_escaped || letter != '"';
+            is_escaped = letter == '\\' && !is_escaped;
+            written.push(letter);
+            continue;
         }
-        (FeatureKind::Limit | FeatureKind::Metered, FeatureValue::Amount(amount)) => {
-            amount.0.is_sign_negative().then_some(("negative", "must not be negative"))
+        in_text = letter == '"';
+        match letter {
+            '0'..='9' => digits += 1,
+            '.' | '-' => {}
+            'e' | 'E' if digits > 0 => return None,
+            _ => digits = 0,
         }
-    };
-    refused.map(|(code, detail)| Invalid::new("/value", code, detail)).into_iter().collect()
+        if digits > CONFIG_DIGITS_MAX {
+            return None;
+        }
+        if !letter.is_ascii_whitespace() {
+            written.push(letter);
+        }
+    }
+    Some(written)
 }
 
 /// Whether a metered feature has a metric, and no other one has.
 pub(in crate::catalog) fn check_feature(kind: FeatureKind, has_metric: bool) -> Vec<Invalid> {
     let refused = match (kind, has_metric) {
         (FeatureKind::Metered, false) => Some(("required", "is needed for a metered feature")),
-        (FeatureKind::Switch | FeatureKind::Limit, true) => {
+        (FeatureKind::Switch | FeatureKind::Limit | FeatureKind::Config, true) => {
             Some(("unexpected", "only a metered feature has one"))
         }
         _ => None,
@@ -169,7 +222,7 @@ pub(in crate::catalog) fn check_rate(rate: Decimal) -> Vec<Invalid> {
 
 #[cfg(test)]
 mod tests {
-    use accrue_core::{decimal::Number, money::Currency, price::RawModel, usage::RawMetric};
+    use accrue_core::{money::Currency, price::RawModel, usage::RawMetric};
 
     use super::*;
 
@@ -248,20 +301,54 @@ mod tests {
         assert_eq!(codes(check_interval(every(11, Unit::Year))), ["/count out_of_range"]);
     }
 
+    fn granted(kind: FeatureKind, json: &str) -> String {
+        let value = serde_json::from_str(json).unwrap();
+        match check_grant(kind, &value) {
+            Ok(value) => value.as_json().to_owned(),
+            Err(mistakes) => codes(mistakes).join(", "),
+        }
+    }
+
     #[test]
     fn a_switch_is_on_or_off_and_a_limit_is_a_number() {
-        let amount = |text: &str| FeatureValue::Amount(Number(text.parse().unwrap()));
-        assert!(check_grant(FeatureKind::Switch, FeatureValue::Switch(false)).is_empty());
-        assert!(check_grant(FeatureKind::Limit, amount("0")).is_empty());
-        assert_eq!(codes(check_grant(FeatureKind::Switch, amount("1"))), ["/value malformed"]);
-        assert_eq!(codes(check_grant(FeatureKind::Metered, amount("-1"))), ["/value negative"]);
-        assert_eq!(codes(check_grant(FeatureKind::Limit, FeatureValue::Switch(true))), ["/value malformed"]);
+        use FeatureKind::*;
+
+        assert_eq!(granted(Switch, "false"), "false");
+        assert_eq!(granted(Limit, "0"), "0");
+        assert_eq!(granted(Metered, "\"1.50\""), "\"1.5\"");
+        for (kind, json) in
+            [(Switch, "1"), (Switch, "\"true\""), (Limit, "true"), (Limit, "{}"), (Limit, "null")]
+        {
+            assert_eq!(granted(kind, json), "/value malformed", "{kind:?} {json}");
+        }
+        assert_eq!(granted(Metered, "-1"), "/value negative");
+    }
+
+    #[test]
+    fn a_config_is_any_json_of_some_length_with_numbers_that_everybody_reads_alike() {
+        let config = |json: &str| granted(FeatureKind::Config, json);
+        assert_eq!(config("true"), "true");
+        assert_eq!(config("\"10\""), "\"10\"");
+        assert_eq!(
+            config("{ \"a b\" : [1, -0.5,\n true ], \"c\": \"x \\\" 1e5\" }"),
+            "{\"a b\":[1,-0.5,true],\"c\":\"x \\\" 1e5\"}"
+        );
+        assert_eq!(config("[123456789012345,123456789.012345]"), "[123456789012345,123456789.012345]");
+        for json in ["1234567890123456", "[0.1234567890123456]", "1e400", "[1E2]"] {
+            assert_eq!(config(json), "/value not_exact", "{json}");
+        }
+        assert_eq!(config(" null "), "/value malformed");
+        let long = |length: usize| format!("\"{}\"", "x".repeat(length - 2));
+        assert_eq!(config(&long(CONFIG_MAX)), long(CONFIG_MAX));
+        assert_eq!(config(&long(CONFIG_MAX + 1)), "/value too_long");
     }
 
     #[test]
     fn only_a_metered_feature_has_a_metric() {
         assert_eq!(codes(check_feature(FeatureKind::Metered, false)), ["/metric required"]);
-        assert_eq!(codes(check_feature(FeatureKind::Limit, true)), ["/metric unexpected"]);
+        for kind in [FeatureKind::Limit, FeatureKind::Config] {
+            assert_eq!(codes(check_feature(kind, true)), ["/metric unexpected"]);
+        }
         assert!(check_feature(FeatureKind::Switch, false).is_empty());
     }
 

@@ -8,9 +8,11 @@ use accrue_platform::{
 };
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, Condition, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, entity::prelude::*,
+    ActiveValue::Set, Condition, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    entity::prelude::*,
 };
 
+use super::which;
 use crate::catalog::model::{Feature, FeatureKind};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -26,6 +28,7 @@ pub struct Model {
     pub metric_id: Option<MetricId>,
     pub metadata: Json<Metadata>,
     pub created_at: DateTime<Utc>,
+    pub archived_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -48,8 +51,27 @@ pub(in crate::catalog) async fn insert(tx: &DatabaseTransaction, feature: &Featu
         metric_id: Set(feature.metric_id),
         metadata: Set(Json(feature.metadata.clone())),
         created_at: Set(feature.created_at),
+        archived_at: Set(feature.archived_at),
     };
     Entity::insert(row).exec_without_returning(tx).await.map(drop)
+}
+
+/// Stores what may change of a feature.
+pub(in crate::catalog) async fn save(tx: &DatabaseTransaction, feature: &Feature) -> Result<(), DbErr> {
+    let row = ActiveModel {
+        tenant_id: Set(feature.tenant_id),
+        id: Set(feature.id),
+        name: Set(feature.name.clone()),
+        metadata: Set(Json(feature.metadata.clone())),
+        archived_at: Set(feature.archived_at),
+        ..Default::default()
+    };
+    row.update(tx).await.map(drop)
+}
+
+/// No plan may grant it.
+pub(in crate::catalog) async fn delete(tx: &DatabaseTransaction, feature: &Feature) -> Result<(), DbErr> {
+    Entity::delete_by_id((feature.tenant_id, feature.id)).exec(tx).await.map(drop)
 }
 
 /// By identifier or code.
@@ -59,6 +81,14 @@ pub(in crate::catalog) async fn find(
     reference: &str,
 ) -> Result<Option<Feature>, DbErr> {
     Ok(of(tenant).filter(named(&[reference])).one(db).await?.map(Into::into))
+}
+
+pub(in crate::catalog) async fn find_for_update(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    reference: &str,
+) -> Result<Option<Feature>, DbErr> {
+    Ok(of(tenant).filter(named(&[reference])).lock_exclusive().one(tx).await?.map(Into::into))
 }
 
 /// Those of the identifiers and codes that exist.
@@ -99,15 +129,27 @@ pub(in crate::catalog) async fn all(
 pub(in crate::catalog) async fn list(
     db: &impl ConnectionTrait,
     tenant: TenantId,
+    archived: bool,
     page: &PageQuery,
 ) -> Result<Vec<Feature>, PageError> {
-    let rows = page.fetch::<Entity, FeatureId>(of(tenant), Column::Id, db).await?;
+    let select = of(tenant).filter(which(Column::ArchivedAt, archived));
+    let rows = page.fetch::<Entity, FeatureId>(select, Column::Id, db).await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
 impl From<Model> for Feature {
     fn from(row: Model) -> Self {
-        let Model { tenant_id, id, code, name, kind, metric_id, metadata: Json(metadata), created_at } = row;
-        Self { tenant_id, id, code, name, kind, metric_id, metadata, created_at }
+        let Model {
+            tenant_id,
+            id,
+            code,
+            name,
+            kind,
+            metric_id,
+            metadata: Json(metadata),
+            created_at,
+            archived_at,
+        } = row;
+        Self { tenant_id, id, code, name, kind, metric_id, metadata, created_at, archived_at }
     }
 }

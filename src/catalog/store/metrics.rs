@@ -9,6 +9,7 @@ use accrue_core::{
 use accrue_platform::{
     check::Metadata,
     column::Json,
+    db::unless_referred,
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
@@ -17,7 +18,7 @@ use sea_orm::{
     entity::prelude::*,
 };
 
-use super::{from_word, word};
+use super::{from_word, which, word};
 use crate::catalog::model::{LateEvents, Metric};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -40,6 +41,7 @@ pub struct Model {
     pub splits: Json<BTreeSet<Vec<String>>>,
     pub metadata: Json<Metadata>,
     pub created_at: DateTime<Utc>,
+    pub archived_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -69,6 +71,7 @@ pub(in crate::catalog) async fn insert(tx: &DatabaseTransaction, metric: &Metric
         splits: Set(Json(metric.splits.clone())),
         metadata: Set(Json(metric.metadata.clone())),
         created_at: Set(metric.created_at),
+        archived_at: Set(metric.archived_at),
     };
     Entity::insert(row).exec_without_returning(tx).await.map(drop)
 }
@@ -89,6 +92,7 @@ pub(in crate::catalog) async fn save(tx: &DatabaseTransaction, metric: &Metric) 
         late_events: Set(metric.late_events),
         splits: Set(Json(metric.splits.clone())),
         metadata: Set(Json(metric.metadata.clone())),
+        archived_at: Set(metric.archived_at),
         ..Default::default()
     };
     Entity::update_many()
@@ -98,6 +102,14 @@ pub(in crate::catalog) async fn save(tx: &DatabaseTransaction, metric: &Metric) 
         .exec(tx)
         .await
         .map(drop)
+}
+
+/// `false` if something refers to it, and it is there still: a price, a feature, an alert, or usage that it counted.
+pub(in crate::catalog) async fn delete(tx: &DatabaseTransaction, metric: &Metric) -> Result<bool, DbErr> {
+    unless_referred(tx, async |tx| {
+        Entity::delete_by_id((metric.tenant_id, metric.id)).exec(tx).await.map(drop)
+    })
+    .await
 }
 
 pub(in crate::catalog) async fn get(
@@ -148,9 +160,11 @@ pub(in crate::catalog) async fn all(
 pub(in crate::catalog) async fn list(
     db: &impl ConnectionTrait,
     tenant: TenantId,
+    archived: bool,
     page: &PageQuery,
 ) -> Result<Vec<Metric>, PageError> {
-    let rows = page.fetch::<Entity, MetricId>(of(tenant), Column::Id, db).await?;
+    let select = of(tenant).filter(which(Column::ArchivedAt, archived));
+    let rows = page.fetch::<Entity, MetricId>(select, Column::Id, db).await?;
     rows.into_iter().map(|row| Metric::try_from(row).map_err(Into::into)).collect()
 }
 
@@ -177,6 +191,7 @@ impl TryFrom<Model> for Metric {
             splits: row.splits.0,
             metadata: row.metadata.0,
             created_at: row.created_at,
+            archived_at: row.archived_at,
         })
     }
 }

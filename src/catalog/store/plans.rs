@@ -9,15 +9,19 @@ use accrue_core::{
 };
 use accrue_platform::{
     column::{Dec, Json},
+    db::unless_referred,
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr,
-    EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ActiveModelTrait,
+    ActiveValue::Set,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect, Select,
+    sea_query::{LikeExpr, LockType},
 };
 
-use super::{from_word, word};
+use super::{from_word, which, word};
 use crate::catalog::model::{PlanVersion, Price};
 
 mod rows {
@@ -39,6 +43,7 @@ mod rows {
         pub version: i32,
         pub metadata: Json<Metadata>,
         pub created_at: DateTime<Utc>,
+        pub archived_at: Option<DateTime<Utc>>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -145,11 +150,12 @@ pub(in crate::catalog) async fn insert(tx: &DatabaseTransaction, plan: &PlanVers
         version: Set(plan.version),
         metadata: Set(Json(plan.metadata.clone())),
         created_at: Set(plan.created_at),
+        archived_at: Set(plan.archived_at),
     };
     rows::Entity::insert(row).exec_without_returning(tx).await.map(drop)
 }
 
-/// Changes what all versions of a plan share, and which one is the present one.
+/// Changes what all versions of a plan share, which one is the present one, and whether it is sold.
 pub(in crate::catalog) async fn save(tx: &DatabaseTransaction, plan: &PlanVersion) -> Result<(), DbErr> {
     let row = rows::ActiveModel {
         tenant_id: Set(plan.tenant_id),
@@ -157,9 +163,47 @@ pub(in crate::catalog) async fn save(tx: &DatabaseTransaction, plan: &PlanVersio
         name: Set(plan.name.clone()),
         version: Set(plan.version),
         metadata: Set(Json(plan.metadata.clone())),
+        archived_at: Set(plan.archived_at),
         ..Default::default()
     };
     row.update(tx).await.map(drop)
+}
+
+/// Deletes a plan with its versions and prices; `false` if a subscription has or had one of them, and all are there still.
+pub(in crate::catalog) async fn delete(tx: &DatabaseTransaction, plan: &PlanVersion) -> Result<bool, DbErr> {
+    let (tenant, id) = (plan.tenant_id, plan.plan_id);
+    let of_plan = versions::of(tenant).filter(versions::Column::PlanId.eq(id));
+    let its_versions: Vec<PlanVersionId> =
+        of_plan.select_only().column(versions::Column::Id).into_tuple().all(tx).await?;
+    unless_referred(tx, async |tx| {
+        prices::Entity::delete_many()
+            .filter(prices::Column::TenantId.eq(tenant))
+            .filter(prices::Column::PlanVersionId.is_in(its_versions))
+            .exec(tx)
+            .await?;
+        versions::Entity::delete_many()
+            .filter(versions::Column::TenantId.eq(tenant))
+            .filter(versions::Column::PlanId.eq(id))
+            .exec(tx)
+            .await?;
+        rows::Entity::delete_by_id((tenant, id)).exec(tx).await.map(drop)
+    })
+    .await
+}
+
+/// Whether a version of some plan grants a feature.
+pub(in crate::catalog) async fn grant(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    feature: &str,
+) -> Result<bool, DbErr> {
+    // Narrows it down, too loosely on SQLite, which compares letters whatever their case.
+    let written = format!("\"feature\":\"{}\"", feature.replace('_', "\\_"));
+    let candidates = versions::of(tenant)
+        .filter(versions::Column::Features.like(LikeExpr::new(format!("%{written}%")).escape('\\')))
+        .all(db)
+        .await?;
+    Ok(candidates.iter().any(|version| version.features.0.iter().any(|granted| granted.feature == feature)))
 }
 
 /// Stores a version with its prices.
@@ -234,6 +278,16 @@ pub(in crate::catalog) async fn find_for_update(
     Ok(present(tx, tenant, Vec::from_iter(plan)).await?.pop())
 }
 
+/// The same, and until the transaction ends nobody archives or deletes the plan: the lock that a reference to it takes.
+pub(in crate::catalog) async fn find_to_sell(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    reference: &str,
+) -> Result<Option<PlanVersion>, DbErr> {
+    let plan = named(tenant, reference).lock(LockType::KeyShare).one(tx).await?;
+    Ok(present(tx, tenant, Vec::from_iter(plan)).await?.pop())
+}
+
 pub(in crate::catalog) async fn find_version(
     db: &impl ConnectionTrait,
     tenant: TenantId,
@@ -272,9 +326,11 @@ pub(in crate::catalog) async fn find_numbered(
 pub(in crate::catalog) async fn list(
     db: &impl ConnectionTrait,
     tenant: TenantId,
+    archived: bool,
     page: &PageQuery,
 ) -> Result<Vec<PlanVersion>, PageError> {
-    let plans = page.fetch::<rows::Entity, PlanId>(rows::of(tenant), rows::Column::Id, db).await?;
+    let select = rows::of(tenant).filter(which(rows::Column::ArchivedAt, archived));
+    let plans = page.fetch::<rows::Entity, PlanId>(select, rows::Column::Id, db).await?;
     Ok(present(db, tenant, plans).await?)
 }
 
@@ -360,6 +416,7 @@ fn plan_version(
         features: version.features.0,
         metadata: plan.metadata.0,
         created_at: plan.created_at,
+        archived_at: plan.archived_at,
     })
 }
 

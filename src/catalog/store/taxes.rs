@@ -12,6 +12,7 @@ use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QuerySelect, entity::prelude::*,
 };
 
+use super::which;
 use crate::catalog::model::Tax;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -25,8 +26,10 @@ pub struct Model {
     pub name: String,
     pub rate: Dec,
     pub is_default: bool,
+    pub first_default_at: Option<DateTime<Utc>>,
     pub metadata: Json<Metadata>,
     pub created_at: DateTime<Utc>,
+    pub archived_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -54,8 +57,10 @@ pub(in crate::catalog) async fn insert(tx: &DatabaseTransaction, tax: &Tax) -> R
         name: Set(tax.name.clone()),
         rate: Set(Dec(tax.rate)),
         is_default: Set(tax.is_default),
+        first_default_at: Set(tax.first_default_at),
         metadata: Set(Json(tax.metadata.clone())),
         created_at: Set(tax.created_at),
+        archived_at: Set(tax.archived_at),
     };
     Entity::insert(row).exec_without_returning(tx).await.map(drop)
 }
@@ -113,24 +118,42 @@ pub(in crate::catalog) async fn save(tx: &DatabaseTransaction, tax: &Tax) -> Res
         id: Set(tax.id),
         name: Set(tax.name.clone()),
         is_default: Set(tax.is_default),
+        first_default_at: Set(tax.first_default_at),
         metadata: Set(Json(tax.metadata.clone())),
+        archived_at: Set(tax.archived_at),
         ..Default::default()
     };
     row.update(tx).await.map(drop)
 }
 
+pub(in crate::catalog) async fn delete(tx: &DatabaseTransaction, tax: &Tax) -> Result<(), DbErr> {
+    Entity::delete_by_id((tax.tenant_id, tax.id)).exec(tx).await.map(drop)
+}
+
 pub(in crate::catalog) async fn list(
     db: &impl ConnectionTrait,
     tenant: TenantId,
+    archived: bool,
     page: &PageQuery,
 ) -> Result<Vec<Tax>, PageError> {
-    let rows = page.fetch::<Entity, TaxId>(of(tenant), Column::Id, db).await?;
+    let select = of(tenant).filter(which(Column::ArchivedAt, archived));
+    let rows = page.fetch::<Entity, TaxId>(select, Column::Id, db).await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
 impl From<Model> for Tax {
     fn from(row: Model) -> Self {
-        let Model { tenant_id, id, code, name, rate, is_default, metadata: Json(metadata), created_at } = row;
-        Self { tenant_id, id, code, name, rate: rate.0, is_default, metadata, created_at }
+        Self {
+            tenant_id: row.tenant_id,
+            id: row.id,
+            code: row.code,
+            name: row.name,
+            rate: row.rate.0,
+            is_default: row.is_default,
+            first_default_at: row.first_default_at,
+            metadata: row.metadata.0,
+            created_at: row.created_at,
+            archived_at: row.archived_at,
+        }
     }
 }

@@ -73,6 +73,7 @@ fn plan(currency: Currency, prices: Vec<Price>) -> PlanVersion {
         features: vec![],
         metadata: Metadata::new(),
         created_at: at("2026-01-01T00:00:00Z"),
+        archived_at: None,
     }
 }
 

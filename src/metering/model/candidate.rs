@@ -331,6 +331,7 @@ mod tests {
             splits: BTreeSet::new(),
             metadata: BTreeMap::new(),
             created_at: now(),
+            archived_at: None,
         }
     }
 

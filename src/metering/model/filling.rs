@@ -237,6 +237,7 @@ mod tests {
             splits: BTreeSet::new(),
             metadata: BTreeMap::default(),
             created_at: DateTime::UNIX_EPOCH,
+            archived_at: None,
         }
     }
 

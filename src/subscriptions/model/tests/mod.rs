@@ -95,6 +95,7 @@ fn plan(trial_days: u16) -> PlanVersion {
         features: Vec::new(),
         metadata: Metadata::new(),
         created_at: now,
+        archived_at: None,
     }
 }
 

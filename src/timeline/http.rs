@@ -1,0 +1,40 @@
+//! The timeline over HTTP.
+
+use accrue_platform::{
+    body::Query,
+    page::{Page, PageQuery},
+    problem::ProblemBody,
+    routes::Routes,
+};
+use actix_web::{get, web::Path};
+
+use super::{body::EntryBody, service};
+use crate::{
+    auth::{Answer, Read, resource},
+    customers::service as customers,
+};
+
+/// Mounts the endpoints.
+pub fn routes(routes: &mut Routes) {
+    routes.service(list_timeline);
+}
+
+/// List what happened to a customer, in words.
+///
+/// Everything that the log of events holds of the customer, and the emails, the newest first, each with the addresses of
+/// what it was about. Needs the scope of the log, `webhooks:read`.
+#[utoipa::path(
+    tag = "customers",
+    params(("id" = String, Path, description = "The customer's identifier, or your own name for it"), PageQuery),
+    responses(
+        (status = 200, description = "A page of the timeline", body = Page<EntryBody>),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[get("/v1/customers/{id}/timeline")]
+async fn list_timeline(read: Read<resource::Webhooks>, id: Path<String>, page: Query<PageQuery>) -> Answer {
+    let customer = customers::resolve(read.db(), read.tenant_id(), &id).await?;
+    let entries = service::list(read.db(), &read.tenant, &customer, &page.0).await?;
+    let body = |entry| EntryBody::new(entry, read.tenant.livemode);
+    read.answer(&Page::of(&page.0, &format!("/v1/customers/{}/timeline", customer.id), entries, body))
+}
