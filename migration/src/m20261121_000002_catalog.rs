@@ -130,4 +130,6 @@ create table prices (
     foreign key (tenant_id, metric_id) references metrics (tenant_id, id),
     check ((kind = 'usage') = (metric_id is not null))
 );
+
+create index prices_by_metric on prices (tenant_id, metric_id) where metric_id is not null;
 ";

@@ -141,6 +141,7 @@ create table usage_closings (
 );
 
 create index usage_closings_by_end on usage_closings (tenant_id, end_at);
+create index usage_closings_by_metric on usage_closings (tenant_id, metric_id);
 create index usage_closings_by_subscription on usage_closings (tenant_id, subscription_id);
 create index usage_closings_to_check on usage_closings (check_at) where check_at is not null;
 
@@ -198,6 +199,7 @@ create table usage_watches (
     foreign key (tenant_id, metric_id) references metrics (tenant_id, id)
 );
 
+create index usage_watches_by_metric on usage_watches (tenant_id, metric_id);
 create index usage_watches_by_customer on usage_watches (tenant_id, customer_id, metric_id);
 
 create table usage_alerts (
@@ -224,6 +226,7 @@ create table usage_alerts (
     foreign key (tenant_id, metric_id) references metrics (tenant_id, id)
 );
 
+create index usage_alerts_by_metric on usage_alerts (tenant_id, metric_id);
 create index usage_alerts_by_customer on usage_alerts (tenant_id, customer_id, metric_id);
 create index usage_alerts_to_review on usage_alerts (review_at) where review_at is not null;
 

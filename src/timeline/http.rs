@@ -22,7 +22,8 @@ pub fn routes(routes: &mut Routes) {
 /// List what happened to a customer, in words.
 ///
 /// Everything that the log of events holds of the customer, and the emails, the newest first, each with the addresses of
-/// what it was about. Needs the scope of the log, `webhooks:read`.
+/// what it was about. It is for people to read: who wants to follow what happens reads `/v1/events`. Needs the scope of
+/// that log, `webhooks:read`, and that of emails, `customers:read`.
 #[utoipa::path(
     tag = "customers",
     params(("id" = String, Path, description = "The customer's identifier, or your own name for it"), PageQuery),
@@ -32,7 +33,12 @@ pub fn routes(routes: &mut Routes) {
     ),
 )]
 #[get("/v1/customers/{id}/timeline")]
-async fn list_timeline(read: Read<resource::Webhooks>, id: Path<String>, page: Query<PageQuery>) -> Answer {
+async fn list_timeline(
+    _of_emails: Read<resource::Customers>,
+    read: Read<resource::Webhooks>,
+    id: Path<String>,
+    page: Query<PageQuery>,
+) -> Answer {
     let customer = customers::resolve(read.db(), read.tenant_id(), &id).await?;
     let entries = service::list(read.db(), &read.tenant, &customer, &page.0).await?;
     let body = |entry| EntryBody::new(entry, read.tenant.livemode);

@@ -286,8 +286,11 @@ pub(super) fn kind_of_email(email: &Email) -> String {
 
 /// An email and how far it is.
 pub(super) fn of_email(email: &Email) -> String {
-    let subject =
-        email.subject.as_deref().map_or_else(String::new, |subject| format!(" “{}”", plain(subject)));
+    let subject = email
+        .subject
+        .as_deref()
+        .filter(|subject| !subject.is_empty())
+        .map_or_else(String::new, |subject| format!(" “{}”", plain(subject)));
     let recipient = plain(&email.recipient);
     match email.status {
         EmailStatus::Pending => format!("An email{subject} to {recipient} is on its way."),

@@ -296,6 +296,8 @@ async fn a_config_that_others_could_not_hold_is_refused_with_its_place(
         ("1e400", "not_exact"),
         ("{\"n\": 12345678901234567}", "not_exact"),
         ("null", "malformed"),
+        (r#""\ud800""#, "malformed"),
+        (r#"{"\udfff": 1}"#, "malformed"),
         (&format!("\"{}\"", "x".repeat(4095)), "too_long"),
     ] {
         let refused = send(value).await;

@@ -160,6 +160,11 @@ pub(in crate::catalog) fn check_grant(
                 );
                 refuse("not_exact", detail)
             }
+            // Readers of JSON refuse half of a pair of surrogates, which is well formed otherwise.
+            Some(json) if serde_json::from_str::<serde_json::Value>(&json).is_err() => refuse(
+                "malformed",
+                "a config is JSON that every reader takes: is a text in it not Unicode?".into(),
+            ),
             Some(json) if json == "null" => {
                 refuse("malformed", "null says nothing: leave the feature out".into())
             }
