@@ -43,6 +43,7 @@ mod rollups;
 mod schema;
 mod story;
 mod subscriptions;
+mod tax_exemption;
 mod tls;
 mod unmatched_usage;
 mod usage_alert_requests;
