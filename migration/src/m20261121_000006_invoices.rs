@@ -45,6 +45,7 @@ create table invoices (
     amount_paid_minor bigint not null check (amount_paid_minor >= 0),
     issuer text not null,
     customer text not null,
+    exemption text not null check (exemption in ('none', 'exempt', 'reverse_charge')),
     taxes text not null,
     issued_at timestamptz,
     due_at timestamptz,
@@ -62,6 +63,7 @@ create table invoices (
     foreign key (tenant_id, replaces) references invoices (tenant_id, id),
     foreign key (tenant_id, replaced_by) references invoices (tenant_id, id) deferrable initially deferred,
     check (replaced_by is null or status = 'void'),
+    check (exemption = 'none' or tax_minor = 0),
     check (credits_applied_minor + offset_minor + amount_paid_minor <= total_minor),
     check (status = 'draft' or number is not null)
 );
@@ -125,6 +127,7 @@ create table credit_notes (
     total_minor bigint not null check (total_minor > 0 and total_minor = subtotal_minor + tax_minor),
     credit_left_minor bigint not null check (credit_left_minor >= 0 and credit_left_minor <= total_minor),
     refund_status text check (refund_status in ('pending', 'succeeded', 'failed')),
+    exemption text not null check (exemption in ('none', 'exempt', 'reverse_charge')),
     taxes text not null,
     metadata text not null,
     created_at timestamptz not null,
@@ -133,6 +136,7 @@ create table credit_notes (
     unique (tenant_id, invoice_id, cause),
     foreign key (tenant_id, invoice_id) references invoices (tenant_id, id),
     foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    check (exemption = 'none' or tax_minor = 0),
     check ((refund_status is not null) = (kind = 'refund')),
     check (credit_left_minor = 0 or kind = 'credit' or refund_status = 'failed')
 );

@@ -1,6 +1,9 @@
 //! Tenants, keys and their scopes.
 
-use accrue_core::id::{AccountId, KeyId, TenantId};
+use accrue_core::{
+    id::{AccountId, KeyId, TenantId},
+    tax_id::TaxId,
+};
 use accrue_platform::secrets::random_bytes;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
@@ -79,7 +82,7 @@ pub struct Issuer {
     pub name: Option<String>,
     /// As on an envelope.
     pub address: Vec<String>,
-    pub tax_number: Option<String>,
+    pub tax_ids: Vec<TaxId>,
     pub email: Option<String>,
 }
 

@@ -3,12 +3,13 @@
 use accrue_core::{
     id::{CustomerId, PaymentMethodId, TestClockId},
     money::Currency,
+    tax_id::TaxId,
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::model::{Address, Customer};
+use super::model::{Address, Contact, Customer, Exemption};
 
 /// Who is billed.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -24,6 +25,8 @@ pub struct CustomerBody {
     pub name: String,
     #[schema(example = "billing@acme.example")]
     pub email: Option<String>,
+    /// Who gets mails about invoices and their payment beside `email`.
+    pub invoice_contacts: Vec<Contact>,
     /// The only currency the customer is billed in; set by the first subscription unless given.
     pub currency: Option<Currency>,
     #[schema(example = "Europe/Berlin")]
@@ -31,8 +34,9 @@ pub struct CustomerBody {
     #[schema(example = "en")]
     pub locale: Option<String>,
     pub address: Address,
-    #[schema(example = "DE123456789")]
-    pub tax_number: Option<String>,
+    /// Printed on invoices.
+    pub tax_ids: Vec<TaxId>,
+    pub exemption: Exemption,
     pub test_clock: Option<TestClockId>,
     pub default_payment_method: Option<PaymentMethodId>,
     pub metadata: Metadata,
@@ -47,11 +51,13 @@ impl CustomerBody {
             external_id,
             name,
             email,
+            invoice_contacts,
             currency,
             timezone,
             locale,
             address,
-            tax_number,
+            tax_ids,
+            exemption,
             test_clock_id,
             default_payment_method_id,
             metadata,
@@ -64,11 +70,13 @@ impl CustomerBody {
             external_id,
             name,
             email,
+            invoice_contacts,
             currency,
             timezone,
             locale,
             address,
-            tax_number,
+            tax_ids,
+            exemption,
             test_clock: test_clock_id,
             default_payment_method: default_payment_method_id,
             metadata,

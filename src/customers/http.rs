@@ -1,6 +1,9 @@
 //! Customers over HTTP.
 
-use accrue_core::id::{PaymentMethodId, TestClockId};
+use accrue_core::{
+    id::{PaymentMethodId, TestClockId},
+    tax_id::TaxId,
+};
 use accrue_platform::{
     body::{Body, Change, Query},
     check::{Check, Metadata},
@@ -13,13 +16,16 @@ use serde::Deserialize;
 
 use super::{
     body::CustomerBody,
-    model::{Address, Customer},
+    model::{Address, Contact, Customer, Exemption},
     service::{self, CustomerError, NewCustomer},
 };
 use crate::{
     auth::{Answer, Read, Write, resource},
     clocks,
 };
+
+const NAME_MAX: usize = 200;
+const CONTACTS_MAX: usize = 20;
 
 /// Mounts the endpoints.
 pub fn routes(routes: &mut Routes) {
@@ -36,6 +42,9 @@ struct CreateCustomer {
     name: String,
     #[schema(example = "billing@acme.example")]
     email: Option<String>,
+    /// Who gets mails about invoices and their payment beside `email`: at most 20, no address twice.
+    #[serde(default)]
+    invoice_contacts: Vec<Contact>,
     #[schema(example = "USD")]
     currency: Option<String>,
     #[schema(example = "Europe/Berlin")]
@@ -44,7 +53,12 @@ struct CreateCustomer {
     locale: Option<String>,
     #[serde(default)]
     address: Address,
-    tax_number: Option<String>,
+    /// Printed on invoices: at most 10, each checked by the rules of its kind.
+    #[serde(default)]
+    tax_ids: Vec<TaxId>,
+    /// Whether invoices charge tax, and which words they have instead.
+    #[serde(default)]
+    exemption: Exemption,
     /// Test mode only: the clock that everything about this customer goes by.
     test_clock: Option<String>,
     #[serde(default)]
@@ -55,10 +69,11 @@ impl CreateCustomer {
     fn check(self) -> Result<NewCustomer, Problem> {
         let mut check = Check::new();
         check.optional_code("/external_id", self.external_id.as_deref());
-        check.text("/name", &self.name, 200);
-        check_contact(&mut check, self.email.as_deref(), self.timezone.as_deref(), self.locale.as_deref());
+        check.text("/name", &self.name, NAME_MAX);
+        check_reach(&mut check, self.email.as_deref(), self.timezone.as_deref(), self.locale.as_deref());
+        check_contacts(&mut check, &self.invoice_contacts);
         check_address(&mut check, &self.address);
-        check.optional_text("/tax_number", self.tax_number.as_deref(), 50);
+        let tax_ids = check.tax_ids("/tax_ids", self.tax_ids);
         check.metadata("/metadata", &self.metadata);
         let currency = self.currency.and_then(|code| check.currency("/currency", &code));
         check.finish()?;
@@ -66,22 +81,38 @@ impl CreateCustomer {
             external_id: self.external_id,
             name: self.name,
             email: self.email,
+            invoice_contacts: self.invoice_contacts,
             currency,
             timezone: self.timezone,
             locale: self.locale,
             address: self.address,
-            tax_number: self.tax_number,
+            tax_ids,
+            exemption: self.exemption,
             test_clock: None,
             metadata: self.metadata,
         })
     }
 }
 
-fn check_contact(check: &mut Check, email: Option<&str>, timezone: Option<&str>, locale: Option<&str>) {
+fn check_reach(check: &mut Check, email: Option<&str>, timezone: Option<&str>, locale: Option<&str>) {
     check.optional_email("/email", email);
     check.optional_zone("/timezone", timezone);
     if locale.is_some_and(|locale| !is_locale(locale)) {
         check.refuse("/locale", "malformed", "is not a language tag like en or de-AT");
+    }
+}
+
+fn check_contacts(check: &mut Check, contacts: &[Contact]) {
+    if contacts.len() > CONTACTS_MAX {
+        check.refuse("/invoice_contacts", "too_many", format!("has at most {CONTACTS_MAX} contacts"));
+    }
+    for (at, Contact { email, name }) in contacts.iter().enumerate().take(CONTACTS_MAX) {
+        let under = format!("/invoice_contacts/{at}");
+        check.optional_email(&format!("{under}/email"), Some(email));
+        check.optional_text(&format!("{under}/name"), name.as_deref(), NAME_MAX);
+        if contacts[..at].iter().any(|before| before.email.eq_ignore_ascii_case(email)) {
+            check.refuse(format!("{under}/email"), "duplicate", "is named twice");
+        }
     }
 }
 
@@ -123,6 +154,10 @@ struct UpdateCustomer {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     email: Change<String>,
+    /// Replaces all of them.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Contact>>)]
+    invoice_contacts: Change<Vec<Contact>>,
     /// Can be set as long as it is not.
     currency: Option<String>,
     #[serde(default)]
@@ -131,10 +166,18 @@ struct UpdateCustomer {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     locale: Change<String>,
-    address: Option<Address>,
+    /// Replaces the address as a whole.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    tax_number: Change<String>,
+    #[schema(value_type = Option<Address>)]
+    address: Change<Address>,
+    /// Replaces all of them.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<TaxId>>)]
+    tax_ids: Change<Vec<TaxId>>,
+    /// Of the invoices from now on.
+    #[serde(default)]
+    #[schema(value_type = Option<Exemption>)]
+    exemption: Change<Exemption>,
     /// What invoices are collected by from now on: one of the customer's own. Invoices in dunning are tried with
     /// it at once.
     #[serde(default)]
@@ -147,15 +190,16 @@ impl UpdateCustomer {
     fn check(self) -> Result<impl FnOnce(&mut Customer), Problem> {
         let mut check = Check::new();
         check.optional_code("/external_id", self.external_id.value().map(String::as_str));
-        check.optional_text("/name", self.name.as_deref(), 200);
-        check_contact(
+        check.optional_text("/name", self.name.as_deref(), NAME_MAX);
+        check_reach(
             &mut check,
             self.email.value().map(String::as_str),
             self.timezone.value().map(String::as_str),
             self.locale.value().map(String::as_str),
         );
-        self.address.iter().for_each(|address| check_address(&mut check, address));
-        check.optional_text("/tax_number", self.tax_number.value().map(String::as_str), 50);
+        self.invoice_contacts.value().into_iter().for_each(|contacts| check_contacts(&mut check, contacts));
+        self.address.value().into_iter().for_each(|address| check_address(&mut check, address));
+        let tax_ids = self.tax_ids.map(|given| check.tax_ids("/tax_ids", given));
         self.metadata.iter().for_each(|metadata| check.metadata("/metadata", metadata));
         let currency = self.currency.as_deref().and_then(|code| check.currency("/currency", code));
         let method = self.default_payment_method.try_map(|id| {
@@ -169,11 +213,13 @@ impl UpdateCustomer {
             self.external_id.apply(&mut customer.external_id);
             customer.name = self.name.unwrap_or_else(|| customer.name.clone());
             self.email.apply(&mut customer.email);
+            self.invoice_contacts.replace(&mut customer.invoice_contacts);
             customer.currency = currency.or(customer.currency);
             self.timezone.apply(&mut customer.timezone);
             self.locale.apply(&mut customer.locale);
-            customer.address = self.address.unwrap_or_else(|| customer.address.clone());
-            self.tax_number.apply(&mut customer.tax_number);
+            self.address.replace(&mut customer.address);
+            tax_ids.replace(&mut customer.tax_ids);
+            self.exemption.replace(&mut customer.exemption);
             method.apply(&mut customer.default_payment_method_id);
             customer.metadata = self.metadata.unwrap_or_else(|| customer.metadata.clone());
         })

@@ -9,4 +9,4 @@ mod store;
 
 pub use body::CustomerBody;
 pub use http::routes;
-pub use model::{Address, Customer};
+pub use model::{Address, Contact, Customer, Exemption};

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use accrue_core::{
     id::{CustomerId, PaymentMethodId, TenantId, TestClockId},
     money::Currency,
+    tax_id::TaxId,
 };
 use accrue_platform::{
     check::{self, Metadata},
@@ -17,7 +18,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
     events,
-    model::{Address, Customer},
+    model::{Address, Contact, Customer, Exemption},
     store,
 };
 use crate::auth::Tenant;
@@ -44,11 +45,13 @@ pub struct NewCustomer {
     pub external_id: Option<String>,
     pub name: String,
     pub email: Option<String>,
+    pub invoice_contacts: Vec<Contact>,
     pub currency: Option<Currency>,
     pub timezone: Option<String>,
     pub locale: Option<String>,
     pub address: Address,
-    pub tax_number: Option<String>,
+    pub tax_ids: Vec<TaxId>,
+    pub exemption: Exemption,
     pub test_clock: Option<TestClockId>,
     pub metadata: Metadata,
 }
@@ -144,11 +147,13 @@ pub async fn create(
         external_id: new.external_id,
         name: new.name,
         email: new.email,
+        invoice_contacts: new.invoice_contacts,
         currency: new.currency,
         timezone: new.timezone,
         locale: new.locale,
         address: new.address,
-        tax_number: new.tax_number,
+        tax_ids: new.tax_ids,
+        exemption: new.exemption,
         test_clock_id: new.test_clock,
         default_payment_method_id: None,
         metadata: new.metadata,

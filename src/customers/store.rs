@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use accrue_core::id::{CustomerId, PaymentMethodId, TenantId, TestClockId};
+use accrue_core::{
+    id::{CustomerId, PaymentMethodId, TenantId, TestClockId},
+    tax_id::TaxId,
+};
 use accrue_platform::{
     bulk,
     check::Metadata,
@@ -15,7 +18,7 @@ use sea_orm::{
     Statement, entity::prelude::*,
 };
 
-use super::model::{Address, Customer};
+use super::model::{Address, Contact, Customer, Exemption};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "customers")]
@@ -27,11 +30,13 @@ pub struct Model {
     pub external_id: Option<String>,
     pub name: String,
     pub email: Option<String>,
+    pub invoice_contacts: Json<Vec<Contact>>,
     pub currency: Option<String>,
     pub timezone: Option<String>,
     pub locale: Option<String>,
     pub address: Json<Address>,
-    pub tax_number: Option<String>,
+    pub tax_ids: Json<Vec<TaxId>>,
+    pub exemption: Exemption,
     pub test_clock_id: Option<TestClockId>,
     pub default_payment_method_id: Option<PaymentMethodId>,
     pub metadata: Json<Metadata>,
@@ -178,11 +183,13 @@ fn changeable(customer: &Customer) -> ActiveModel {
         external_id: Set(customer.external_id.clone()),
         name: Set(customer.name.clone()),
         email: Set(customer.email.clone()),
+        invoice_contacts: Set(Json(customer.invoice_contacts.clone())),
         currency: Set(customer.currency.map(|currency| currency.code().to_owned())),
         timezone: Set(customer.timezone.clone()),
         locale: Set(customer.locale.clone()),
         address: Set(Json(customer.address.clone())),
-        tax_number: Set(customer.tax_number.clone()),
+        tax_ids: Set(Json(customer.tax_ids.clone())),
+        exemption: Set(customer.exemption),
         default_payment_method_id: Set(customer.default_payment_method_id),
         metadata: Set(Json(customer.metadata.clone())),
         ..Default::default()
@@ -197,11 +204,13 @@ impl From<Model> for Customer {
             external_id: row.external_id,
             name: row.name,
             email: row.email,
+            invoice_contacts: row.invoice_contacts.0,
             currency: row.currency.and_then(|code| code.parse().ok()),
             timezone: row.timezone,
             locale: row.locale,
             address: row.address.0,
-            tax_number: row.tax_number,
+            tax_ids: row.tax_ids.0,
+            exemption: row.exemption,
             test_clock_id: row.test_clock_id,
             default_payment_method_id: row.default_payment_method_id,
             metadata: row.metadata.0,

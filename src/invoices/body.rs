@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::model::{Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow};
-use crate::subscriptions::Collection;
+use crate::{customers::Exemption, subscriptions::Collection};
 
 /// What is owed.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -41,6 +41,11 @@ pub struct InvoiceBody {
     /// Before discounts and tax.
     pub subtotal: Money,
     pub discount_total: Money,
+    /// Whether the customer pays tax, as it was when it was finalized.
+    pub exemption: Exemption,
+    /// Why there is no tax, in the words of the law and in the customer's language: it stands on the document.
+    #[schema(example = "Reverse charge: the tax is owed by the customer.")]
+    pub exemption_note: Option<&'static str>,
     pub taxes: Vec<TaxBody>,
     pub tax_total: Money,
     pub total: Money,
@@ -134,6 +139,8 @@ impl InvoiceBody {
             lines: invoice.lines.iter().map(LineBody::from).collect(),
             subtotal: invoice.subtotal,
             discount_total: invoice.discount_total,
+            exemption: invoice.exemption,
+            exemption_note: invoice.exemption_note(),
             taxes: invoice.taxes.iter().map(|tax| TaxBody::new(tax, invoice.currency)).collect(),
             tax_total: invoice.tax_total,
             total: invoice.total,

@@ -88,6 +88,7 @@ pub(super) async fn basis<'a>(
         period,
         reason,
         tax: tax.map(|tax| TaxRate { name: tax.name, rate: tax.rate }),
+        exemption: customer.exemption,
         issuer: PartyCopy::issuer(tenant),
         customer: PartyCopy::customer(&customer, subscription.timezone),
     })

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "documents")]
 mod layout;
+#[cfg(feature = "documents")]
+mod tax_ids;
 
 use accrue_core::id::{InvoiceId, TenantId};
 use sea_orm::DbErr;

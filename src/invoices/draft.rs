@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     catalog::{PlanVersion, PriceKind},
+    customers::Exemption,
     subscriptions::Subscription,
 };
 
@@ -31,6 +32,8 @@ pub(super) struct Basis<'a> {
     pub reason: Reason,
     /// The tax that every line gets, if there is one.
     pub tax: Option<TaxRate>,
+    /// Who is exempt pays none.
+    pub exemption: Exemption,
     pub issuer: PartyCopy,
     pub customer: PartyCopy,
 }
@@ -48,7 +51,8 @@ pub(super) fn draft(
     charges: Vec<Charge<'_>>,
     now: DateTime<Utc>,
 ) -> Result<Option<Invoice>, arithmetic::InvoiceError> {
-    let Basis { subscription, plan, period, reason, tax, issuer, customer } = basis;
+    let Basis { subscription, plan, period, reason, tax, exemption, issuer, customer } = basis;
+    let tax = tax.filter(|_| exemption == Exemption::None);
     let charges: Vec<Charge<'_>> = charges.into_iter().filter(|charge| !charge.is_nothing()).collect();
     if charges.is_empty() {
         return Ok(None);
@@ -87,6 +91,7 @@ pub(super) fn draft(
         amount_paid: Money::zero(subscription.currency),
         issuer,
         customer,
+        exemption,
         taxes,
         issued_at: None,
         due_at: None,

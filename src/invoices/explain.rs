@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     catalog::{self, Metric, Price, PriceKind, Timing},
+    customers::Exemption,
     subscriptions,
 };
 
@@ -40,6 +41,8 @@ pub(super) struct InvoiceExplanation {
     /// Σ lines.
     subtotal: Money,
     discount_total: Money,
+    /// Why there is no tax, if that is so.
+    exemption: Exemption,
     /// Each rate is taken on the sum of its lines and rounded once; lines share it by largest remainder.
     taxes: Vec<TaxBody>,
     tax_total: Money,
@@ -184,6 +187,7 @@ pub(super) async fn explain(
         lines,
         subtotal: invoice.subtotal,
         discount_total: invoice.discount_total,
+        exemption: invoice.exemption,
         taxes: invoice.taxes.iter().map(|tax| TaxBody::new(tax, currency)).collect(),
         tax_total: invoice.tax_total,
         total: invoice.total,

@@ -131,6 +131,7 @@ fn basis<'a>(subscription: &'a Subscription, plan: &'a PlanVersion, invoice: &In
         period: invoice.period,
         reason: invoice.reason,
         tax: invoice.taxes.first().map(|tax| TaxRate { name: tax.name.clone(), rate: tax.rate }),
+        exemption: invoice.exemption,
         issuer: invoice.issuer.clone(),
         customer: invoice.customer.clone(),
     }

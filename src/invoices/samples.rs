@@ -8,7 +8,7 @@ use accrue_core::{
 use chrono::{DateTime, Utc};
 
 use super::model::{Bucket, Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow};
-use crate::subscriptions::Collection;
+use crate::{customers::Exemption, subscriptions::Collection};
 
 pub(super) fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -70,6 +70,7 @@ pub(super) fn open_invoice(total: &str) -> Invoice {
         amount_paid: usd("0"),
         issuer: PartyCopy { name: "Acme Cloud".into(), timezone: Some("UTC".into()), ..PartyCopy::default() },
         customer: PartyCopy { name: "Globex".into(), timezone: Some("UTC".into()), ..PartyCopy::default() },
+        exemption: Exemption::None,
         taxes: vec![TaxRow {
             name: "VAT".into(),
             rate: 19.into(),

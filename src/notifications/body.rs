@@ -22,8 +22,11 @@ pub(super) struct EmailBody {
     /// What it is about.
     event: EventId,
     kind: Kind,
+    /// The customer's address, or one of their invoice contacts'.
     #[schema(example = "billing@acme.example")]
     recipient: String,
+    #[schema(example = "Acme Corp")]
+    recipient_name: String,
     /// Known once it is written.
     #[schema(example = "Invoice INV-000001 from Example Inc: $102.00")]
     subject: Option<String>,
@@ -44,6 +47,7 @@ impl EmailBody {
             event_id,
             kind,
             recipient,
+            recipient_name,
             subject,
             status,
             error,
@@ -58,6 +62,7 @@ impl EmailBody {
             event: event_id,
             kind,
             recipient,
+            recipient_name,
             subject,
             status,
             error,

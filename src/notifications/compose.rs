@@ -37,6 +37,7 @@ pub(super) enum ComposeError {
 pub(super) struct Facts {
     pub tenant: auth::Tenant,
     pub customer: Customer,
+    pub recipient_name: String,
     pub event: Event,
     /// As it is now: the one the event is about.
     pub invoice: Option<Invoice>,
@@ -65,8 +66,8 @@ impl Facts {
             address: issuer.address.clone(),
             support_email: issuer.email.clone(),
         };
-        let customer_name = Some(self.customer.name.clone());
-        Ok(Context { tenant, customer_name, livemode: self.tenant.livemode, content })
+        let recipient_name = Some(self.recipient_name.clone());
+        Ok(Context { tenant, recipient_name, livemode: self.tenant.livemode, content })
     }
 
     /// In whose name the email is written.
@@ -94,6 +95,7 @@ impl Facts {
             subtotal: (subtotal != total || !invoice.taxes.is_empty()).then(|| subtotal.into()),
             discount: (!discount.is_zero()).then(|| discount.into()),
             taxes: taxes.collect::<Result<_, _>>()?,
+            tax_note: invoice.exemption_note,
             number: invoice.number.unwrap_or_default(),
             total: total.into(),
             covered: (!covered.is_zero()).then(|| covered.into()),

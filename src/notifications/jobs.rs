@@ -113,7 +113,7 @@ fn message(
     Message {
         message_id: format!("{}@{domain}", email.id),
         reply_to: facts.tenant.settings.issuer.email.as_ref().map(answers_to),
-        to: Mailbox { name: Some(facts.customer.name.clone()), email: email.recipient.clone() },
+        to: Mailbox { name: Some(email.recipient_name.clone()), email: email.recipient.clone() },
         subject,
         html,
         text,

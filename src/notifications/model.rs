@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::render::Kind;
 
-/// One email to one customer about one event. There is at most one of each kind.
+/// One email to one address of a customer about one event. There is at most one of each kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Email {
     pub tenant_id: TenantId,
@@ -15,8 +15,10 @@ pub struct Email {
     pub customer_id: CustomerId,
     pub event_id: EventId,
     pub kind: Kind,
-    /// The customer's address when it happened.
+    /// The address of the customer, or of one of their contacts, when it happened.
     pub recipient: String,
+    /// How who reads it is greeted.
+    pub recipient_name: String,
     /// Known once it is written.
     pub subject: Option<String>,
     pub status: EmailStatus,
@@ -83,6 +85,7 @@ mod tests {
             event_id: EventId::new(now),
             kind: Kind::InvoiceIssued,
             recipient: "pay@acme.example".to_owned(),
+            recipient_name: "Acme".to_owned(),
             subject: None,
             status: EmailStatus::Pending,
             error: None,

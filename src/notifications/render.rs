@@ -207,6 +207,7 @@ mod tests {
                     "−€13.05",
                     "19%",
                     "€213.05",
+                    "Margin scheme",
                     "−€100.00",
                     "API requests",
                     "PDF",

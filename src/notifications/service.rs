@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     auth::{self, Tenant},
-    customers::service::{self as customers, CustomerError},
+    customers::{
+        Contact,
+        service::{self as customers, CustomerError},
+    },
     invoices::{
         Invoice, InvoiceStatus,
         service::{self as invoices, InvoiceError},
@@ -38,7 +41,7 @@ pub(super) enum NotificationError {
     Database(#[from] DbErr),
 }
 
-/// An event has happened: notes the email that it causes, if the customer has an address.
+/// An event has happened: notes the emails that it causes, one to each address that the customer has for it.
 pub(super) async fn announce(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
     let kind = told::kind_of(event).unwrap_or_else(|error| {
         // Others must still hear of the event.
@@ -54,22 +57,24 @@ pub(super) async fn announce(tx: &DatabaseTransaction, event: &Event) -> Result<
         Err(CustomerError::Database(error)) => return Err(error),
         Err(_) => return Ok(()),
     };
-    let Some(recipient) = customer.email else { return Ok(()) };
-    let email = Email {
-        tenant_id: event.tenant_id,
-        id: EmailId::new(event.created_at),
-        customer_id: customer.id,
-        event_id: event.id,
-        kind,
-        recipient,
-        subject: None,
-        status: EmailStatus::Pending,
-        error: None,
-        created_at: event.created_at,
-        sent_at: None,
-    };
-    if store::insert(tx, &email).await? {
-        SendEmail { email: email.id }.enqueue(tx, event).await?;
+    for Contact { email: recipient, name } in customer.recipients(kind.is_about_invoices()) {
+        let email = Email {
+            tenant_id: event.tenant_id,
+            id: EmailId::new(event.created_at),
+            customer_id: customer.id,
+            event_id: event.id,
+            kind,
+            recipient,
+            recipient_name: name.unwrap_or_else(|| customer.name.clone()),
+            subject: None,
+            status: EmailStatus::Pending,
+            error: None,
+            created_at: event.created_at,
+            sent_at: None,
+        };
+        if store::insert(tx, &email).await? {
+            SendEmail { email: email.id }.enqueue(tx, event).await?;
+        }
     }
     Ok(())
 }
@@ -130,7 +135,8 @@ pub(super) async fn facts(db: &impl ConnectionTrait, email: &Email) -> Result<Fa
         }
         _ => Vec::new(),
     };
-    Ok(Facts { tenant, customer, event, invoice, open, pdf_attached: false })
+    let recipient_name = email.recipient_name.clone();
+    Ok(Facts { tenant, customer, recipient_name, event, invoice, open, pdf_attached: false })
 }
 
 /// Notes how sending ended. `now` is the customer's.

@@ -26,6 +26,7 @@ pub(super) struct Model {
     pub event_id: EventId,
     pub kind: Kind,
     pub recipient: String,
+    pub recipient_name: String,
     pub subject: Option<String>,
     pub status: EmailStatus,
     pub error: Option<String>,
@@ -43,11 +44,11 @@ fn of(tenant: TenantId) -> Select<Entity> {
     Entity::find().filter(Column::TenantId.eq(tenant))
 }
 
-/// `false` if the event has caused an email of that kind already.
+/// `false` if the event has caused an email of that kind to that address already.
 pub(super) async fn insert(tx: &DatabaseTransaction, email: &Email) -> Result<bool, DbErr> {
     let row = Model::from(email.clone()).into_active_model();
     let inserted = Entity::insert(row)
-        .on_conflict_do_nothing_on([Column::TenantId, Column::EventId, Column::Kind])
+        .on_conflict_do_nothing_on([Column::TenantId, Column::EventId, Column::Kind, Column::Recipient])
         .exec_without_returning(tx)
         .await?;
     Ok(matches!(inserted, TryInsertResult::Inserted(1)))
@@ -94,6 +95,7 @@ impl From<Model> for Email {
             event_id,
             kind,
             recipient,
+            recipient_name,
             subject,
             status,
             error,
@@ -107,6 +109,7 @@ impl From<Model> for Email {
             event_id,
             kind,
             recipient,
+            recipient_name,
             subject,
             status,
             error,
@@ -125,6 +128,7 @@ impl From<Email> for Model {
             event_id,
             kind,
             recipient,
+            recipient_name,
             subject,
             status,
             error,
@@ -138,6 +142,7 @@ impl From<Email> for Model {
             event_id,
             kind,
             recipient,
+            recipient_name,
             subject,
             status,
             error,

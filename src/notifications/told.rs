@@ -46,6 +46,7 @@ pub(super) struct ToldInvoice {
     pub lines: Vec<ToldLine>,
     pub subtotal: AmountText,
     pub discount_total: AmountText,
+    pub exemption_note: Option<String>,
     pub taxes: Vec<ToldTax>,
     pub total: AmountText,
     pub amount_due: AmountText,

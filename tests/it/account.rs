@@ -29,7 +29,7 @@ async fn every_mistake_in_the_accounts_settings_is_named(#[values(Sqlite, Postgr
     let wrong = json!({
         "name": " ", "timezone": "Mars/Olympus", "invoice_prefix": "a-b", "brand_color": "blue",
         "net_terms_days": 4000, "invoice_footer": "a\u{7}",
-        "issuer": {"name": "x".repeat(201), "address": ["ok", "a\r\nb"], "tax_number": "", "email": "nobody"},
+        "issuer": {"name": "x".repeat(201), "address": ["ok", "a\r\nb"], "tax_ids": [{"kind": "eu_vat", "value": "DE123"}], "email": "nobody"},
     });
     let reply = world.send("PATCH", "/v1/account", &wrong).await;
     assert_eq!(reply.status, 422);
@@ -40,7 +40,7 @@ async fn every_mistake_in_the_accounts_settings_is_named(#[values(Sqlite, Postgr
             "/timezone unknown",
             "/issuer/name too_long",
             "/issuer/address/1 malformed",
-            "/issuer/tax_number blank",
+            "/issuer/tax_ids/0/value malformed",
             "/issuer/email malformed",
             "/invoice_prefix malformed",
             "/net_terms_days out_of_range",

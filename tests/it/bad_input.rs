@@ -181,11 +181,11 @@ fn valid() -> Vec<(String, Value)> {
     let bodies = [
         (
             "/v1/account",
-            json!({"name": "A", "timezone": "UTC", "invoice_prefix": "INV", "net_terms_days": 30, "invoice_footer": "f", "brand_color": "#1f4fd8", "issuer": {"name": "A", "address": ["a"], "tax_number": "1", "email": "a@example.com"}}),
+            json!({"name": "A", "timezone": "UTC", "invoice_prefix": "INV", "net_terms_days": 30, "invoice_footer": "f", "brand_color": "#1f4fd8", "issuer": {"name": "A", "address": ["a"], "tax_ids": [{"kind": "eu_vat", "value": "DE136695976"}], "email": "a@example.com"}}),
         ),
         (
             "/v1/customers",
-            json!({"external_id": "x", "name": "X", "email": "x@example.com", "currency": "USD", "timezone": "UTC", "locale": "en", "address": {"line1": "a", "country": "DE"}, "metadata": {"a": "b"}}),
+            json!({"external_id": "x", "name": "X", "email": "x@example.com", "currency": "USD", "timezone": "UTC", "locale": "en", "address": {"line1": "a", "country": "DE"}, "tax_ids": [{"kind": "gb_vat", "value": "980780684"}], "exemption": "exempt", "invoice_contacts": [{"email": "y@example.com", "name": "Y"}], "metadata": {"a": "b"}}),
         ),
         (
             "/v1/metrics",

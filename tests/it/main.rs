@@ -45,6 +45,7 @@ mod rollups;
 mod schema;
 mod story;
 mod subscriptions;
+mod tax_exemption;
 mod timeline;
 mod tls;
 mod unmatched_usage;

@@ -131,3 +131,78 @@ async fn who_has_no_address_gets_no_mail(#[values(Sqlite, Postgres)] on: Engine)
     assert!(world.list("/v1/emails?customer=quiet").await.is_empty());
     assert!(world.list("/v1/jobs?state=queued").await.is_empty());
 }
+
+/// Of each mail, the oldest first: `invoice_issued pay@acme.example Acme`.
+async fn sent_to(world: &World) -> Vec<String> {
+    let mut emails = world.list("/v1/emails?customer=acme&limit=100").await;
+    emails.reverse();
+    let told = |email: &Value| {
+        assert_eq!(email["status"], "sent", "{email}");
+        ["kind", "recipient", "recipient_name"].map(|field| text(&email[field])).join(" ")
+    };
+    emails.iter().map(told).collect()
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn contacts_get_the_mails_about_invoices_beside_the_customer_and_nobody_gets_one_twice(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = World::new(on).await else { return };
+    let shop = Shop::open(world, Some("tok_visa")).await;
+    let contacts = json!([
+        {"email": "PAY@acme.example", "name": "Twice"}, {"email": "ap@acme.example", "name": "Zoë Accounts"},
+    ]);
+    let change = json!({"invoice_contacts": contacts});
+    shop.world.send("PATCH", "/v1/customers/acme", &change).await.expect(200);
+    let before = sent_to(&shop.world).await.len();
+
+    shop.advance("2026-03-02T00:00:00Z").await;
+
+    let mut told = sent_to(&shop.world).await.split_off(before);
+    told.sort_unstable();
+    assert_eq!(
+        told,
+        [
+            "invoice_issued ap@acme.example Zoë Accounts",
+            "invoice_issued pay@acme.example Acme",
+            "payment_receipt ap@acme.example Zoë Accounts",
+            "payment_receipt pay@acme.example Acme",
+        ]
+    );
+    let outbox = shop.world.folder.path().join("outbox");
+    let mails: Vec<_> = shop
+        .world
+        .mails()
+        .into_iter()
+        .map(|name| std::fs::read_to_string(outbox.join(name)).unwrap().replace("=\r\n", ""))
+        .filter(|mail| mail.contains("<ap@acme.example>"))
+        .collect();
+    assert_eq!(mails.len(), 2);
+    for mail in mails {
+        assert!(mail.contains("application/pdf") && mail.contains("Hello Zo=C3=AB Accounts"), "{mail}");
+    }
+
+    let cancel = format!("/v1/subscriptions/{}/cancel", shop.subscription);
+    shop.world.post(&cancel, json!({"when": "period_end"})).await;
+    shop.world.work().await;
+    let last = sent_to(&shop.world).await.split_off(before + 4);
+    assert_eq!(last, ["subscription_canceled pay@acme.example Acme"]);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_without_an_address_is_told_of_invoices_by_the_contacts_alone(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(world) = World::new(on).await else { return };
+    let shop = Shop::open(world, Some("tok_visa")).await;
+    let change = json!({"email": null, "invoice_contacts": [{"email": "ap@acme.example"}]});
+    shop.world.send("PATCH", "/v1/customers/acme", &change).await.expect(200);
+    let before = sent_to(&shop.world).await.len();
+
+    shop.advance("2026-03-02T00:00:00Z").await;
+
+    let told = sent_to(&shop.world).await.split_off(before);
+    assert_eq!(told, ["invoice_issued ap@acme.example Acme", "payment_receipt ap@acme.example Acme"]);
+}

@@ -16,6 +16,7 @@ pub mod money;
 pub mod price;
 pub mod proration;
 pub mod read;
+pub mod tax_id;
 pub mod usage;
 
 #[cfg(test)]

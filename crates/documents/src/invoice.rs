@@ -37,6 +37,9 @@ pub struct Invoice {
     pub discount_total: Option<String>,
     #[serde(default)]
     pub taxes: Vec<TaxTotal>,
+    /// Why there is no tax, in the words of the law.
+    #[serde(default)]
+    pub tax_note: Option<String>,
     pub total: String,
     /// Positive: what balance and prepaid credits took off the total. Printed with a minus sign.
     pub credits_applied: Option<String>,

@@ -42,6 +42,7 @@ pub(crate) fn input(invoice: &Invoice, labels: &str) -> Result<Value, RenderErro
         "subtotal": page.amount("subtotal", &invoice.subtotal)?,
         "discount_total": page.deduction("discount_total", invoice.discount_total.as_deref())?,
         "taxes": taxes,
+        "tax_note": invoice.tax_note.as_deref().map(one_line),
         "total": page.money("total", &invoice.total)?,
         "credits_applied": page.deduction("credits_applied", invoice.credits_applied.as_deref())?,
         "amount_paid": page.money("amount_paid", &invoice.amount_paid)?,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use accrue_core::{
     invalid::Invalid,
     money::{Currency, Money, MoneyError},
+    tax_id::TaxId,
 };
 
 use crate::problem::{FieldError, Problem};
@@ -12,6 +13,7 @@ use crate::problem::{FieldError, Problem};
 /// The caller's own notes on an object.
 pub type Metadata = BTreeMap<String, String>;
 
+const TAX_IDS_MAX: usize = 10;
 const METADATA_KEYS_MAX: usize = 50;
 const METADATA_KEY_MAX: usize = 40;
 const METADATA_VALUE_MAX: usize = 500;
@@ -114,6 +116,24 @@ impl Check {
         Money::parse(text, currency)
             .map_err(|error| self.refuse(pointer, "malformed", error.to_string()))
             .ok()
+    }
+
+    /// The tax numbers of a list as they are kept: each written as its kind is, none of them twice.
+    pub fn tax_ids(&mut self, pointer: &str, given: Vec<TaxId>) -> Vec<TaxId> {
+        if given.len() > TAX_IDS_MAX {
+            self.refuse(pointer, "too_many", format!("has at most {TAX_IDS_MAX} numbers"));
+        }
+        let mut kept = Vec::with_capacity(given.len().min(TAX_IDS_MAX));
+        for (at, id) in given.into_iter().enumerate().take(TAX_IDS_MAX) {
+            match id.normalized() {
+                Ok(id) if kept.contains(&id) => {
+                    self.refuse(format!("{pointer}/{at}"), "duplicate", "is named twice");
+                }
+                Ok(id) => kept.push(id),
+                Err(mistake) => self.invalid(&format!("{pointer}/{at}"), vec![mistake]),
+            }
+        }
+        kept
     }
 
     /// What the rules of billing found, below `prefix`.

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use accrue_core::tax_id::TaxId;
 use accrue_platform::{
     body::Body,
     check::Check,
@@ -20,7 +21,6 @@ use crate::auth::{
 const NAME_MAX: usize = 200;
 const ADDRESS_LINES_MAX: usize = 8;
 const LINE_MAX: usize = 100;
-const TAX_NUMBER_MAX: usize = 50;
 const FOOTER_MAX: usize = 1000;
 /// A year: nobody gives more time than that, and dates stay dates.
 const NET_TERMS_DAYS_MAX: u16 = 365;
@@ -93,14 +93,15 @@ struct UpdateIssuer {
     /// As on an envelope: at most 8 lines.
     #[serde(default)]
     address: Vec<String>,
-    #[schema(example = "IE1234567T")]
-    tax_number: Option<String>,
+    /// Printed on invoices: at most 10, each checked by the rules of its kind.
+    #[serde(default)]
+    tax_ids: Vec<TaxId>,
     email: Option<String>,
 }
 
 impl UpdateIssuer {
     fn check(self, check: &mut Check) -> Issuer {
-        let Self { name, address, tax_number, email } = self;
+        let Self { name, address, tax_ids, email } = self;
         check.optional_text("/issuer/name", name.as_deref(), NAME_MAX);
         if address.len() > ADDRESS_LINES_MAX {
             check.refuse("/issuer/address", "too_many", format!("has at most {ADDRESS_LINES_MAX} lines"));
@@ -108,9 +109,9 @@ impl UpdateIssuer {
         for (index, line) in address.iter().enumerate().take(ADDRESS_LINES_MAX) {
             check.text(&format!("/issuer/address/{index}"), line, LINE_MAX);
         }
-        check.optional_text("/issuer/tax_number", tax_number.as_deref(), TAX_NUMBER_MAX);
+        let tax_ids = check.tax_ids("/issuer/tax_ids", tax_ids);
         check.optional_email("/issuer/email", email.as_deref());
-        Issuer { name, address, tax_number, email }
+        Issuer { name, address, tax_ids, email }
     }
 }
 

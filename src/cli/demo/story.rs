@@ -87,7 +87,7 @@ impl<'a> Story<'a> {
         let account = json!({
             "name": "Nimbus Cloud", "invoice_prefix": "NIM",
             "issuer": {"name": "Nimbus Cloud Ltd", "address": ["1 Harbour Street", "Dublin 2", "Ireland"],
-                       "tax_number": "IE1234567T", "email": "billing@nimbus.example"},
+                       "tax_ids": [{"kind": "eu_vat", "value": "IE1234567T"}], "email": "billing@nimbus.example"},
         });
         self.patch_account(&account).await?;
         let things = [

@@ -10,7 +10,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::model::{Credit, CreditKind, CreditLine, CreditNote, CreditReason, RefundProgress};
-use crate::invoices::{body::TaxBody, model::Invoice};
+use crate::{
+    customers::Exemption,
+    invoices::{body::TaxBody, model::Invoice},
+};
 
 /// What is taken back of an invoice.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -59,6 +62,8 @@ pub struct CreditBody {
     pub lines: Vec<CreditLineBody>,
     /// Without tax.
     pub subtotal: Money,
+    /// The invoice's.
+    pub exemption: Exemption,
     pub taxes: Vec<TaxBody>,
     pub tax_total: Money,
     pub total: Money,
@@ -123,6 +128,7 @@ impl From<&Credit> for CreditBody {
             currency: credit.currency,
             lines: credit.lines.iter().map(CreditLineBody::from).collect(),
             subtotal: credit.subtotal,
+            exemption: credit.exemption,
             taxes: credit.taxes.iter().map(|tax| TaxBody::new(tax, credit.currency)).collect(),
             tax_total: credit.tax_total,
             total: credit.total,

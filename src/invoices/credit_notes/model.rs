@@ -15,7 +15,10 @@ use rust_decimal::Decimal;
 use sea_orm::{DeriveActiveEnum, EnumIter};
 use serde::{Deserialize, Serialize};
 
-use crate::invoices::model::{Invoice, InvoiceStatus, Line, MoveError, TaxRow};
+use crate::{
+    customers::Exemption,
+    invoices::model::{Invoice, InvoiceStatus, Line, MoveError, TaxRow},
+};
 
 /// What is taken back of an invoice. Immutable, but for what becomes of its credit or refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,8 @@ pub struct Credit {
     pub currency: Currency,
     pub lines: Vec<CreditLine>,
     pub subtotal: Money,
+    /// The invoice's: what was charged without tax is given back without.
+    pub exemption: Exemption,
     pub taxes: Vec<TaxRow>,
     pub tax_total: Money,
     pub total: Money,
@@ -368,7 +373,8 @@ fn summed(invoice: &Invoice, mut lines: Vec<CreditLine>) -> Result<Credit, Credi
         amount_minor: tax_total.minor(),
         ..tax.clone()
     });
-    Ok(Credit { currency, taxes: taxes.collect(), lines, subtotal, tax_total, total })
+    let (exemption, taxes) = (invoice.exemption, taxes.collect());
+    Ok(Credit { currency, lines, subtotal, exemption, taxes, tax_total, total })
 }
 
 impl CreditNote {

@@ -13,7 +13,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
-use super::{Margin, Sort};
+use super::{Margin, Sort, tax_ids};
 use crate::{
     invoices::model::{Invoice, InvoiceStatus, Line, PartyCopy, TaxRow},
     subscriptions::Collection,
@@ -58,6 +58,7 @@ pub(super) fn document(invoice: &Invoice, margin: Margin, sort: Sort) -> printed
         subtotal: invoice.subtotal.to_string(),
         discount_total: positive(invoice.discount_total),
         taxes: invoice.taxes.iter().map(|tax| paper.tax_total(tax, invoice)).collect(),
+        tax_note: invoice.exemption_note().map(str::to_owned),
         total: invoice.total.to_string(),
         credits_applied: positive(credits(invoice)),
         amount_paid: invoice.amount_paid.to_string(),
@@ -183,17 +184,10 @@ impl Paper {
     }
 
     fn party(self, copy: &PartyCopy) -> Party {
-        let label = match self.locale {
-            Locale::En => "Tax number",
-            Locale::De => "Steuernummer",
-            Locale::Fr => "Numéro fiscal",
-            Locale::Es => "Número fiscal",
-            Locale::Ja => "税番号",
-        };
         Party {
             name: copy.name.clone(),
             address: copy.address.clone(),
-            tax_ids: copy.tax_number.iter().map(|number| format!("{label} {number}")).collect(),
+            tax_ids: copy.tax_ids.iter().map(|id| tax_ids::named(id, self.locale)).collect(),
             email: copy.email.clone(),
         }
     }
@@ -263,15 +257,19 @@ fn zone(copy: &PartyCopy) -> Tz {
 
 /// The customer's language, or English.
 fn locale(invoice: &Invoice) -> Locale {
-    let wanted = invoice.customer.locale.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let language = wanted.split(['-', '_']).next().unwrap_or_default();
+    let language = invoice.customer.language();
     Locale::ALL.into_iter().find(|locale| locale.code() == language).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use accrue_core::tax_id::{TaxId, TaxIdKind};
+
     use super::*;
-    use crate::invoices::samples::{at, open_invoice, period};
+    use crate::{
+        customers::Exemption,
+        invoices::samples::{at, open_invoice, period},
+    };
 
     fn tier(up_to: Option<&str>, quantity: &str, unit_price: &str, flat_fee: &str) -> TierCharge {
         let number = |text: &str| Number(text.parse().unwrap());
@@ -380,13 +378,40 @@ mod tests {
     #[test]
     fn a_receipt_is_headed_so_and_tax_numbers_say_what_they_are() {
         let mut invoice = open_invoice("119.00");
-        invoice.issuer.tax_number = Some("IE1234567T".into());
+        let id = |kind, value: &str| TaxId { kind, value: value.into() };
+        invoice.issuer.tax_ids =
+            vec![id(TaxIdKind::EuVat, "IE1234567T"), id(TaxIdKind::Other, "27/123/45678")];
         let printed = document(&invoice, Margin::default(), Sort::Receipt);
-        assert_eq!(
-            (printed.kind, printed.issuer.tax_ids),
-            (Kind::Receipt, vec!["Tax number IE1234567T".into()])
-        );
+        assert_eq!(printed.kind, Kind::Receipt);
+        assert_eq!(printed.issuer.tax_ids, ["VAT ID IE1234567T", "Tax number 27/123/45678"]);
         assert_eq!(document(&invoice, Margin::default(), Sort::Invoice).kind, Kind::Invoice);
+    }
+
+    #[test]
+    fn what_has_no_tax_says_why_in_the_customers_language() {
+        let mut invoice = open_invoice("119.00");
+        assert_eq!(document(&invoice, Margin::default(), Sort::Invoice).tax_note, None);
+        let mut notes = Vec::new();
+        for exemption in [Exemption::Exempt, Exemption::ReverseCharge] {
+            for locale in [None, Some("de-AT"), Some("fr"), Some("es"), Some("ja"), Some("pt-BR")] {
+                (invoice.exemption, invoice.customer.locale) = (exemption, locale.map(str::to_owned));
+                notes.extend(document(&invoice, Margin::default(), Sort::Invoice).tax_note);
+            }
+        }
+        insta::assert_snapshot!(notes.join("\n"), @r"
+        Exempt from tax.
+        Steuerfreie Leistung.
+        Opération exonérée de taxe.
+        Operación exenta de impuestos.
+        非課税取引 (Exempt from tax).
+        Exempt from tax.
+        Reverse charge: the tax is owed by the customer.
+        Steuerschuldnerschaft des Leistungsempfängers (Reverse charge).
+        Autoliquidation : la taxe est due par le preneur (Reverse charge).
+        Inversión del sujeto pasivo: el impuesto lo debe el destinatario (Reverse charge).
+        リバースチャージ方式の対象 (Reverse charge).
+        Reverse charge: the tax is owed by the customer.
+        ");
     }
 
     #[test]
@@ -401,7 +426,8 @@ mod tests {
             document(&paid, Margin::default(), Sort::Invoice).paid_on,
             Some("2026-02-02".parse().unwrap())
         );
-        for invoice in [open, paid, void] {
+        let exempt = Invoice { exemption: Exemption::ReverseCharge, taxes: vec![], ..open.clone() };
+        for invoice in [open, paid, void, exempt] {
             let pdf = super::super::render(&invoice, margin.clone(), Sort::Invoice).unwrap();
             assert!(pdf.starts_with(b"%PDF-"), "{}", invoice.status);
         }

@@ -1,6 +1,7 @@
 //! What an invoice is, and how it moves.
 
 mod party;
+mod wording;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -21,7 +22,10 @@ use uuid::Uuid;
 
 pub use party::PartyCopy;
 
-use crate::subscriptions::{Collection, Turn};
+use crate::{
+    customers::Exemption,
+    subscriptions::{Collection, Turn},
+};
 
 /// What is owed. Immutable once it is open, but for what is paid (RULES 36).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +56,8 @@ pub struct Invoice {
     /// Copies taken when it was finalized.
     pub issuer: PartyCopy,
     pub customer: PartyCopy,
+    /// Why it has no tax, if that is so (RULES 32).
+    pub exemption: Exemption,
     pub taxes: Vec<TaxRow>,
     pub issued_at: Option<DateTime<Utc>>,
     pub due_at: Option<DateTime<Utc>>,
@@ -239,6 +245,11 @@ impl Invoice {
             .into_iter()
             .try_fold(self.total, Money::checked_sub)
             .expect("one currency, and never more paid than owed")
+    }
+
+    /// Why it has no tax, in the words of the law and in the customer's language.
+    pub fn exemption_note(&self) -> Option<&'static str> {
+        wording::exemption_note(self.exemption, &self.customer.language())
     }
 
     /// Credit notes of earlier invoices pay a part of it, before it is anybody's claim (RULES 37).

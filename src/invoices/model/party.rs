@@ -1,5 +1,6 @@
 //! Who issued an invoice and who got it.
 
+use accrue_core::tax_id::TaxId;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::{
 pub struct PartyCopy {
     pub name: String,
     pub address: Vec<String>,
-    pub tax_number: Option<String>,
+    pub tax_ids: Vec<TaxId>,
     pub email: Option<String>,
     /// IANA. Of the issuer, the zone of the invoice's dates; of the customer, the zone of its periods.
     pub timezone: Option<String>,
@@ -27,7 +28,7 @@ impl PartyCopy {
         Self {
             name: issuer.name.unwrap_or_else(|| tenant.name.clone()),
             address: issuer.address,
-            tax_number: issuer.tax_number,
+            tax_ids: issuer.tax_ids,
             email: issuer.email,
             timezone: Some(tenant.timezone.clone()),
             locale: None,
@@ -49,11 +50,17 @@ impl PartyCopy {
         Self {
             name: customer.name.clone(),
             address: lines.filter(|line| !line.is_empty()).collect(),
-            tax_number: customer.tax_number.clone(),
+            tax_ids: customer.tax_ids.clone(),
             email: customer.email.clone(),
             timezone: Some(zone.name().to_owned()),
             locale: customer.locale.clone(),
         }
+    }
+
+    /// `de` of `de-AT`; empty if there is none.
+    pub(in crate::invoices) fn language(&self) -> String {
+        let locale = self.locale.as_deref().unwrap_or_default();
+        locale.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase()
     }
 }
 
@@ -68,6 +75,7 @@ mod tests {
     use chrono::{DateTime, Utc};
 
     use super::*;
+    use crate::customers::Exemption;
 
     #[test]
     fn an_address_is_written_as_envelopes_have_it_where_it_is() {
@@ -88,6 +96,14 @@ mod tests {
         assert_eq!(lines("Berlin", None, "10115", "DE"), "1 Street / 10115 Berlin / DE");
     }
 
+    #[test]
+    fn the_language_of_a_locale_is_its_first_part() {
+        let language = |locale: Option<&str>| {
+            PartyCopy { locale: locale.map(str::to_owned), ..PartyCopy::default() }.language()
+        };
+        assert_eq!([Some("de-AT"), Some("EN"), Some("zh_Hant"), None].map(language), ["de", "en", "zh", ""]);
+    }
+
     fn customer_at(address: Address, now: DateTime<Utc>) -> Customer {
         Customer {
             tenant_id: TenantId::new(now),
@@ -95,11 +111,13 @@ mod tests {
             external_id: None,
             name: "Acme".into(),
             email: None,
+            invoice_contacts: Vec::new(),
             currency: None,
             timezone: None,
             locale: None,
             address,
-            tax_number: None,
+            tax_ids: Vec::new(),
+            exemption: Exemption::None,
             test_clock_id: None,
             default_payment_method_id: None,
             metadata: Metadata::new(),

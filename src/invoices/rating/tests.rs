@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
+    customers::Exemption,
     invoices::{
         draft::{Basis as Of, TaxRate, draft},
         model::{Invoice, PartyCopy, Reason},
@@ -154,7 +155,8 @@ fn bill(
         .collect();
     let (issuer, customer) = (PartyCopy::default(), PartyCopy::default());
     let (period, reason) = (turn.opens.or(turn.closes).unwrap(), Reason::of(turn));
-    let of = Of { subscription, plan, period, reason, tax, issuer, customer };
+    let exemption = Exemption::None;
+    let of = Of { subscription, plan, period, reason, tax, exemption, issuer, customer };
     draft(of, charges, turn.at).unwrap()
 }
 

@@ -14,6 +14,7 @@ use sea_orm::{ActiveValue::Set, DbErr, entity::prelude::*};
 
 use super::lines;
 use crate::{
+    customers::Exemption,
     invoices::model::{Invoice, InvoiceStatus, PartyCopy, Reason, TaxRow},
     subscriptions::Collection,
 };
@@ -45,6 +46,7 @@ pub struct Model {
     pub amount_paid_minor: i64,
     pub issuer: Json<PartyCopy>,
     pub customer: Json<PartyCopy>,
+    pub exemption: Exemption,
     pub taxes: Json<Vec<TaxRow>>,
     pub issued_at: Option<DateTime<Utc>>,
     pub due_at: Option<DateTime<Utc>>,
@@ -93,6 +95,7 @@ pub(super) fn invoice(row: Model, lines: Vec<lines::Model>) -> Result<Invoice, D
         amount_paid: money(row.amount_paid_minor),
         issuer: row.issuer.0,
         customer: row.customer.0,
+        exemption: row.exemption,
         taxes: row.taxes.0,
         issued_at: row.issued_at,
         due_at: row.due_at,
@@ -129,6 +132,7 @@ pub(super) fn row_of(invoice: &Invoice) -> ActiveModel {
         amount_paid_minor: Set(invoice.amount_paid.minor()),
         issuer: Set(Json(invoice.issuer.clone())),
         customer: Set(Json(invoice.customer.clone())),
+        exemption: Set(invoice.exemption),
         taxes: Set(Json(invoice.taxes.clone())),
         issued_at: Set(invoice.issued_at),
         due_at: Set(invoice.due_at),

@@ -39,8 +39,8 @@ pub enum Kind {
 #[derive(Clone, Debug, Serialize)]
 pub struct Context {
     pub tenant: Tenant,
-    /// How the customer is greeted.
-    pub customer_name: Option<String>,
+    /// How who reads it is greeted.
+    pub recipient_name: Option<String>,
     /// Without it, the email says that no real money moves.
     pub livemode: bool,
     #[serde(flatten)]
@@ -79,6 +79,8 @@ pub struct InvoiceIssued {
     pub subtotal: Option<Amount>,
     pub discount: Option<Amount>,
     pub taxes: Vec<TaxSum>,
+    /// Why there is no tax, in the words of the law.
+    pub tax_note: Option<String>,
     /// After tax, before credits.
     pub total: Amount,
     /// What credits and earlier payments take off the total; absent when they take nothing.
@@ -241,6 +243,19 @@ impl Kind {
         Self::AccessRestricted,
         Self::PaymentRecovered,
     ];
+
+    /// Whether it is about an invoice or what becomes of it, and so also for those who see to the customer's invoices.
+    pub const fn is_about_invoices(self) -> bool {
+        match self {
+            Self::InvoiceIssued
+            | Self::PaymentReceipt
+            | Self::PaymentFailed
+            | Self::ActionRequired
+            | Self::AccessRestricted
+            | Self::PaymentRecovered => true,
+            Self::TrialWillEnd | Self::SubscriptionCanceled => false,
+        }
+    }
 
     /// The same word as in JSON.
     pub const fn as_str(self) -> &'static str {

@@ -21,7 +21,7 @@ fn context(content: Content) -> Context {
         address,
         support_email: Some("help@acme.example".to_owned()),
     };
-    Context { tenant, customer_name: Some("Zoë Ångström".to_owned()), livemode: true, content }
+    Context { tenant, recipient_name: Some("Zoë Ångström".to_owned()), livemode: true, content }
 }
 
 /// With every optional fact.
@@ -35,7 +35,7 @@ pub(crate) fn with_texts(kind: Kind, text: &str) -> Context {
     text.clone_into(&mut context.tenant.name);
     context.tenant.address = vec![text.to_owned(); 2];
     context.tenant.support_email = Some(text.to_owned());
-    context.customer_name = Some(text.to_owned());
+    context.recipient_name = Some(text.to_owned());
     context
 }
 
@@ -50,6 +50,7 @@ fn with_texts_of(kind: Kind, method: &str, plan_name: &str, number: &str, descri
             subtotal: Some(euros(113_450)),
             discount: Some(euros(1_305)),
             taxes: vec![TaxSum { label: format!("{description} 19%"), amount: euros(21_305) }],
+            tax_note: Some(format!("Margin scheme: {description}")),
             total: euros(133_450),
             covered: Some(euros(10_000)),
             amount_due: euros(123_450),
@@ -139,7 +140,7 @@ fn lines(plan_name: &str, description: &str) -> Vec<Line> {
 /// With no optional fact, and the other branch of every choice.
 pub(crate) fn bare(kind: Kind) -> Context {
     let mut context = full(kind);
-    context.customer_name = None;
+    context.recipient_name = None;
     context.livemode = false;
     context.tenant.address.clear();
     context.tenant.support_email = None;
@@ -149,6 +150,7 @@ pub(crate) fn bare(kind: Kind) -> Context {
             (invoice.total, invoice.covered) = (invoice.amount_due, None);
             (invoice.subtotal, invoice.discount) = (None, None);
             invoice.taxes.clear();
+            invoice.tax_note = None;
             invoice.lines.iter_mut().for_each(|line| line.detail = None);
             (invoice.invoice_url, invoice.pdf_attached) = (None, false);
         }

@@ -45,6 +45,15 @@ fn an_invoice_shows_who_what_when_and_how_much() {
 }
 
 #[test]
+fn what_has_no_tax_says_why_below_the_sums() {
+    let words = "Steuerschuldnerschaft des Leistungsempfängers (Reverse charge).";
+    let invoice = Invoice { taxes: vec![], tax_note: Some(words.into()), ..german_invoice() };
+
+    assert_shows(&text_of(&invoice), &["Rabatte -88,70", words, "Gesamtbetrag"]);
+    assert!(!text_of(&german_invoice()).contains(&squeezed("Reverse charge")));
+}
+
+#[test]
 fn every_page_of_a_long_invoice_repeats_the_heads_of_the_columns_and_says_which_page_it_is() {
     let pages = pages(&invoice_pdf(&long_invoice()).unwrap());
 

@@ -83,6 +83,7 @@ pub(crate) fn open_invoice() -> Invoice {
         subtotal: "887.00".into(),
         discount_total: Some("88.70".into()),
         taxes: vec![TaxTotal { label: "VAT 19%".into(), base: "798.30".into(), amount: "151.68".into() }],
+        tax_note: None,
         total: "949.98".into(),
         credits_applied: Some("50.00".into()),
         amount_paid: "0.00".into(),

@@ -84,6 +84,27 @@ impl<T> Change<T> {
         })
     }
 
+    /// The same change, with what it sets made into something else.
+    pub fn map<U>(self, into: impl FnOnce(T) -> U) -> Change<U> {
+        match self {
+            Self::Keep => Change::Keep,
+            Self::Clear => Change::Clear,
+            Self::Set(value) => Change::Set(into(value)),
+        }
+    }
+
+    /// Makes the change to what is never absent: cleared, it is what it is by default.
+    pub fn replace(self, to: &mut T)
+    where
+        T: Default,
+    {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *to = T::default(),
+            Self::Set(value) => *to = value,
+        }
+    }
+
     /// Makes the change.
     pub fn apply(self, to: &mut Option<T>) {
         match self {

@@ -12,9 +12,12 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue::Set, DbErr, entity::prelude::*};
 
 use super::lines;
-use crate::invoices::{
-    credit_notes::model::{Credit, CreditKind, CreditNote, CreditReason, RefundProgress},
-    model::TaxRow,
+use crate::{
+    customers::Exemption,
+    invoices::{
+        credit_notes::model::{Credit, CreditKind, CreditNote, CreditReason, RefundProgress},
+        model::TaxRow,
+    },
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -38,6 +41,7 @@ pub struct Model {
     pub total_minor: i64,
     pub credit_left_minor: i64,
     pub refund_status: Option<RefundProgress>,
+    pub exemption: Exemption,
     pub taxes: Json<Vec<TaxRow>>,
     pub metadata: Json<Metadata>,
     pub created_at: DateTime<Utc>,
@@ -72,6 +76,7 @@ pub(super) fn note(row: Model, lines: Vec<lines::Model>) -> Result<CreditNote, D
             currency,
             lines: lines.into_iter().map(|line| lines::line(line, currency)).collect(),
             subtotal: money(row.subtotal_minor),
+            exemption: row.exemption,
             taxes: row.taxes.0,
             tax_total: money(row.tax_minor),
             total: money(row.total_minor),
@@ -101,6 +106,7 @@ pub(super) fn row_of(note: &CreditNote) -> ActiveModel {
         total_minor: Set(note.credit.total.minor()),
         credit_left_minor: Set(note.credit_left.minor()),
         refund_status: Set(note.refund_status),
+        exemption: Set(note.credit.exemption),
         taxes: Set(Json(note.credit.taxes.clone())),
         metadata: Set(Json(note.metadata.clone())),
         created_at: Set(note.created_at),

@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     auth::{Tenant, TenantSettings},
     catalog::{PlanVersion, Price, PriceKind, Timing},
-    customers::{Address, Customer},
+    customers::{Address, Customer, Exemption},
 };
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -47,11 +47,13 @@ fn customer(now: DateTime<Utc>, timezone: Option<&str>) -> Customer {
         external_id: None,
         name: "Buyer".to_owned(),
         email: None,
+        invoice_contacts: Vec::new(),
         currency: None,
         timezone: timezone.map(str::to_owned),
         locale: None,
         address: Address::default(),
-        tax_number: None,
+        tax_ids: Vec::new(),
+        exemption: Exemption::None,
         test_clock_id: None,
         default_payment_method_id: None,
         metadata: Metadata::new(),
