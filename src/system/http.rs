@@ -18,7 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use serde::Serialize;
 
-use crate::app::App;
+use crate::app::{self, App};
 
 /// Longer without a leader, and nothing scheduled would happen.
 const LEADERLESS_MAX: TimeDelta = TimeDelta::seconds(30);
@@ -100,11 +100,15 @@ async fn scheduler(app: &App) -> Result<Option<String>, DbErr> {
         .then(|| "no process leads the scheduler: is one running with the role all or worker?".to_owned()))
 }
 
-/// Metrics as Prometheus reads them.
+/// Metrics as Prometheus reads them: what this process counts, and how late everybody's work is.
 #[utoipa::path(tag = "system", responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")))]
 #[get("/metrics")]
-async fn metrics() -> HttpResponse {
-    let text = METRICS.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+async fn metrics(app: Data<App>) -> HttpResponse {
+    let mut text = METRICS.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+    match app::lag(&app).await {
+        Ok(lag) => write!(text, "{lag}").expect("a string takes it"),
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "lag cannot be read"),
+    }
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)
 }
 
