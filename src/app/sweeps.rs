@@ -73,11 +73,14 @@ pub struct Sweep {
     pub next_due: Option<NextDue>,
 }
 
+/// Does what is to be done, and answers how much that was.
+pub type RunUpkeep = for<'a> fn(&'a Db, DateTime<Utc>) -> Boxed<'a, Result<u64, DbErr>>;
+
 /// Keeps the installation itself in order. It is no tenant's, so none runs it.
 #[derive(Clone, Copy)]
 pub struct Upkeep {
     pub schedule: Schedule,
-    pub run: for<'a> fn(&'a Db, DateTime<Utc>) -> Boxed<'a, Result<u64, DbErr>>,
+    pub run: RunUpkeep,
 }
 
 /// [`Sweep::enqueue`] of jobs that are enqueued as all others are.

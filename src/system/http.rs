@@ -1,6 +1,6 @@
 //! Health, metrics, problem pages.
 
-use std::{collections::BTreeMap, fmt::Write, sync::LazyLock};
+use std::{collections::BTreeMap, fmt::Write, sync::LazyLock, time::Duration};
 
 use accrue_platform::{
     addresses::Addresses,
@@ -17,11 +17,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use serde::Serialize;
+use tokio::time::timeout;
 
 use crate::app::{self, App};
 
 /// Longer without a leader, and nothing scheduled would happen.
 const LEADERLESS_MAX: TimeDelta = TimeDelta::seconds(30);
+
+/// What is counted is told whether the database answers or not.
+const LAG_WAIT: Duration = Duration::from_secs(2);
 
 /// Mounts the endpoints.
 pub fn routes(routes: &mut Routes) {
@@ -105,9 +109,10 @@ async fn scheduler(app: &App) -> Result<Option<String>, DbErr> {
 #[get("/metrics")]
 async fn metrics(app: Data<App>) -> HttpResponse {
     let mut text = METRICS.as_ref().map(PrometheusHandle::render).unwrap_or_default();
-    match app::lag(&app).await {
-        Ok(lag) => write!(text, "{lag}").expect("a string takes it"),
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "lag cannot be read"),
+    match timeout(LAG_WAIT, app::lag(&app)).await {
+        Ok(Ok(lag)) => write!(text, "{lag}").expect("a string takes it"),
+        Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "lag cannot be read"),
+        Err(_) => tracing::warn!("the database took too long to say how late work is"),
     }
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)
 }

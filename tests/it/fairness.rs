@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Display,
     sync::{Mutex, OnceLock},
     time::Duration,
 };
@@ -16,7 +17,7 @@ use accrue_platform::{
     queue::{self, Claim, ClaimedJob, Due, NewJob, Turn},
     schedule::Schedule,
 };
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use rstest::rstest;
 use serde_json::json;
 
@@ -36,7 +37,7 @@ async fn tenants(world: &World, count: usize) -> Vec<TenantId> {
     tenants
 }
 
-fn job(tenant: TenantId, number: usize, run_at: chrono::DateTime<chrono::Utc>) -> NewJob {
+fn job(tenant: TenantId, number: impl Display, run_at: DateTime<Utc>) -> NewJob {
     let (key, payload) = (format!("job:{number}"), "{}".to_owned());
     NewJob { tenant, name: "nobody.knows", key, payload, run_at, test_clock: None }
 }
@@ -61,7 +62,7 @@ async fn the_one_job_of_a_tenant_runs_next_although_another_has_five_thousand_ol
     let [busy, small] = tenants(&world, 2).await.try_into().unwrap();
     let now = world.app.now();
     let old = now - TimeDelta::days(1);
-    let many = (0..5_000).map(|number| job(busy, number, old + TimeDelta::milliseconds(number as i64)));
+    let many = (0..5_000).map(|number| job(busy, number, old + TimeDelta::milliseconds(number)));
     enqueue(&world, many.collect()).await;
     let mut turn = Turn::default();
 
@@ -85,9 +86,9 @@ async fn tenants_who_all_have_much_to_do_have_as_many_workers_each(#[values(Sqli
     let Some(world) = World::new(on).await else { return };
     let tenants = tenants(&world, 4).await;
     let now = world.app.now();
-    for (place, tenant) in tenants.iter().enumerate() {
+    for (place, tenant) in (0..).zip(&tenants) {
         // The later ones are younger, every one of them.
-        let run_at = now - TimeDelta::hours(10) + TimeDelta::hours(place as i64);
+        let run_at = now - TimeDelta::hours(10) + TimeDelta::hours(place);
         enqueue(&world, (0..100).map(|number| job(*tenant, number, run_at)).collect()).await;
     }
 
@@ -165,7 +166,7 @@ const SWEEP: Sweep = Sweep {
         let found = (from..last).take(PAGE).map(|number| Found {
             object: SubscriptionId(uuid::Uuid::from_u128(number)).to_string(),
             place: (now, uuid::Uuid::from_u128(number)),
-            job: job(tenant, usize::try_from(number).unwrap(), now),
+            job: job(tenant, number, now),
         });
         let found: Vec<_> = found.collect();
         let next = found.get(PAGE - 1).map(|found| found.place);

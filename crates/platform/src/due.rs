@@ -126,7 +126,7 @@ impl DueColumn {
     ) -> Result<Vec<DueRow>, DbErr> {
         let Self { table, name } = self;
         let (whose, mut values) = of(scope);
-        let more: String = more.iter().map(|column| format!(", {column}")).collect();
+        let columns = [&["id"], more].concat().join(", ");
         values.push(now.into());
         let until = format!("{name} <= ${}", values.len());
         let mut later = String::new();
@@ -135,7 +135,7 @@ impl DueColumn {
             later = format!("and ({name}, id) > (${}, ${})", values.len() - 1, values.len());
         }
         let sql = format!(
-            "select id, {name} as due_at{more} from {table} where {whose} and {until} {later}
+            "select {columns}, {name} as due_at from {table} where {whose} and {until} {later}
             order by {name}, id limit {PAGE}"
         );
         let rows = db.query_all_raw(statement(db, &sql, values)).await?;

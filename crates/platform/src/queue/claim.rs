@@ -221,7 +221,8 @@ async fn start(
     let all: Vec<_> =
         (0..chosen.len()).map(|place| format!("select tenant_id, id from chosen_{place}")).collect();
     let sql = format!(
-        "with {} update jobs set {START} where (tenant_id, id) in ({}) {STARTED}",
+        "with {}, chosen as materialized ({})
+        update jobs set {START} where (tenant_id, id) in (select tenant_id, id from chosen) {STARTED}",
         chosen.join(", "),
         all.join(" union all ")
     );
