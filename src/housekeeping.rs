@@ -4,13 +4,12 @@ use accrue_platform::{db::Db, idempotency, schedule::Schedule};
 use chrono::{DateTime, Utc};
 use sea_orm::DbErr;
 
-use crate::app::Sweep;
+use crate::app::Upkeep;
 
 /// Forgets answers that were kept for their Idempotency-Key long enough.
-pub const SWEEPS: &[Sweep] = &[Sweep {
+pub const UPKEEP: &[Upkeep] = &[Upkeep {
     schedule: Schedule { name: "housekeeping.answers", cron: "0 17 * * * *" },
-    run: |db, _, now| Box::pin(forget_answers(db, now)),
-    next_due: None,
+    run: |db, now| Box::pin(forget_answers(db, now)),
 }];
 
 async fn forget_answers(db: &Db, now: DateTime<Utc>) -> Result<u64, DbErr> {

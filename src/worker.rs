@@ -31,8 +31,8 @@ pub static WORK: Work = Work {
         corrections::SWEEPS,
         dunning::SWEEPS,
         alerts::SWEEPS,
-        housekeeping::SWEEPS,
     ],
+    upkeep: &[metering::UPKEEP, housekeeping::UPKEEP],
     // In the order in which they hear: what was used, what is owed, what is paid, what follows, who is told.
     listeners: &[
         metering::LISTENERS,

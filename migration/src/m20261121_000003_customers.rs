@@ -105,12 +105,13 @@ create table subscriptions (
 
 create index subscriptions_by_plan on subscriptions (tenant_id, plan_id, id);
 create index subscriptions_by_plan_version on subscriptions (tenant_id, plan_version_id);
-create index subscriptions_due on subscriptions (next_due_at) where next_due_at is not null and test_clock_id is null;
-create index subscriptions_due_by_test_clock on subscriptions (tenant_id, test_clock_id, next_due_at)
-    where next_due_at is not null and test_clock_id is not null;
-create index subscriptions_trial_notice on subscriptions (trial_notice_at)
+create index subscriptions_due on subscriptions (next_due_at, tenant_id)
+    where next_due_at is not null and test_clock_id is null;
+create index subscriptions_due_by_tenant on subscriptions (tenant_id, test_clock_id, next_due_at, id)
+    where next_due_at is not null;
+create index subscriptions_trial_notice on subscriptions (trial_notice_at, tenant_id)
     where trial_notice_at is not null and test_clock_id is null;
-create index subscriptions_trial_notice_by_test_clock on subscriptions (tenant_id, test_clock_id, trial_notice_at)
-    where trial_notice_at is not null and test_clock_id is not null;
+create index subscriptions_trial_notice_by_tenant on subscriptions (tenant_id, test_clock_id, trial_notice_at, id)
+    where trial_notice_at is not null;
 create index subscriptions_by_customer on subscriptions (tenant_id, customer_id, id);
 ";

@@ -143,7 +143,10 @@ create table usage_closings (
 create index usage_closings_by_end on usage_closings (tenant_id, end_at);
 create index usage_closings_by_metric on usage_closings (tenant_id, metric_id);
 create index usage_closings_by_subscription on usage_closings (tenant_id, subscription_id);
-create index usage_closings_to_check on usage_closings (check_at) where check_at is not null;
+create index usage_closings_to_check on usage_closings (check_at, tenant_id)
+    where check_at is not null and test_clock_id is null;
+create index usage_closings_to_check_by_tenant on usage_closings (tenant_id, test_clock_id, check_at, id)
+    where check_at is not null;
 
 create table usage_unmatched (
     tenant_id uuid not null references tenants (id),
@@ -228,7 +231,10 @@ create table usage_alerts (
 
 create index usage_alerts_by_metric on usage_alerts (tenant_id, metric_id);
 create index usage_alerts_by_customer on usage_alerts (tenant_id, customer_id, metric_id);
-create index usage_alerts_to_review on usage_alerts (review_at) where review_at is not null;
+create index usage_alerts_to_review on usage_alerts (review_at, tenant_id)
+    where review_at is not null and test_clock_id is null;
+create index usage_alerts_to_review_by_tenant on usage_alerts (tenant_id, test_clock_id, review_at, id)
+    where review_at is not null;
 
 create table usage_alert_triggers (
     tenant_id uuid not null,

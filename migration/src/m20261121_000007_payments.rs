@@ -77,10 +77,10 @@ create unique index payment_attempts_one_in_flight on payment_attempts (tenant_i
     where look_up_at is not null;
 create unique index payment_attempts_one_per_reason on payment_attempts (tenant_id, payment_id, reason)
     where status <> 'error' and (decline_class is null or decline_class <> 'our_fault');
-create index payment_attempts_unsettled on payment_attempts (look_up_at)
+create index payment_attempts_unsettled on payment_attempts (look_up_at, tenant_id)
     where look_up_at is not null and test_clock_id is null;
-create index payment_attempts_unsettled_by_test_clock on payment_attempts (tenant_id, test_clock_id, look_up_at)
-    where look_up_at is not null and test_clock_id is not null;
+create index payment_attempts_unsettled_by_tenant on payment_attempts (tenant_id, test_clock_id, look_up_at, id)
+    where look_up_at is not null;
 
 create table refunds (
     tenant_id uuid not null references tenants (id),
@@ -107,9 +107,10 @@ create table refunds (
 );
 
 create index refunds_by_payment on refunds (tenant_id, payment_id, id);
-create index refunds_unsettled on refunds (look_up_at) where look_up_at is not null and test_clock_id is null;
-create index refunds_unsettled_by_test_clock on refunds (tenant_id, test_clock_id, look_up_at)
-    where look_up_at is not null and test_clock_id is not null;
+create index refunds_unsettled on refunds (look_up_at, tenant_id)
+    where look_up_at is not null and test_clock_id is null;
+create index refunds_unsettled_by_tenant on refunds (tenant_id, test_clock_id, look_up_at, id)
+    where look_up_at is not null;
 
 create table dunnings (
     tenant_id uuid not null references tenants (id),
@@ -140,11 +141,13 @@ create table dunnings (
     check (next_step_at is null or look_again_at is null)
 );
 
-create index dunnings_due on dunnings (next_step_at) where next_step_at is not null and test_clock_id is null;
-create index dunnings_due_by_test_clock on dunnings (tenant_id, test_clock_id, next_step_at)
-    where next_step_at is not null and test_clock_id is not null;
-create index dunnings_awaiting on dunnings (look_again_at) where look_again_at is not null and test_clock_id is null;
-create index dunnings_awaiting_by_test_clock on dunnings (tenant_id, test_clock_id, look_again_at)
-    where look_again_at is not null and test_clock_id is not null;
+create index dunnings_due on dunnings (next_step_at, tenant_id)
+    where next_step_at is not null and test_clock_id is null;
+create index dunnings_due_by_tenant on dunnings (tenant_id, test_clock_id, next_step_at, id)
+    where next_step_at is not null;
+create index dunnings_awaiting on dunnings (look_again_at, tenant_id)
+    where look_again_at is not null and test_clock_id is null;
+create index dunnings_awaiting_by_tenant on dunnings (tenant_id, test_clock_id, look_again_at, id)
+    where look_again_at is not null;
 create index dunnings_by_customer on dunnings (tenant_id, customer_id, id);
 ";

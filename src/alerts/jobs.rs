@@ -1,8 +1,8 @@
 //! Alerts in the background: looking at them when usage moves, when a period ends, and when what they are compared
 //! with changes.
 
-use accrue_core::id::{CustomerId, TenantId, TestClockId, UsageAlertId};
-use accrue_platform::{db::Db, outbox::Event, schedule::Schedule};
+use accrue_core::id::{CustomerId, UsageAlertId};
+use accrue_platform::{db::Db, due::Place, outbox::Event, schedule::Schedule};
 use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,10 @@ use super::{
     store,
 };
 use crate::{
-    app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, enqueue_again, job_runner},
+    app::{
+        Found, FoundPage, Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue,
+        enqueue_again, enqueue_found_again, job_runner, new_job,
+    },
     customers,
     metering::{self, UsageMoved, Watcher},
 };
@@ -116,25 +119,23 @@ async fn hear(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
 /// Finds the alerts whose period has ended.
 const REVIEW_SWEEP: Sweep = Sweep {
     schedule: Schedule { name: "alerts.review", cron: "5 * * * * *" },
-    run: |db, scope, now| Box::pin(sweep(db, scope, now)),
-    next_due: Some(|db, tenant, clock| Box::pin(next_review(db, tenant, clock))),
+    tenants: |db, now| Box::pin(store::REVIEWS.tenants(db.reader(), now)),
+    find: |db, scope, now, after| Box::pin(find(db, scope, now, after)),
+    enqueue: enqueue_found_again,
+    next_due: Some(|db, scope| Box::pin(store::REVIEWS.first(db.reader(), scope))),
 };
 
-async fn sweep(db: &Db, scope: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> {
-    let (mut found, mut after) = (0, None);
-    loop {
-        let page = store::due(db.reader(), scope, now, after).await?;
-        let Some(&(last, _)) = page.last() else { return Ok(found) };
-        found += page.len() as u64;
-        let tx = db.begin().await?;
-        metering::service::look_again(&tx, now, page.into_iter().map(|(_, watched)| watched)).await?;
-        tx.commit().await?;
-        after = Some(last);
-    }
-}
-
-async fn next_review(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Option<DateTime<Utc>>, DbErr> {
-    store::next_review(db.reader(), tenant, clock).await
+async fn find(db: &Db, scope: Scope, now: DateTime<Utc>, after: Option<Place>) -> Result<FoundPage, DbErr> {
+    let rows = store::REVIEWS.page(db.reader(), scope, now, after, &["customer_id", "metric_id"]).await?;
+    FoundPage::of(&rows, |row| {
+        let (customer, metric) = (row.get("customer_id")?, row.get("metric_id")?);
+        let job = Check(UsageMoved { customer, metric });
+        // Due at once by any clock.
+        let run_at = scope.test_clock().map_or(now, |_| DateTime::UNIX_EPOCH);
+        let key = format!("{customer}:{metric}");
+        let job = new_job(scope.tenant(), scope.test_clock(), run_at, key, &job);
+        Ok(Found { object: UsageAlertId(row.id).to_string(), place: row.place(), job })
+    })
 }
 
 impl From<AlertError> for JobError {

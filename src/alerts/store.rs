@@ -5,6 +5,7 @@ use accrue_platform::{
     bulk::{self, Column as Cells},
     check::Metadata,
     column::{self, Dec, Json},
+    due::DueColumn,
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
@@ -14,13 +15,6 @@ use sea_orm::{
 };
 
 use super::model::{Alert, Kind, Status, Trigger};
-use crate::{
-    app::Scope,
-    metering::{Watched, Watcher},
-};
-
-/// Alerts whose period has ended that are read at a time.
-const DUE_AT_A_TIME: u64 = 500;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "usage_alerts")]
@@ -73,7 +67,7 @@ mod triggers {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// Every query of one tenant starts here, so that none can forget it.
+/// Every query starts here, so that none can forget its tenant.
 fn of(tenant: TenantId) -> Select<Entity> {
     Entity::find().filter(Column::TenantId.eq(tenant))
 }
@@ -258,52 +252,8 @@ pub(super) async fn count_on(
     made.count(db).await
 }
 
-/// Alerts whose period has ended, after the last of the page before.
-pub(super) async fn due(
-    db: &impl ConnectionTrait,
-    scope: Scope,
-    now: DateTime<Utc>,
-    after: Option<UsageAlertId>,
-) -> Result<Vec<(UsageAlertId, Watched)>, DbErr> {
-    let select = in_scope(scope)
-        .filter(Column::ReviewAt.lte(now))
-        .filter(Column::CustomerId.is_not_null())
-        .filter(Condition::all().add_option(after.map(|last| Column::Id.gt(last))))
-        .order_by_asc(Column::Id)
-        .limit(DUE_AT_A_TIME);
-    let watched = |row: Model| {
-        let Model {
-            tenant_id: tenant, id, customer_id, metric_id: metric, test_clock_id: test_clock, ..
-        } = row;
-        Some((id, Watched { tenant, customer: customer_id?, metric, test_clock, watcher: Watcher::Alerts }))
-    };
-    Ok(select.all(db).await?.into_iter().filter_map(watched).collect())
-}
-
-/// When the next period ends of the alerts of a test clock's customers.
-pub(super) async fn next_review(
-    db: &impl ConnectionTrait,
-    tenant: TenantId,
-    clock: TestClockId,
-) -> Result<Option<DateTime<Utc>>, DbErr> {
-    in_scope(Scope::TestClock(tenant, clock))
-        .select_only()
-        .column(Column::ReviewAt)
-        .filter(Column::ReviewAt.is_not_null())
-        .order_by_asc(Column::ReviewAt)
-        .limit(1)
-        .into_tuple()
-        .one(db)
-        .await
-}
-
-/// What lives by the wall clock is looked for of all tenants at once: the one query that is not of one tenant.
-fn in_scope(scope: Scope) -> Select<Entity> {
-    match scope {
-        Scope::WallClock => Entity::find().filter(Column::TestClockId.is_null()),
-        Scope::TestClock(tenant, clock) => of(tenant).filter(Column::TestClockId.eq(clock)),
-    }
-}
+/// When the period ends in which an alert was looked at.
+pub(super) const REVIEWS: DueColumn = DueColumn { table: "usage_alerts", name: "review_at" };
 
 fn alerts(rows: Vec<Model>) -> Result<Vec<Alert>, DbErr> {
     rows.into_iter().map(TryInto::try_into).collect()

@@ -1,6 +1,8 @@
 //! The running program: what it is made of, and how its work is done. It knows no capability.
 
+mod lag;
 mod run;
+mod sweeps;
 mod work;
 
 use std::sync::Arc;
@@ -14,10 +16,14 @@ use tokio::sync::Notify;
 
 use crate::config::{Config, Role};
 
-pub use run::{WorkerHandle, drain_test_clock, start_workers, sweep_all, tell_all, work_until_idle};
+pub use lag::{JobLag, Lag, lag, lag_of};
+pub use run::{WorkerHandle, drain_test_clock, start_workers, tell_all, work_until_idle};
+pub use sweeps::{
+    Found, FoundPage, Scope, Sweep, Swept, Upkeep, enqueue_found, enqueue_found_again, sweep_all,
+};
 pub use work::{
-    Job, JobContext, JobError, JobRunner, Listener, Scope, Share, Sweep, Work, bury, enqueue, enqueue_again,
-    job_runner,
+    Job, JobContext, JobError, JobRunner, Listener, Share, Work, bury, enqueue, enqueue_again, job_runner,
+    new_job,
 };
 
 /// Everything that handlers and jobs need. Built once, cheap to clone.

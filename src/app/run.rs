@@ -6,7 +6,7 @@ use accrue_core::id::{TenantId, TestClockId};
 use accrue_platform::{
     lease::Lease,
     outbox,
-    queue::{self, Again, Claim, ClaimedJob, Due},
+    queue::{self, Again, Claim, ClaimedJob, Due, Turn},
     request,
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,7 +21,8 @@ use tracing::Instrument;
 
 use super::{
     App,
-    work::{JobContext, JobError, Scope, Share, Sweep, heartbeat, now_of},
+    sweeps::{Scope, duties},
+    work::{JobContext, JobError, Share, heartbeat, now_of},
 };
 
 const POLL: Duration = Duration::from_millis(250);
@@ -133,7 +134,7 @@ impl Lent {
 async fn run_jobs(app: App, mut stopped: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(app.config.workers));
     let lent = Lent::all_of(&app);
-    let mut running = JoinSet::new();
+    let (mut running, mut turns) = (JoinSet::new(), Turns::default());
     while !*stopped.borrow() {
         while running.try_join_next().is_some() {}
         // All that is claimed starts at once, so no more is claimed than may start, whatever it is.
@@ -144,7 +145,10 @@ async fn run_jobs(app: App, mut stopped: watch::Receiver<bool>) {
                 few => limit = limit.min(few),
             }
         }
-        let jobs = if limit == 0 { Vec::new() } else { claim_any(&app, limit as u64, &except).await };
+        let jobs = match limit {
+            0 => Vec::new(),
+            _ => claim_any(&app, limit as u64, &except, &mut turns).await,
+        };
         if jobs.is_empty() {
             pause(&app, &mut stopped).await;
             continue;
@@ -164,10 +168,23 @@ async fn run_jobs(app: App, mut stopped: watch::Receiver<bool>) {
     while running.join_next().await.is_some() {}
 }
 
-async fn claim_any(app: &App, limit: u64, except: &[&'static str]) -> Vec<ClaimedJob> {
+/// Whose turn it is: of tenants, and of the two kinds of clocks, so that neither waits until the other has nothing to do.
+#[derive(Default)]
+struct Turns {
+    tenants: Turn,
+    test_clocks_first: bool,
+}
+
+async fn claim_any(app: &App, limit: u64, except: &[&'static str], turns: &mut Turns) -> Vec<ClaimedJob> {
     let lease = app.config.job_lease();
-    for due in [Due::ByWallClock, Due::ByRestingTestClocks] {
-        match queue::claim(&app.db, app.now(), Claim { due, except, limit, lease }).await {
+    let mut clocks = [Due::ByWallClock, Due::ByRestingTestClocks];
+    if turns.test_clocks_first {
+        clocks.reverse();
+    }
+    turns.test_clocks_first = !turns.test_clocks_first;
+    for due in clocks {
+        let claim = Claim { due, except, limit, lease };
+        match queue::claim(&app.db, app.now(), claim, &mut turns.tenants).await {
             Ok(jobs) if jobs.is_empty() => {}
             Ok(jobs) => return jobs,
             Err(error) => {
@@ -298,43 +315,26 @@ async fn lead_once(app: &App, holder: &str, lease: Option<Lease>) -> Result<Opti
     };
     let Some(lease) = lease else { return Ok(None) };
     metrics::gauge!("scheduler_leader").set(1);
-    for sweep in app.work.sweeps() {
+    for duty in duties(app) {
         let tx = app.db.begin().await?;
         if !lease.fence(&tx).await? {
             return Ok(None);
         }
-        let due = sweep.schedule.tick(&tx, now).await?;
+        let due = duty.schedule().tick(&tx, now).await?;
         tx.commit().await?;
         if due {
-            sweep_once(app, sweep, now).await;
+            duty.do_once(app, now).await;
         }
     }
     Ok(Some(lease))
 }
 
-/// A sweep that fails is swept again at its next tick, and keeps no other from its work.
-async fn sweep_once(app: &App, sweep: &Sweep, now: DateTime<Utc>) {
-    match (sweep.run)(&app.db, Scope::WallClock, now).await {
-        Ok(0) => {}
-        Ok(found) => {
-            tracing::info!(sweep = sweep.schedule.name, found, "swept");
-            app.wake.notify_waiters();
-        }
-        Err(error) => {
-            tracing::error!(
-                sweep = sweep.schedule.name,
-                error = &error as &dyn std::error::Error,
-                "a sweep failed"
-            );
-        }
-    }
-}
-
 /// Does what is due by the wall clock and by resting test clocks, until nothing is left. Sweeps are not run.
 pub async fn work_until_idle(app: &App) -> Result<(), DbErr> {
+    let mut turns = Turns::default();
     loop {
         let told = tell_all_waiting(app).await?;
-        let jobs = claim_any(app, app.config.workers as u64, &[]).await;
+        let jobs = claim_any(app, app.config.workers as u64, &[], &mut turns).await;
         if told == 0 && jobs.is_empty() {
             return Ok(());
         }
@@ -347,14 +347,6 @@ pub async fn work_until_idle(app: &App) -> Result<(), DbErr> {
     }
 }
 
-/// Runs every sweep once, whatever the time of day.
-pub async fn sweep_all(app: &App) -> Result<(), DbErr> {
-    for sweep in app.work.sweeps() {
-        (sweep.run)(&app.db, Scope::WallClock, app.now()).await?;
-    }
-    Ok(())
-}
-
 /// Does everything of a test clock that is due at `now`: tells its tenant's events, runs its sweeps and
 /// its jobs, until nothing is left.
 pub async fn drain_test_clock(
@@ -363,14 +355,16 @@ pub async fn drain_test_clock(
     clock: TestClockId,
     now: DateTime<Utc>,
 ) -> Result<(), DbErr> {
+    let scope = Scope::TestClock(tenant, clock);
     loop {
         let mut did = tell(app, tenant).await? as u64;
         for sweep in app.work.sweeps().filter(|sweep| sweep.next_due.is_some()) {
-            (sweep.run)(&app.db, Scope::TestClock(tenant, clock), now).await?;
+            sweep.run(&app.db, scope, now).await?;
         }
         let due = Due::ByTestClock { tenant, clock, now };
         let (limit, lease) = (app.config.workers as u64, app.config.job_lease());
-        let jobs = queue::claim(&app.db, app.now(), Claim { due, except: &[], limit, lease }).await?;
+        let claim = Claim { due, except: &[], limit, lease };
+        let jobs = queue::claim(&app.db, app.now(), claim, &mut Turn::default()).await?;
         did += jobs.len() as u64;
         let mut running = JoinSet::new();
         for job in jobs {

@@ -4,17 +4,15 @@ use std::{pin::Pin, time::Duration};
 
 use accrue_core::id::{JobId, TenantId, TestClockId};
 use accrue_platform::{
-    db::Db,
     outbox::Event,
     problem::Problem,
     queue::{self, ClaimedJob, NewJob},
-    schedule::Schedule,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::App;
+use super::{App, Sweep, Upkeep};
 
 /// A future as tables of functions need it.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -166,7 +164,8 @@ pub async fn bury<J: Job>(
     queue::bury(tx, run_at, new_job(tenant, test_clock, run_at, key, job), error).await
 }
 
-fn new_job<J: Job>(
+/// A job as it is enqueued. `key` names the piece of work: a second one is not enqueued.
+pub fn new_job<J: Job>(
     tenant: TenantId,
     test_clock: Option<TestClockId>,
     run_at: DateTime<Utc>,
@@ -198,30 +197,6 @@ pub const fn job_runner<J: Job>() -> JobRunner {
     }
 }
 
-/// Whose due things a sweep looks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Everybody's who lives by the wall clock.
-    WallClock,
-    /// The customers' of one test clock.
-    TestClock(TenantId, TestClockId),
-}
-
-/// Enqueues a job for each thing that is due now; answers how many it found.
-pub type FindDue = for<'a> fn(&'a Db, Scope, DateTime<Utc>) -> Boxed<'a, Result<u64, DbErr>>;
-
-/// When something will next be due by a test clock.
-pub type NextDue =
-    for<'a> fn(&'a Db, TenantId, TestClockId) -> Boxed<'a, Result<Option<DateTime<Utc>>, DbErr>>;
-
-/// Looks for what is due and enqueues jobs for it. Idempotent: what a run misses, the next one finds.
-pub struct Sweep {
-    pub schedule: Schedule,
-    pub run: FindDue,
-    /// `None` for housekeeping, which has no customer.
-    pub next_due: Option<NextDue>,
-}
-
 /// Hears of events, in the transaction that numbers them: it enqueues jobs and does nothing else.
 pub struct Listener {
     pub name: &'static str,
@@ -234,6 +209,7 @@ pub struct Listener {
 pub struct Work {
     pub jobs: &'static [&'static [JobRunner]],
     pub sweeps: &'static [&'static [Sweep]],
+    pub upkeep: &'static [&'static [Upkeep]],
     pub listeners: &'static [&'static [Listener]],
 }
 
@@ -248,8 +224,17 @@ impl Work {
         runners.filter(|runner| runner.share == share).map(|runner| runner.name).collect()
     }
 
+    /// The names of all jobs.
+    pub fn job_names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.jobs.iter().copied().flatten().map(|runner| runner.name)
+    }
+
     pub fn sweeps(&self) -> impl Iterator<Item = &'static Sweep> + use<> {
         self.sweeps.iter().copied().flatten()
+    }
+
+    pub(super) fn upkeep(&self) -> impl Iterator<Item = &'static Upkeep> + use<> {
+        self.upkeep.iter().copied().flatten()
     }
 
     pub(super) fn listeners(&self) -> impl Iterator<Item = &'static Listener> + use<> {

@@ -11,8 +11,11 @@ use super::{
     writing,
 };
 use crate::{
-    app::{Job, JobContext, JobError, JobRunner, Sweep, enqueue, job_runner},
-    auth,
+    app::{
+        Found, FoundPage, Job, JobContext, JobError, JobRunner, Sweep, enqueue, enqueue_found, job_runner,
+        new_job,
+    },
+    auth::{self, service::AuthError},
     metering::{self, Month},
 };
 
@@ -25,22 +28,28 @@ pub const JOBS: &[JobRunner] = &[job_runner::<ArchiveUsage>(), job_runner::<Remo
 /// The sweeps of archives.
 pub const SWEEPS: &[Sweep] = &[Sweep {
     schedule: Schedule { name: "archives.usage", cron: "0 37 2 * * *" },
-    run: |db, _, now| Box::pin(sweep(db, now)),
+    tenants: |db, now| Box::pin(tenants(db, now)),
+    find: |db, scope, now, _| Box::pin(find(db, scope.tenant(), now)),
+    enqueue: enqueue_found,
     next_due: None,
 }];
 
-/// Finds everybody in live mode. Test mode lives by clocks of its own, so its usage is never over.
-async fn sweep(db: &Db, now: DateTime<Utc>) -> Result<u64, DbErr> {
+/// Everybody in live mode. Test mode lives by clocks of its own, so its usage is never over.
+async fn tenants(db: &Db, now: DateTime<Utc>) -> Result<Vec<(TenantId, DateTime<Utc>)>, DbErr> {
     let tenants = auth::service::all_tenants(db.reader()).await?;
-    let tx = db.begin().await?;
-    let mut found = 0;
-    for tenant in tenants.iter().filter(|tenant| tenant.livemode) {
-        let key = format!("{}:{}", tenant.id, now.date_naive());
-        enqueue(&tx, tenant.id, None, now, key, &ArchiveUsage {}).await?;
-        found += 1;
-    }
-    tx.commit().await?;
-    Ok(found)
+    Ok(tenants.into_iter().filter(|tenant| tenant.livemode).map(|tenant| (tenant.id, now)).collect())
+}
+
+async fn find(db: &Db, tenant: TenantId, now: DateTime<Utc>) -> Result<FoundPage, DbErr> {
+    let livemode = match auth::service::get_tenant(db.reader(), tenant).await {
+        Ok(tenant) => tenant.livemode,
+        Err(AuthError::Database(error)) => return Err(error),
+        Err(_) => false,
+    };
+    let key = format!("{tenant}:{}", now.date_naive());
+    let job = new_job(tenant, None, now, key, &ArchiveUsage {});
+    let found = livemode.then(|| Found { object: tenant.to_string(), place: (now, tenant.0), job });
+    Ok(FoundPage::whole(found.into_iter().collect()))
 }
 
 /// Archives the months of a tenant that are older than the installation keeps.

@@ -22,7 +22,7 @@ macro_rules! resources {
 }
 
 resources! {
-    Account "account" "The account's own settings, keys, audit log and jobs.";
+    Account "account" "The account's own settings, keys, audit log, jobs and sweeps.";
     Calculate "calculate" "The calculators, which read and write nothing.";
     Catalog "catalog" "Metrics, features, taxes and plans.";
     Clocks "clocks" "Test clocks.";

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::DbErr;
 
 use super::service::{self, ClockError};
-use crate::app::{App, drain_test_clock};
+use crate::app::{App, Scope, drain_test_clock};
 
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -103,7 +103,7 @@ async fn next_of_sweeps(
 ) -> Result<Option<DateTime<Utc>>, DbErr> {
     let mut soonest = None;
     for next_due in app.work.sweeps().filter_map(|sweep| sweep.next_due) {
-        let due = next_due(&app.db, tenant, id).await?;
+        let due = next_due(&app.db, Scope::TestClock(tenant, id)).await?;
         soonest = [soonest, due].into_iter().flatten().min();
     }
     Ok(soonest)

@@ -1,6 +1,6 @@
 //! What goes on after a process died while it moved a clock.
 
-use accrue_core::id::TestClockId;
+use accrue_core::id::{TenantId, TestClockId};
 use accrue_platform::{db::Db, schedule::Schedule};
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::DbErr;
@@ -8,9 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     advance::{DriveError, drive},
+    model::TestClock,
     service,
 };
-use crate::app::{Job, JobContext, JobError, JobRunner, Scope, Sweep, enqueue, job_runner};
+use crate::app::{
+    Found, FoundPage, Job, JobContext, JobError, JobRunner, Sweep, enqueue_found, job_runner, new_job,
+};
 
 /// Brings a clock to where it was going.
 #[derive(Serialize, Deserialize)]
@@ -36,20 +39,24 @@ pub const JOBS: &[JobRunner] = &[job_runner::<ResumeAdvance>()];
 /// Finds clocks whose movement has not arrived.
 pub const SWEEPS: &[Sweep] = &[Sweep {
     schedule: Schedule { name: "clocks.resume", cron: "*/5 * * * * *" },
-    run: |db, scope, now| Box::pin(resume_all(db, scope, now)),
+    tenants: |db, now| Box::pin(tenants(db, now)),
+    find: |db, scope, now, _| Box::pin(find(db, scope.tenant(), now)),
+    enqueue: enqueue_found,
     next_due: None,
 }];
 
-async fn resume_all(db: &Db, _: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> {
-    let clocks = service::advancing_in_all_tenants(db.reader()).await?;
-    if clocks.is_empty() {
-        return Ok(0);
-    }
-    let tx = db.begin().await?;
-    for clock in &clocks {
+async fn tenants(db: &Db, now: DateTime<Utc>) -> Result<Vec<(TenantId, DateTime<Utc>)>, DbErr> {
+    let tenants = service::tenants_with_advancing(db.reader()).await?;
+    Ok(tenants.into_iter().map(|tenant| (tenant, now)).collect())
+}
+
+async fn find(db: &Db, tenant: TenantId, now: DateTime<Utc>) -> Result<FoundPage, DbErr> {
+    let clocks = service::advancing(db.reader(), tenant).await?;
+    let found = clocks.into_iter().map(|TestClock { id: clock, .. }| Found {
+        object: clock.to_string(),
+        place: (now, clock.0),
         // The test clock of the job is none: it goes by the wall clock, for it is what moves the other.
-        enqueue(&tx, clock.tenant_id, None, now, clock.id, &ResumeAdvance { clock: clock.id }).await?;
-    }
-    tx.commit().await?;
-    Ok(clocks.len() as u64)
+        job: new_job(tenant, None, now, clock, &ResumeAdvance { clock }),
+    });
+    Ok(FoundPage::whole(found.collect()))
 }

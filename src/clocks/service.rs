@@ -132,9 +132,14 @@ pub(super) async fn end_advance(
     Ok(())
 }
 
-/// Every tenant's clocks whose movement has not arrived.
-pub(super) async fn advancing_in_all_tenants(db: &impl ConnectionTrait) -> Result<Vec<TestClock>, DbErr> {
-    store::advancing_in_all_tenants(db).await
+/// The tenants with clocks whose movement has not arrived.
+pub(super) async fn tenants_with_advancing(db: &impl ConnectionTrait) -> Result<Vec<TenantId>, DbErr> {
+    store::tenants_with_advancing(db).await
+}
+
+/// A tenant's clocks whose movement has not arrived.
+pub(super) async fn advancing(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Vec<TestClock>, DbErr> {
+    store::advancing(db, tenant).await
 }
 
 async fn get_for_update(

@@ -63,9 +63,15 @@ pub(super) async fn list(
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
-/// Every tenant's clocks whose movement is under way, or was when a process died.
-pub(super) async fn advancing_in_all_tenants(db: &impl ConnectionTrait) -> Result<Vec<TestClock>, DbErr> {
-    let rows = Entity::find().filter(Column::AdvancingTo.is_not_null()).limit(100).all(db).await?;
+/// The tenants with clocks whose movement is under way, or was when a process died.
+pub(super) async fn tenants_with_advancing(db: &impl ConnectionTrait) -> Result<Vec<TenantId>, DbErr> {
+    let select = Entity::find().select_only().column(Column::TenantId).distinct();
+    select.filter(Column::AdvancingTo.is_not_null()).into_tuple().all(db).await
+}
+
+/// A tenant's clocks whose movement is under way, or was when a process died, at most 100.
+pub(super) async fn advancing(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Vec<TestClock>, DbErr> {
+    let rows = of(tenant).filter(Column::AdvancingTo.is_not_null()).limit(100).all(db).await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 

@@ -1,13 +1,20 @@
 //! Looking at billed usage, in the background.
 
 use accrue_core::id::SubscriptionId;
-use accrue_platform::{db::Db, schedule::Schedule};
+use accrue_platform::{
+    db::Db,
+    due::{PAGE, Place},
+    schedule::Schedule,
+};
 use chrono::{DateTime, Utc};
 use sea_orm::DbErr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    app::{Job, JobContext, JobError, JobRunner, Scope, Sweep, enqueue, job_runner},
+    app::{
+        Found, FoundPage, Job, JobContext, JobError, JobRunner, Scope, Sweep, enqueue_found, job_runner,
+        new_job,
+    },
     auth, invoices, metering, payments,
 };
 
@@ -43,26 +50,19 @@ pub const SWEEPS: &[Sweep] = &[USAGE_SWEEP];
 /// Finds the subscriptions with closed periods for which something came later.
 const USAGE_SWEEP: Sweep = Sweep {
     schedule: Schedule { name: "corrections.check_usage", cron: "30 * * * * *" },
-    run: |db, scope, now| Box::pin(sweep(db, scope, now)),
-    next_due: Some(|db, tenant, clock| Box::pin(metering::service::next_check(db, tenant, clock))),
+    tenants: |db, now| Box::pin(metering::service::CHECKS.tenants(db.reader(), now)),
+    find: |db, scope, now, after| Box::pin(find(db, scope, now, after)),
+    enqueue: enqueue_found,
+    next_due: Some(|db, scope| Box::pin(metering::service::CHECKS.first(db.reader(), scope))),
 };
 
-async fn sweep(db: &Db, scope: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> {
-    let test_clock = match scope {
-        Scope::WallClock => None,
-        Scope::TestClock(_, clock) => Some(clock),
-    };
-    let (mut found, mut after) = (0, None);
-    loop {
-        let page = metering::service::due_checks(db, scope, now, after).await?;
-        let Some(&(_, last)) = page.last() else { return Ok(found) };
-        let tx = db.begin().await?;
-        for &(tenant, subscription) in &page {
-            let key = format!("{subscription}:{}", now.timestamp_micros());
-            enqueue(&tx, tenant, test_clock, now, key, &CheckUsage { subscription }).await?;
-        }
-        tx.commit().await?;
-        found += page.len() as u64;
-        after = Some(last);
-    }
+async fn find(db: &Db, scope: Scope, now: DateTime<Utc>, after: Option<Place>) -> Result<FoundPage, DbErr> {
+    let due = metering::service::due_checks(db, scope, now, after.map(|(_, id)| SubscriptionId(id))).await?;
+    let next = due.get(PAGE - 1).map(|&(subscription, at)| (at, subscription.0));
+    let found = due.into_iter().map(|(subscription, at)| {
+        let key = format!("{subscription}:{}", now.timestamp_micros());
+        let job = new_job(scope.tenant(), scope.test_clock(), now, key, &CheckUsage { subscription });
+        Found { object: subscription.to_string(), place: (at, subscription.0), job }
+    });
+    Ok(FoundPage { found: found.collect(), next })
 }

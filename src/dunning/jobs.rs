@@ -1,16 +1,19 @@
 //! What dunning does behind the scenes: it hears of failures, of debts that are gone, of new methods, and
 //! takes the steps that are due.
 
-use accrue_core::id::{CustomerId, DunningId, InvoiceId, PaymentMethodId, TenantId, TestClockId};
-use accrue_platform::{db::Db, outbox::Event, schedule::Schedule};
+use accrue_core::id::{CustomerId, DunningId, InvoiceId, PaymentMethodId};
+use accrue_platform::{db::Db, due::Place, outbox::Event, schedule::Schedule};
 use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::instrument;
 
-use super::service::{self, DueLook, DunningError};
+use super::service::{self, DunningError};
 use crate::{
-    app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
+    app::{
+        Found, FoundPage, Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue,
+        enqueue_found, job_runner, new_job,
+    },
     auth::{self, Tenant},
     payments::decline,
 };
@@ -25,12 +28,10 @@ pub const JOBS: &[JobRunner] = &[
 ];
 
 /// Every sweep of dunning.
-pub const SWEEPS: &[Sweep] = &[SWEEP_DUE];
+pub const SWEEPS: &[Sweep] = &[STEPS_SWEEP, LOOKS_SWEEP];
 
 /// Everything that dunning hears of.
 pub const LISTENERS: &[Listener] = &[LISTENER_PAYMENTS, LISTENER_INVOICES, LISTENER_METHODS];
-
-const SWEPT_MAX: u64 = 500;
 
 /// A payment of an invoice failed.
 #[derive(Debug, Serialize, Deserialize)]
@@ -139,32 +140,52 @@ impl From<DunningError> for JobError {
     }
 }
 
-/// Finds steps whose time has come, and outcomes that nobody has told.
-const SWEEP_DUE: Sweep = Sweep {
+/// Finds steps whose time has come.
+const STEPS_SWEEP: Sweep = Sweep {
     schedule: Schedule { name: "dunning.due", cron: "0 * * * * *" },
-    run: |db, scope, now| Box::pin(sweep(db, scope, now)),
-    next_due: Some(|db, tenant, clock| Box::pin(next_due(db, tenant, clock))),
+    tenants: |db, now| Box::pin(service::STEPS.tenants(db.reader(), now)),
+    find: |db, scope, now, after| Box::pin(find_steps(db, scope, now, after)),
+    enqueue: enqueue_found,
+    next_due: Some(|db, scope| Box::pin(service::STEPS.first(db.reader(), scope))),
 };
 
-async fn sweep(db: &Db, scope: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> {
-    let tx = db.begin().await?;
-    let due = service::due(&tx, scope, now, SWEPT_MAX).await?;
-    for found in &due {
-        let job = TakeStep { dunning: found.dunning, step: found.step };
-        let key = format!("{}:{}", found.dunning, found.step);
-        enqueue(&tx, found.tenant, found.test_clock, found.at, key, &job).await?;
-    }
-    let untold = service::to_look_at(&tx, scope, now, SWEPT_MAX).await?;
-    for DueLook { tenant, test_clock, dunning } in &untold {
-        let job = LookAgain { dunning: *dunning };
-        enqueue(&tx, *tenant, *test_clock, now, dunning, &job).await?;
-    }
-    tx.commit().await?;
-    Ok((due.len() + untold.len()) as u64)
+async fn find_steps(
+    db: &Db,
+    scope: Scope,
+    now: DateTime<Utc>,
+    after: Option<Place>,
+) -> Result<FoundPage, DbErr> {
+    let rows = service::STEPS.page(db.reader(), scope, now, after, &["step"]).await?;
+    FoundPage::of(&rows, |row| {
+        let job = TakeStep { dunning: DunningId(row.id), step: row.get::<i32>("step")? + 1 };
+        let key = format!("{}:{}", job.dunning, job.step);
+        let object = job.dunning.to_string();
+        let job = new_job(scope.tenant(), scope.test_clock(), row.at, key, &job);
+        Ok(Found { object, place: row.place(), job })
+    })
 }
 
-async fn next_due(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Option<DateTime<Utc>>, DbErr> {
-    service::next_due(db.reader(), Scope::TestClock(tenant, clock)).await
+/// Finds steps of which nobody has told what became of them.
+const LOOKS_SWEEP: Sweep = Sweep {
+    schedule: Schedule { name: "dunning.look_again", cron: "0 * * * * *" },
+    tenants: |db, now| Box::pin(service::LOOKS.tenants(db.reader(), now)),
+    find: |db, scope, now, after| Box::pin(find_looks(db, scope, now, after)),
+    enqueue: enqueue_found,
+    next_due: Some(|db, scope| Box::pin(service::LOOKS.first(db.reader(), scope))),
+};
+
+async fn find_looks(
+    db: &Db,
+    scope: Scope,
+    now: DateTime<Utc>,
+    after: Option<Place>,
+) -> Result<FoundPage, DbErr> {
+    let rows = service::LOOKS.page(db.reader(), scope, now, after, &[]).await?;
+    FoundPage::of(&rows, |row| {
+        let dunning = DunningId(row.id);
+        let job = new_job(scope.tenant(), scope.test_clock(), now, dunning, &LookAgain { dunning });
+        Ok(Found { object: dunning.to_string(), place: row.place(), job })
+    })
 }
 
 /// Hears of payments that failed.

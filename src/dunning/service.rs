@@ -21,7 +21,7 @@ use crate::{
     subscriptions::{self, Access, service::SubscriptionError},
 };
 
-pub(super) use store::{DueLook, DueStep, DunningFilter};
+pub(super) use store::{DunningFilter, LOOKS, STEPS};
 
 /// Why a dunning cannot be had or moved.
 #[derive(Debug, thiserror::Error)]
@@ -298,29 +298,4 @@ async fn apply_access(
     subscriptions::service::get_for_update(tx, dunning.tenant_id, subscription).await?;
     let access = model::worst(store::running_accesses(tx, dunning.tenant_id, subscription).await?);
     Ok(subscriptions::service::set_access(tx, now, dunning.tenant_id, subscription, access).await?)
-}
-
-pub(super) async fn due(
-    tx: &DatabaseTransaction,
-    scope: crate::app::Scope,
-    now: DateTime<Utc>,
-    limit: u64,
-) -> Result<Vec<DueStep>, DbErr> {
-    store::due(tx, scope, now, limit).await
-}
-
-pub(super) async fn to_look_at(
-    tx: &DatabaseTransaction,
-    scope: crate::app::Scope,
-    now: DateTime<Utc>,
-    limit: u64,
-) -> Result<Vec<DueLook>, DbErr> {
-    store::to_look_at(tx, scope, now, limit).await
-}
-
-pub(super) async fn next_due(
-    db: &impl ConnectionTrait,
-    scope: crate::app::Scope,
-) -> Result<Option<DateTime<Utc>>, DbErr> {
-    store::next_due(db, scope).await
 }

@@ -7,6 +7,7 @@ use accrue_core::{
 use accrue_platform::{
     check::Metadata,
     column::{self, Json},
+    due::DueColumn,
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
@@ -16,7 +17,7 @@ use sea_orm::{
 };
 
 use super::model::{Dunning, DunningStatus, Failure};
-use crate::{app::Scope, subscriptions::Access};
+use crate::subscriptions::Access;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "dunnings")]
@@ -58,38 +59,15 @@ pub(super) struct DunningFilter {
     pub status: Option<DunningStatus>,
 }
 
-/// A step whose time has come.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct DueStep {
-    pub tenant: TenantId,
-    pub test_clock: Option<TestClockId>,
-    pub dunning: DunningId,
-    pub step: i32,
-    pub at: DateTime<Utc>,
-}
+/// When the next step is to be taken.
+pub(super) const STEPS: DueColumn = DueColumn { table: "dunnings", name: "next_step_at" };
 
-/// A dunning whose awaited outcome nobody has told.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct DueLook {
-    pub tenant: TenantId,
-    pub test_clock: Option<TestClockId>,
-    pub dunning: DunningId,
-}
+/// When to look what became of a step, if nobody has told.
+pub(super) const LOOKS: DueColumn = DueColumn { table: "dunnings", name: "look_again_at" };
 
 /// Every query of a tenant starts here, so that none can forget it.
 fn of(tenant: TenantId) -> Select<Entity> {
     Entity::find().filter(Column::TenantId.eq(tenant))
-}
-
-/// Every query for what is due by `column` starts here: of everybody in the scope, the longest due first.
-fn waiting(scope: Scope, column: Column) -> Select<Entity> {
-    let select = Entity::find().filter(column.is_not_null()).order_by_asc(column);
-    match scope {
-        Scope::WallClock => select.filter(Column::TestClockId.is_null()),
-        Scope::TestClock(tenant, clock) => {
-            select.filter(Column::TenantId.eq(tenant)).filter(Column::TestClockId.eq(clock))
-        }
-    }
 }
 
 pub(super) async fn insert(tx: &DatabaseTransaction, dunning: &Dunning) -> Result<(), DbErr> {
@@ -174,52 +152,6 @@ pub(super) async fn list(
     }
     let rows = page.fetch::<Entity, DunningId>(select, Column::Id, db).await?;
     Ok(rows.into_iter().map(TryInto::try_into).collect::<Result<_, DbErr>>()?)
-}
-
-/// Steps that are due at `now`, at most `limit`.
-pub(super) async fn due(
-    tx: &DatabaseTransaction,
-    scope: Scope,
-    now: DateTime<Utc>,
-    limit: u64,
-) -> Result<Vec<DueStep>, DbErr> {
-    let rows =
-        waiting(scope, Column::NextStepAt).filter(Column::NextStepAt.lte(now)).limit(limit).all(tx).await?;
-    let due = rows.into_iter().map(|row| DueStep {
-        tenant: row.tenant_id,
-        test_clock: row.test_clock_id,
-        dunning: row.id,
-        step: row.step + 1,
-        at: row.next_step_at.unwrap_or(now),
-    });
-    Ok(due.collect())
-}
-
-/// Those whose awaited outcome is to be looked for, at most `limit`.
-pub(super) async fn to_look_at(
-    tx: &DatabaseTransaction,
-    scope: Scope,
-    now: DateTime<Utc>,
-    limit: u64,
-) -> Result<Vec<DueLook>, DbErr> {
-    let select = waiting(scope, Column::LookAgainAt).filter(Column::LookAgainAt.lte(now)).limit(limit);
-    let due = select.all(tx).await?.into_iter().map(|row| DueLook {
-        tenant: row.tenant_id,
-        test_clock: row.test_clock_id,
-        dunning: row.id,
-    });
-    Ok(due.collect())
-}
-
-/// When something of the scope is next due.
-pub(super) async fn next_due(
-    db: &impl ConnectionTrait,
-    scope: Scope,
-) -> Result<Option<DateTime<Utc>>, DbErr> {
-    let step = waiting(scope, Column::NextStepAt).limit(1).one(db).await?;
-    let look = waiting(scope, Column::LookAgainAt).limit(1).one(db).await?;
-    let steps = step.and_then(|row| row.next_step_at);
-    Ok(steps.into_iter().chain(look.and_then(|row| row.look_again_at)).min())
 }
 
 fn row(dunning: &Dunning) -> ActiveModel {

@@ -1,7 +1,9 @@
 //! The cycle in the background.
 
-use accrue_core::id::{SubscriptionId, TenantId, TestClockId};
-use accrue_platform::{db::Db, outbox::Event, schedule::Schedule};
+use std::future;
+
+use accrue_core::id::{SubscriptionId, TenantId};
+use accrue_platform::{db::Db, due::Place, outbox::Event, schedule::Schedule};
 use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
 use serde::{Deserialize, Serialize};
@@ -13,7 +15,10 @@ use super::{
     unbilled,
 };
 use crate::{
-    app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Share, Sweep, enqueue, job_runner},
+    app::{
+        Found, FoundPage, Job, JobContext, JobError, JobRunner, Listener, Scope, Share, Sweep, enqueue,
+        enqueue_found, job_runner, new_job,
+    },
     auth,
     metering::{UsageMoved, Watcher, service::MeteringError},
     subscriptions,
@@ -85,19 +90,21 @@ pub const SWEEPS: &[Sweep] = &[CYCLE_SWEEP, UNBILLED_SWEEP];
 /// Has everybody's usage of the last hour looked at: by the real time, as it came in.
 const UNBILLED_SWEEP: Sweep = Sweep {
     schedule: Schedule { name: "invoices.unbilled", cron: "0 7 * * * *" },
-    run: |db, _, now| Box::pin(sweep_unbilled(db, now)),
+    tenants: |db, now| Box::pin(tenants(db, now)),
+    find: |_, scope, now, _| Box::pin(future::ready(Ok(look_for_unbilled(scope.tenant(), now)))),
+    enqueue: enqueue_found,
     next_due: None,
 };
 
-async fn sweep_unbilled(db: &Db, now: DateTime<Utc>) -> Result<u64, DbErr> {
+async fn tenants(db: &Db, now: DateTime<Utc>) -> Result<Vec<(TenantId, DateTime<Utc>)>, DbErr> {
     let tenants = auth::service::all_tenants(db.reader()).await?;
-    let tx = db.begin().await?;
-    for tenant in &tenants {
-        let key = format!("{}:{}", tenant.id, now.timestamp());
-        enqueue(&tx, tenant.id, None, now, key, &LookForUnbilled {}).await?;
-    }
-    tx.commit().await?;
-    Ok(tenants.len() as u64)
+    Ok(tenants.into_iter().map(|tenant| (tenant.id, now)).collect())
+}
+
+fn look_for_unbilled(tenant: TenantId, now: DateTime<Utc>) -> FoundPage {
+    let key = format!("{tenant}:{}", now.timestamp());
+    let job = new_job(tenant, None, now, key, &LookForUnbilled {});
+    FoundPage::whole(vec![Found { object: tenant.to_string(), place: (now, tenant.0), job }])
 }
 
 /// Everything that invoices hear of.
@@ -106,29 +113,25 @@ pub const LISTENERS: &[Listener] = &[CYCLE_LISTENER];
 /// Finds the subscriptions whose next turn is due: whatever was missed, the next sweep repairs.
 const CYCLE_SWEEP: Sweep = Sweep {
     schedule: Schedule { name: "invoices.cycle", cron: "0 * * * * *" },
-    run: |db, scope, now| Box::pin(sweep(db, scope, now)),
-    next_due: Some(|db, tenant, clock| Box::pin(subscriptions::service::next_due(db, tenant, clock))),
+    tenants: |db, now| Box::pin(subscriptions::service::TURNS.tenants(db.reader(), now)),
+    find: |db, scope, now, after| Box::pin(find_turns(db, scope, now, after)),
+    enqueue: enqueue_found,
+    next_due: Some(|db, scope| Box::pin(subscriptions::service::TURNS.first(db.reader(), scope))),
 };
 
-/// Enqueues one job for each due subscription, a page in a transaction.
-async fn sweep(db: &Db, scope: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> {
-    let test_clock = match scope {
-        Scope::WallClock => None,
-        Scope::TestClock(_, clock) => Some(clock),
-    };
-    let (mut found, mut after) = (0, None);
-    loop {
-        let page = subscriptions::service::due(db, scope, now, after).await?;
-        let Some(&(_, last, last_due_at)) = page.last() else { return Ok(found) };
-        let tx = db.begin().await?;
-        for &(tenant, subscription, due_at) in &page {
-            let key = format!("{subscription}:{}", due_at.timestamp_micros());
-            enqueue_cycle(&tx, tenant, test_clock, due_at, key, subscription).await?;
-        }
-        tx.commit().await?;
-        found += page.len() as u64;
-        after = Some((last_due_at, last));
-    }
+async fn find_turns(
+    db: &Db,
+    scope: Scope,
+    now: DateTime<Utc>,
+    after: Option<Place>,
+) -> Result<FoundPage, DbErr> {
+    let rows = subscriptions::service::TURNS.page(db.reader(), scope, now, after, &[]).await?;
+    FoundPage::of(&rows, |row| {
+        let subscription = SubscriptionId(row.id);
+        let key = format!("{subscription}:{}", row.at.timestamp_micros());
+        let job = new_job(scope.tenant(), scope.test_clock(), row.at, key, &Cycle { subscription });
+        Ok(Found { object: subscription.to_string(), place: row.place(), job })
+    })
 }
 
 /// Bills at once what begins or ends at once.
@@ -140,19 +143,8 @@ async fn hear(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
         return Ok(());
     }
     let id: SubscriptionId = event.object_id.parse().map_err(|error| DbErr::Custom(format!("{error}")))?;
-    let key = format!("{id}:{}", event.id);
-    enqueue_cycle(tx, event.tenant_id, event.test_clock_id, event.created_at, key, id).await
-}
-
-async fn enqueue_cycle(
-    tx: &DatabaseTransaction,
-    tenant: TenantId,
-    test_clock: Option<TestClockId>,
-    run_at: DateTime<Utc>,
-    key: String,
-    subscription: SubscriptionId,
-) -> Result<(), DbErr> {
-    enqueue(tx, tenant, test_clock, run_at, key, &Cycle { subscription }).await
+    let (key, job) = (format!("{id}:{}", event.id), Cycle { subscription: id });
+    enqueue(tx, event.tenant_id, event.test_clock_id, event.created_at, key, &job).await
 }
 
 /// What cannot be counted today cannot be counted tomorrow; the rest may be better then.

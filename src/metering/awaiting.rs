@@ -1,7 +1,5 @@
 //! Events that wait for their customer: they are kept, and count from the moment it appears (decision 0022).
 
-use std::collections::BTreeMap;
-
 use accrue_core::{
     clock::Clock,
     id::{CustomerId, TenantId, TestClockId},
@@ -55,23 +53,25 @@ pub(super) async fn give(
     Ok(count)
 }
 
-/// Of the next customers after `last` that events wait for, those that are there by now; `None` at the end.
+/// The tenants with events that wait for their customer.
+pub(super) async fn tenants_waiting(db: &Db) -> Result<Vec<TenantId>, DbErr> {
+    events::tenants_waiting(db.reader()).await
+}
+
+/// Of a tenant's customers that events wait for, those that are there by now.
 pub(super) async fn appeared(
     db: &Db,
-    last: &mut Option<(TenantId, String)>,
-) -> Result<Option<Vec<(TenantId, CustomerId, Option<TestClockId>)>>, DbErr> {
-    let page = events::awaited(db.reader(), last.as_ref(), NAMES_AT_ONCE).await?;
-    let Some(end) = page.last() else { return Ok(None) };
-    *last = Some(end.clone());
-    let mut by_tenant = BTreeMap::<TenantId, Vec<String>>::new();
-    for (tenant, name) in page {
-        by_tenant.entry(tenant).or_default().push(name);
+    tenant: TenantId,
+) -> Result<Vec<(CustomerId, Option<TestClockId>)>, DbErr> {
+    let (mut found, mut last) = (Vec::new(), None::<String>);
+    loop {
+        let names = events::awaited(db.reader(), tenant, last.as_deref(), NAMES_AT_ONCE).await?;
+        if names.is_empty() {
+            return Ok(found);
+        }
+        let there =
+            customers::service::resolve_all(db.reader(), tenant, names.iter().map(String::as_str)).await?;
+        found.extend(there.into_values());
+        last = names.into_iter().next_back();
     }
-    let mut found = Vec::new();
-    for (tenant, names) in by_tenant {
-        let names = names.iter().map(String::as_str);
-        let there = customers::service::resolve_all(db.reader(), tenant, names).await?;
-        found.extend(there.into_values().map(|(customer, test_clock)| (tenant, customer, test_clock)));
-    }
-    Ok(Some(found))
 }

@@ -17,7 +17,10 @@ use super::{
     unmatched,
 };
 use crate::{
-    app::{Job, JobContext, JobError, JobRunner, Listener, Share, Sweep, enqueue, job_runner},
+    app::{
+        Found, FoundPage, Job, JobContext, JobError, JobRunner, Listener, Share, Sweep, Upkeep, enqueue,
+        enqueue_found, job_runner, new_job,
+    },
     auth, catalog,
 };
 
@@ -26,7 +29,10 @@ pub const JOBS: &[JobRunner] =
     &[job_runner::<BuildHours>(), job_runner::<GiveEvents>(), job_runner::<ReportUnmatched>()];
 
 /// The sweeps of metering.
-pub const SWEEPS: &[Sweep] = &[PARTITIONS_SWEEP, AWAITED_SWEEP, UNMATCHED_SWEEP, FORGET_SWEEP];
+pub const SWEEPS: &[Sweep] = &[AWAITED_SWEEP, UNMATCHED_SWEEP];
+
+/// What metering does for the installation.
+pub const UPKEEP: &[Upkeep] = &[PARTITIONS, FORGET];
 
 /// What metering hears of.
 pub const LISTENERS: &[Listener] = &[CUSTOMER_LISTENER];
@@ -127,64 +133,64 @@ async fn hear(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbErr> {
 }
 
 /// Makes the partitions of the months to come.
-const PARTITIONS_SWEEP: Sweep = Sweep {
+const PARTITIONS: Upkeep = Upkeep {
     schedule: Schedule { name: "metering.partitions", cron: "0 23 * * * *" },
-    run: |db, _, now| Box::pin(partitions::make_ahead(db, now)),
-    next_due: None,
+    run: |db, now| Box::pin(partitions::make_ahead(db, now)),
+};
+
+/// Forgets what nothing counted long ago.
+const FORGET: Upkeep = Upkeep {
+    schedule: Schedule { name: "metering.forget_unmatched", cron: "0 51 3 * * *" },
+    run: |db, now| Box::pin(unmatched::forget(db, now)),
 };
 
 /// Finds the customers that are there and that events still wait for: an event that was on its way while its
 /// customer appeared.
 const AWAITED_SWEEP: Sweep = Sweep {
     schedule: Schedule { name: "metering.awaited", cron: "0 43 * * * *" },
-    run: |db, _, now| Box::pin(sweep_awaited(db, now)),
+    tenants: |db, now| Box::pin(async move { Ok(at_once(awaiting::tenants_waiting(db).await?, now)) }),
+    find: |db, scope, now, _| Box::pin(find_awaited(db, scope.tenant(), now)),
+    enqueue: enqueue_found,
     next_due: None,
 };
 
-async fn sweep_awaited(db: &Db, now: DateTime<Utc>) -> Result<u64, DbErr> {
-    let (mut found, mut last) = (0, None);
-    loop {
-        let page = awaiting::appeared(db, &mut last).await?;
-        let Some(appeared) = page else { return Ok(found) };
-        let tx = db.begin().await?;
-        for (tenant, customer, test_clock) in &appeared {
-            let key = format!("{customer}:{}", now.timestamp_micros());
-            let job = GiveEvents { customer: *customer };
-            // Due at once by any clock: it is overdue.
-            let run_at = if test_clock.is_some() { DateTime::UNIX_EPOCH } else { now };
-            enqueue(&tx, *tenant, *test_clock, run_at, key, &job).await?;
-        }
-        tx.commit().await?;
-        found += appeared.len() as u64;
-    }
+fn at_once(tenants: Vec<TenantId>, now: DateTime<Utc>) -> Vec<(TenantId, DateTime<Utc>)> {
+    tenants.into_iter().map(|tenant| (tenant, now)).collect()
+}
+
+async fn find_awaited(db: &Db, tenant: TenantId, now: DateTime<Utc>) -> Result<FoundPage, DbErr> {
+    let appeared = awaiting::appeared(db, tenant).await?;
+    let found = appeared.into_iter().map(|(customer, test_clock)| {
+        let key = format!("{customer}:{}", now.timestamp_micros());
+        // Due at once by any clock: it is overdue.
+        let run_at = test_clock.map_or(now, |_| DateTime::UNIX_EPOCH);
+        let job = new_job(tenant, test_clock, run_at, key, &GiveEvents { customer });
+        Found { object: customer.to_string(), place: (now, customer.0), job }
+    });
+    Ok(FoundPage::whole(found.collect()))
 }
 
 /// Finds the tenants that have something to hear about usage that nothing counts.
 const UNMATCHED_SWEEP: Sweep = Sweep {
     schedule: Schedule { name: "metering.unmatched", cron: "15 * * * * *" },
-    run: |db, _, now| Box::pin(unmatched::sweep(db, now)),
+    tenants: |db, now| Box::pin(async move { Ok(at_once(unmatched::to_tell(db, now).await?, now)) }),
+    find: |db, scope, now, _| Box::pin(find_unmatched(db, scope.tenant(), now)),
+    enqueue: enqueue_found,
     next_due: None,
 };
 
-const FORGET_SWEEP: Sweep = Sweep {
-    schedule: Schedule { name: "metering.forget_unmatched", cron: "0 51 3 * * *" },
-    run: |db, _, now| Box::pin(unmatched::forget(db, now)),
-    next_due: None,
-};
+async fn find_unmatched(db: &Db, tenant: TenantId, now: DateTime<Utc>) -> Result<FoundPage, DbErr> {
+    let hour = unmatched::hour_to_tell(db, tenant, now).await?;
+    let found = hour.map(|hour| {
+        let job = new_job(tenant, None, now, hour.timestamp(), &ReportUnmatched {});
+        Found { object: tenant.to_string(), place: (now, tenant.0), job }
+    });
+    Ok(FoundPage::whole(found.into_iter().collect()))
+}
 
 /// Tells a tenant which usage nothing counts.
 #[derive(Debug, Serialize, Deserialize)]
 struct ReportUnmatched {}
-
-/// Enqueues that a tenant is told in this hour which usage nothing counts.
-pub(super) async fn report_later(
-    tx: &DatabaseTransaction,
-    now: DateTime<Utc>,
-    tenant: TenantId,
-    hour: DateTime<Utc>,
-) -> Result<(), DbErr> {
-    enqueue(tx, tenant, None, now, hour.timestamp(), &ReportUnmatched {}).await
-}
 
 impl Job for ReportUnmatched {
     const NAME: &'static str = "metering.report_unmatched";

@@ -29,7 +29,7 @@ pub use building::Building;
 pub use http::routes;
 pub use import::{Imported, Importer, Line, Refused};
 pub use intake::{Grouping, Intake};
-pub use jobs::{JOBS, LISTENERS, SWEEPS};
+pub use jobs::{JOBS, LISTENERS, SWEEPS, UPKEEP};
 pub use model::{Archive, Closing, Contents, Grain, Hold, Month, NoMonth, Payer, Unmatched, UsageEvent};
 pub use unbilled::Counted;
 pub use watching::{UsageMoved, Watched, Watcher};

@@ -3,11 +3,12 @@
 use accrue_core::{
     arithmetic::Overflow,
     calendar::CalendarError,
-    id::{SubscriptionId, TenantId, TestClockId},
+    id::{SubscriptionId, TenantId},
     usage::UsageError,
 };
 use accrue_platform::{
     db::Db,
+    due::DueColumn,
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
@@ -28,9 +29,6 @@ pub use super::{
     unbilled::{next_counted, tally},
     watching::{look_again, unwatch, watch, watch_all, watched_of},
 };
-
-/// Subscriptions whose closed periods are looked for at a time.
-const CHECKS_AT_ONCE: u64 = 500;
 
 /// Why usage cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -119,23 +117,17 @@ pub async fn check_again(
     Ok(closings::set_check(tx, first.tenant_id, ids, at).await?)
 }
 
-/// Subscriptions whose closed periods are to be looked at, a page of them after the last of the page before.
+/// When closed periods are to be looked at.
+pub const CHECKS: DueColumn = closings::CHECKS;
+
+/// Subscriptions whose closed periods are to be looked at, and since when, a page of them after the last of the page before.
 pub async fn due_checks(
     db: &Db,
     scope: app::Scope,
     now: DateTime<Utc>,
     after: Option<SubscriptionId>,
-) -> Result<Vec<(TenantId, SubscriptionId)>, DbErr> {
-    closings::due(db.reader(), scope, now, after, CHECKS_AT_ONCE).await
-}
-
-/// When the closed periods of a test clock's subscriptions are next to be looked at.
-pub async fn next_check(
-    db: &Db,
-    tenant: TenantId,
-    clock: TestClockId,
-) -> Result<Option<DateTime<Utc>>, DbErr> {
-    closings::next_check(db.reader(), tenant, clock).await
+) -> Result<Vec<(SubscriptionId, DateTime<Utc>)>, DbErr> {
+    closings::due(db.reader(), scope, now, after).await
 }
 
 /// An event by its identifier, or by the caller's own name for it.

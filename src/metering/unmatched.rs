@@ -1,11 +1,12 @@
 //! Telling what nothing counts: at most once an hour, so that a product that sends what it should not does not flood
 //! anybody.
 
+use accrue_core::id::TenantId;
 use accrue_platform::{db::Db, gate::Gate};
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
 
-use super::{events as facts, jobs, model::start_of_hour, store::unmatched};
+use super::{events as facts, model::start_of_hour, store::unmatched};
 use crate::auth::Tenant;
 
 /// Of the names, those with the most events are told first; the others in the next hours.
@@ -28,16 +29,19 @@ pub(super) async fn report(
     facts::unmatched(tx, now, tenant, news).await
 }
 
-/// Finds the tenants that have something to hear.
-pub(super) async fn sweep(db: &Db, now: DateTime<Utc>) -> Result<u64, DbErr> {
+/// The tenants that have something to hear.
+pub(super) async fn to_tell(db: &Db, now: DateTime<Utc>) -> Result<Vec<TenantId>, DbErr> {
+    unmatched::due_reports(db.reader(), start_of_hour(now)).await
+}
+
+/// The hour in which a tenant is told what it has to hear, if there is something.
+pub(super) async fn hour_to_tell(
+    db: &Db,
+    tenant: TenantId,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, DbErr> {
     let hour = start_of_hour(now);
-    let due = unmatched::due_reports(db.reader(), hour).await?;
-    let tx = db.begin().await?;
-    for tenant in &due {
-        jobs::report_later(&tx, now, *tenant, hour).await?;
-    }
-    tx.commit().await?;
-    Ok(due.len() as u64)
+    Ok(unmatched::is_report_due(db.reader(), tenant, hour).await?.then_some(hour))
 }
 
 /// Forgets what was not seen for long: names may be anything.

@@ -1,7 +1,14 @@
 //! What payments do behind requests: collect, ask again, give back, and repair what was left behind.
 
-use accrue_core::id::{InvoiceId, PaymentAttemptId, RefundId, TenantId, TestClockId};
-use accrue_platform::{db::Db, gateway::GatewayError, outbox::Event, queue, schedule::Schedule};
+use accrue_core::id::{InvoiceId, PaymentAttemptId, RefundId, TenantId};
+use accrue_platform::{
+    db::Db,
+    due::{DueColumn, Place},
+    gateway::GatewayError,
+    outbox::Event,
+    queue,
+    schedule::Schedule,
+};
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{DatabaseTransaction, DbErr};
@@ -15,7 +22,10 @@ use super::{
     store,
 };
 use crate::{
-    app::{Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue, job_runner},
+    app::{
+        Found, FoundPage, Job, JobContext, JobError, JobRunner, Listener, Scope, Sweep, enqueue,
+        enqueue_found, job_runner, new_job,
+    },
     auth::{self, Tenant},
     invoices::Collection,
 };
@@ -29,12 +39,10 @@ pub const JOBS: &[JobRunner] = &[
 ];
 
 /// Every sweep of payments.
-pub const SWEEPS: &[Sweep] = &[SWEEP_UNSETTLED];
+pub const SWEEPS: &[Sweep] = &[ATTEMPTS_SWEEP, REFUNDS_SWEEP];
 
 /// Everything that payments hear of.
 pub const LISTENERS: &[Listener] = &[LISTENER_INVOICES_FINALIZED, LISTENER_INVOICES_CLOSED];
-
-const SWEPT_MAX: u64 = 500;
 
 /// If nobody comes back to what a sweep has found, the next sweep finds it after this time.
 const SWEPT_AGAIN_AFTER: TimeDelta = TimeDelta::hours(1);
@@ -178,38 +186,81 @@ impl From<PaymentError> for JobError {
     }
 }
 
-/// Finds attempts and refunds whose outcome nobody asks for, because who began them has died.
-const SWEEP_UNSETTLED: Sweep = Sweep {
+/// Finds attempts whose outcome nobody asks for, because who began them has died.
+const ATTEMPTS_SWEEP: Sweep = Sweep {
     schedule: Schedule { name: "payments.unsettled", cron: "0 * * * * *" },
-    run: |db, scope, now| Box::pin(sweep(db, scope, now)),
-    next_due: Some(|db, tenant, clock| Box::pin(next_due(db, tenant, clock))),
+    tenants: |db, now| Box::pin(overdue(ATTEMPTS, db, now)),
+    find: |db, scope, now, after| Box::pin(find_attempts(db, scope, now, after)),
+    enqueue: |tx, now, found| Box::pin(enqueue_and_postpone(ATTEMPTS, tx, now, found)),
+    next_due: Some(|db, scope| Box::pin(next_overdue(ATTEMPTS, db, scope))),
 };
 
-async fn sweep(db: &Db, scope: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> {
-    let (until, again_at) = (now - PATIENCE, now + SWEPT_AGAIN_AFTER);
-    let tx = db.begin().await?;
-    let attempts = store::payments::attempts::overdue(&tx, scope, until, SWEPT_MAX).await?;
-    for found in &attempts {
-        let job = ResolveAttempt { attempt: found.attempt, look_ups: found.look_ups };
-        let key = format!("{}:{}", found.attempt, found.look_ups);
-        enqueue(&tx, found.tenant, found.test_clock, now, key, &job).await?;
-        store::payments::attempts::postpone(&tx, found, again_at).await?;
-    }
-    let refunds = store::refunds::overdue(&tx, scope, until, SWEPT_MAX).await?;
-    for found in &refunds {
-        let job = SendRefund { refund: found.refund };
-        enqueue(&tx, found.tenant, found.test_clock, now, found.refund, &job).await?;
-        store::refunds::postpone(&tx, found, again_at).await?;
-    }
-    tx.commit().await?;
-    Ok((attempts.len() + refunds.len()) as u64)
+/// The same of refunds.
+const REFUNDS_SWEEP: Sweep = Sweep {
+    schedule: Schedule { name: "payments.unsettled_refunds", cron: "0 * * * * *" },
+    tenants: |db, now| Box::pin(overdue(REFUNDS, db, now)),
+    find: |db, scope, now, after| Box::pin(find_refunds(db, scope, now, after)),
+    enqueue: |tx, now, found| Box::pin(enqueue_and_postpone(REFUNDS, tx, now, found)),
+    next_due: Some(|db, scope| Box::pin(next_overdue(REFUNDS, db, scope))),
+};
+
+const ATTEMPTS: DueColumn = store::payments::attempts::LOOKS;
+const REFUNDS: DueColumn = store::refunds::LOOKS;
+
+async fn find_attempts(
+    db: &Db,
+    scope: Scope,
+    now: DateTime<Utc>,
+    after: Option<Place>,
+) -> Result<FoundPage, DbErr> {
+    let rows = ATTEMPTS.page(db.reader(), scope, now - PATIENCE, after, &["look_ups"]).await?;
+    FoundPage::of(&rows, |row| {
+        let job = ResolveAttempt { attempt: PaymentAttemptId(row.id), look_ups: row.get("look_ups")? };
+        let key = format!("{}:{}", job.attempt, job.look_ups);
+        let object = job.attempt.to_string();
+        let job = new_job(scope.tenant(), scope.test_clock(), now, key, &job);
+        Ok(Found { object, place: row.place(), job })
+    })
 }
 
-async fn next_due(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Option<DateTime<Utc>>, DbErr> {
-    let scope = Scope::TestClock(tenant, clock);
-    let attempt = store::payments::attempts::next_look_up(db.reader(), scope).await?;
-    let refund = store::refunds::next_look_up(db.reader(), scope).await?;
-    Ok(attempt.into_iter().chain(refund).min().map(|at| at + PATIENCE))
+async fn find_refunds(
+    db: &Db,
+    scope: Scope,
+    now: DateTime<Utc>,
+    after: Option<Place>,
+) -> Result<FoundPage, DbErr> {
+    let rows = REFUNDS.page(db.reader(), scope, now - PATIENCE, after, &[]).await?;
+    FoundPage::of(&rows, |row| {
+        let refund = RefundId(row.id);
+        let job = new_job(scope.tenant(), scope.test_clock(), now, refund, &SendRefund { refund });
+        Ok(Found { object: refund.to_string(), place: row.place(), job })
+    })
+}
+
+async fn overdue(
+    looks: DueColumn,
+    db: &Db,
+    now: DateTime<Utc>,
+) -> Result<Vec<(TenantId, DateTime<Utc>)>, DbErr> {
+    let tenants = looks.tenants(db.reader(), now - PATIENCE).await?;
+    Ok(tenants.into_iter().map(|(tenant, since)| (tenant, since + PATIENCE)).collect())
+}
+
+async fn next_overdue(looks: DueColumn, db: &Db, scope: Scope) -> Result<Option<DateTime<Utc>>, DbErr> {
+    Ok(looks.first(db.reader(), scope).await?.map(|at| at + PATIENCE))
+}
+
+async fn enqueue_and_postpone(
+    looks: DueColumn,
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    found: &[Found],
+) -> Result<u64, DbErr> {
+    let enqueued = enqueue_found(tx, now, found).await?;
+    for found in found {
+        looks.postpone(tx, found.job.tenant, found.place, now + SWEPT_AGAIN_AFTER).await?;
+    }
+    Ok(enqueued)
 }
 
 /// An invoice is open: it is collected, if that is how it is to be paid.

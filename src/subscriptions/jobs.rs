@@ -1,8 +1,8 @@
 //! What happens to subscriptions by themselves: customers hear that their trial ends soon. Turns of the cycle
 //! are billed by invoices.
 
-use accrue_core::id::{SubscriptionId, TenantId, TestClockId};
-use accrue_platform::{db::Db, schedule::Schedule};
+use accrue_core::id::SubscriptionId;
+use accrue_platform::{db::Db, due::Place, schedule::Schedule};
 use chrono::{DateTime, Utc};
 use sea_orm::DbErr;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,9 @@ use super::{
     service::{self, SubscriptionError},
     store,
 };
-use crate::app::{Job, JobContext, JobError, JobRunner, Scope, Sweep, enqueue, job_runner};
+use crate::app::{
+    Found, FoundPage, Job, JobContext, JobError, JobRunner, Scope, Sweep, enqueue_found, job_runner, new_job,
+};
 
 /// Every job of subscriptions.
 pub const JOBS: &[JobRunner] = &[job_runner::<TellTrialEnd>()];
@@ -22,8 +24,10 @@ pub const SWEEPS: &[Sweep] = &[TRIAL_NOTICES];
 /// Finds trials that end within three days.
 const TRIAL_NOTICES: Sweep = Sweep {
     schedule: Schedule { name: "subscriptions.trial_notices", cron: "0 */5 * * * *" },
-    run: |db, scope, now| Box::pin(sweep_trial_notices(db, scope, now)),
-    next_due: Some(|db, tenant, clock| Box::pin(next_trial_notice(db, tenant, clock))),
+    tenants: |db, now| Box::pin(store::TRIAL_NOTICES.tenants(db.reader(), now)),
+    find: |db, scope, now, after| Box::pin(find_trial_notices(db, scope, now, after)),
+    enqueue: enqueue_found,
+    next_due: Some(|db, scope| Box::pin(store::TRIAL_NOTICES.first(db.reader(), scope))),
 };
 
 /// Tells that a trial ends soon. The second run finds that it is told.
@@ -42,33 +46,19 @@ impl Job for TellTrialEnd {
     }
 }
 
-async fn sweep_trial_notices(db: &Db, scope: Scope, now: DateTime<Utc>) -> Result<u64, DbErr> {
-    let test_clock = match scope {
-        Scope::WallClock => None,
-        Scope::TestClock(_, clock) => Some(clock),
-    };
-    let (mut found, mut after) = (0, None);
-    loop {
-        let page = store::due_trial_notices(db.reader(), scope, now, after).await?;
-        let Some((_, last, at)) = page.last() else { return Ok(found) };
-        after = Some((*at, *last));
-        found += page.len() as u64;
-
-        let tx = db.begin().await?;
-        for (tenant, subscription, _) in page {
-            let job = TellTrialEnd { subscription };
-            enqueue(&tx, tenant, test_clock, now, subscription, &job).await?;
-        }
-        tx.commit().await?;
-    }
-}
-
-async fn next_trial_notice(
+async fn find_trial_notices(
     db: &Db,
-    tenant: TenantId,
-    clock: TestClockId,
-) -> Result<Option<DateTime<Utc>>, DbErr> {
-    store::next_trial_notice(db.reader(), tenant, clock).await
+    scope: Scope,
+    now: DateTime<Utc>,
+    after: Option<Place>,
+) -> Result<FoundPage, DbErr> {
+    let rows = store::TRIAL_NOTICES.page(db.reader(), scope, now, after, &[]).await?;
+    FoundPage::of(&rows, |row| {
+        let subscription = SubscriptionId(row.id);
+        let job = TellTrialEnd { subscription };
+        let job = new_job(scope.tenant(), scope.test_clock(), now, subscription, &job);
+        Ok(Found { object: subscription.to_string(), place: row.place(), job })
+    })
 }
 
 impl From<SubscriptionError> for JobError {

@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet, hash_map::Entry};
 use accrue_core::{
     calendar::CalendarError,
     clock::Clock,
-    id::{CustomerId, MetricId, PlanVersionId, SubscriptionId, TenantId, TestClockId},
+    id::{CustomerId, MetricId, PlanVersionId, SubscriptionId, TenantId},
     invalid::Invalid,
     money::Currency,
 };
 use accrue_platform::{
-    db::{Db, is_unique_violation},
+    db::is_unique_violation,
+    due::DueColumn,
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
@@ -23,7 +24,6 @@ use super::{
     store,
 };
 use crate::{
-    app::Scope,
     auth::{
         Tenant,
         service::{self as auth, AuthError},
@@ -315,21 +315,8 @@ pub async fn list(
     Ok(store::list(db, tenant, filter, page).await?)
 }
 
-/// Those whose next turn is due at `now`, of everybody in the scope: (tenant, subscription, due at), a page
-/// of at most 500 after the given last one.
-pub async fn due(
-    db: &Db,
-    scope: Scope,
-    now: DateTime<Utc>,
-    after: Option<(DateTime<Utc>, SubscriptionId)>,
-) -> Result<Vec<(TenantId, SubscriptionId, DateTime<Utc>)>, DbErr> {
-    store::due_turns(db.reader(), scope, now, after).await
-}
-
-/// When the next turn of a test clock's subscriptions is due.
-pub async fn next_due(db: &Db, tenant: TenantId, clock: TestClockId) -> Result<Option<DateTime<Utc>>, DbErr> {
-    store::next_turn(db.reader(), tenant, clock).await
-}
+/// When the next turn of each is due.
+pub const TURNS: DueColumn = store::TURNS;
 
 /// As others see it.
 pub async fn body(

@@ -12,6 +12,7 @@ use accrue_platform::{
     bulk,
     check::Metadata,
     column::Json,
+    due::DueColumn,
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
@@ -21,10 +22,6 @@ use sea_orm::{
 };
 
 use super::model::{Access, CancelReason, Collection, Status, Subscription};
-use crate::app::Scope;
-
-/// How many due subscriptions are read at a time.
-const DUE_AT_A_TIME: u64 = 500;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "subscriptions")]
@@ -69,16 +66,10 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Every query of one tenant starts here, so that none can forget it.
+/// Every query starts here, so that none can forget its tenant.
 fn of(tenant: TenantId) -> Select<Entity> {
     Entity::find().filter(Column::TenantId.eq(tenant))
 }
-
-/// A subscription and when something of it is due.
-pub(super) type Due = (TenantId, SubscriptionId, DateTime<Utc>);
-
-/// Where the last page of due ones ended.
-pub(super) type After = Option<(DateTime<Utc>, SubscriptionId)>;
 
 /// Which subscriptions to list.
 #[derive(Clone, Copy, Debug, Default)]
@@ -288,90 +279,11 @@ pub(super) async fn had_trial(
     Ok(found.is_some())
 }
 
-/// Subscriptions whose next turn is due, the longest due first.
-pub(super) async fn due_turns(
-    db: &impl ConnectionTrait,
-    scope: Scope,
-    now: DateTime<Utc>,
-    after: After,
-) -> Result<Vec<Due>, DbErr> {
-    due_by(Column::NextDueAt, db, scope, now, after).await
-}
+/// When the next turn is due.
+pub(super) const TURNS: DueColumn = DueColumn { table: "subscriptions", name: "next_due_at" };
 
-/// Subscriptions whose customer is to be told that the trial ends soon, the longest due first.
-pub(super) async fn due_trial_notices(
-    db: &impl ConnectionTrait,
-    scope: Scope,
-    now: DateTime<Utc>,
-    after: After,
-) -> Result<Vec<Due>, DbErr> {
-    due_by(Column::TrialNoticeAt, db, scope, now, after).await
-}
-
-async fn due_by(
-    column: Column,
-    db: &impl ConnectionTrait,
-    scope: Scope,
-    now: DateTime<Utc>,
-    after: After,
-) -> Result<Vec<Due>, DbErr> {
-    let later = after.map(|(at, id)| {
-        let same = Condition::all().add(column.eq(at)).add(Column::Id.gt(id));
-        Condition::any().add(column.gt(at)).add(same)
-    });
-    in_scope(scope)
-        .select_only()
-        .columns([Column::TenantId, Column::Id, column])
-        .filter(column.lte(now))
-        .filter(Condition::all().add_option(later))
-        .order_by_asc(column)
-        .order_by_asc(Column::Id)
-        .limit(DUE_AT_A_TIME)
-        .into_tuple()
-        .all(db)
-        .await
-}
-
-pub(super) async fn next_turn(
-    db: &impl ConnectionTrait,
-    tenant: TenantId,
-    clock: TestClockId,
-) -> Result<Option<DateTime<Utc>>, DbErr> {
-    next_by(Column::NextDueAt, db, tenant, clock).await
-}
-
-pub(super) async fn next_trial_notice(
-    db: &impl ConnectionTrait,
-    tenant: TenantId,
-    clock: TestClockId,
-) -> Result<Option<DateTime<Utc>>, DbErr> {
-    next_by(Column::TrialNoticeAt, db, tenant, clock).await
-}
-
-async fn next_by(
-    column: Column,
-    db: &impl ConnectionTrait,
-    tenant: TenantId,
-    clock: TestClockId,
-) -> Result<Option<DateTime<Utc>>, DbErr> {
-    in_scope(Scope::TestClock(tenant, clock))
-        .select_only()
-        .column(column)
-        .filter(column.is_not_null())
-        .order_by_asc(column)
-        .limit(1)
-        .into_tuple()
-        .one(db)
-        .await
-}
-
-/// What lives by the wall clock is looked for of all tenants at once: the one query that is not of one tenant.
-fn in_scope(scope: Scope) -> Select<Entity> {
-    match scope {
-        Scope::WallClock => Entity::find().filter(Column::TestClockId.is_null()),
-        Scope::TestClock(tenant, clock) => of(tenant).filter(Column::TestClockId.eq(clock)),
-    }
-}
+/// When the customer is to be told that the trial ends soon.
+pub(super) const TRIAL_NOTICES: DueColumn = DueColumn { table: "subscriptions", name: "trial_notice_at" };
 
 fn models(rows: Vec<Model>) -> Result<Vec<Subscription>, DbErr> {
     rows.into_iter().map(TryInto::try_into).collect()

@@ -1,6 +1,6 @@
 //! Health, metrics, problem pages.
 
-use std::{collections::BTreeMap, fmt::Write, sync::LazyLock};
+use std::{collections::BTreeMap, fmt::Write, sync::LazyLock, time::Duration};
 
 use accrue_platform::{
     addresses::Addresses,
@@ -17,11 +17,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use serde::Serialize;
+use tokio::time::timeout;
 
-use crate::app::App;
+use crate::app::{self, App};
 
 /// Longer without a leader, and nothing scheduled would happen.
 const LEADERLESS_MAX: TimeDelta = TimeDelta::seconds(30);
+
+/// What is counted is told whether the database answers or not.
+const LAG_WAIT: Duration = Duration::from_secs(2);
 
 /// Mounts the endpoints.
 pub fn routes(routes: &mut Routes) {
@@ -100,11 +104,16 @@ async fn scheduler(app: &App) -> Result<Option<String>, DbErr> {
         .then(|| "no process leads the scheduler: is one running with the role all or worker?".to_owned()))
 }
 
-/// Metrics as Prometheus reads them.
+/// Metrics as Prometheus reads them: what this process counts, and how late everybody's work is.
 #[utoipa::path(tag = "system", responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")))]
 #[get("/metrics")]
-async fn metrics() -> HttpResponse {
-    let text = METRICS.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+async fn metrics(app: Data<App>) -> HttpResponse {
+    let mut text = METRICS.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+    match timeout(LAG_WAIT, app::lag(&app)).await {
+        Ok(Ok(lag)) => write!(text, "{lag}").expect("a string takes it"),
+        Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "lag cannot be read"),
+        Err(_) => tracing::warn!("the database took too long to say how late work is"),
+    }
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)
 }
 

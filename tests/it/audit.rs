@@ -186,6 +186,7 @@ async fn jobs(walk: &mut Walk) {
     tx.commit().await.unwrap();
     walk.world.work().await;
     let dead = walk.world.list("/v1/jobs").await;
+    walk.does("POST /v1/sweeps/{name}/run", &["invoices.cycle"], json!({})).await;
     walk.does("POST /v1/jobs/{id}/retry", &[&text(&dead[0]["id"])], json!({})).await;
     walk.does("DELETE /v1/jobs/{id}", &[&text(&dead[1]["id"])], Value::Null).await;
 }

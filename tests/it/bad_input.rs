@@ -212,6 +212,7 @@ fn valid() -> Vec<(String, Value)> {
         ("/v1/webhook_endpoints", json!({"url": "http://127.0.0.1:1/x", "events": ["*"]})),
         ("/v1/payment_methods", json!({"customer": "acme", "token": "tok_visa", "default": true})),
         ("/v1/test_clocks", json!({"now": "2026-01-01T00:00:00Z"})),
+        ("/v1/sweeps/invoices.cycle/run", json!({"dry_run": true})),
         (
             "/v1/api_keys",
             json!({"kind": "restricted", "scopes": ["usage:read"], "expires_at": "2027-01-01T00:00:00Z"}),

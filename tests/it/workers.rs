@@ -16,7 +16,7 @@ use accrue_core::id::TenantId;
 use accrue_platform::{
     gate::Gate,
     lease::Lease,
-    queue::{self, Claim, Due, JobState, NewJob},
+    queue::{self, Claim, Due, JobState, NewJob, Turn},
 };
 use chrono::TimeDelta;
 use rstest::rstest;
@@ -121,7 +121,7 @@ async fn a_worker_that_lost_its_lease_changes_nothing(#[values(Sqlite, Postgres)
 
     world.clock.advance(TimeDelta::seconds(31));
     let claim = Claim { due: Due::ByWallClock, except: &[], limit: 10, lease: LEASE };
-    let stolen = queue::claim(&world.app.db, world.app.now(), claim).await.unwrap();
+    let stolen = queue::claim(&world.app.db, world.app.now(), claim, &mut Turn::default()).await.unwrap();
     assert!(stolen.iter().any(|job| job.name == "payments.collect"), "{stolen:#?}");
     paused.await.unwrap().unwrap();
     assert_eq!(attempts(&world).await, ["started"], "who lost the lease may not say what became of it");
@@ -214,6 +214,7 @@ impl<const IS_LONG: bool> Job for Work<IS_LONG> {
 static LONG_AND_SHORT: accrue::app::Work = accrue::app::Work {
     jobs: &[&[job_runner::<Work<true>>(), job_runner::<Work<false>>()]],
     sweeps: &[],
+    upkeep: &[],
     listeners: &[],
 };
 
@@ -355,7 +356,7 @@ async fn a_job_that_is_enqueued_again_while_it_runs_runs_once_more(#[values(Sqli
     };
     let claim_at = async |at| {
         let claim = Claim { due: Due::ByWallClock, except: &[], limit: 10, lease: LEASE };
-        queue::claim(db, at, claim).await.unwrap()
+        queue::claim(db, at, claim, &mut Turn::default()).await.unwrap()
     };
     let (claim, later) = (async || claim_at(now).await, now + TimeDelta::seconds(1));
     enqueue().await;
@@ -393,9 +394,12 @@ async fn a_job_does_not_run_before_what_enqueued_it_again_is_committed() {
 
     let changing = db.begin().await.unwrap();
     queue::enqueue_again(&changing, now, vec![look(&world, tenant)]).await.unwrap();
-    assert!(queue::claim(db, now, claim).await.unwrap().is_empty(), "it would not see the change");
+    assert!(
+        queue::claim(db, now, claim, &mut Turn::default()).await.unwrap().is_empty(),
+        "it would not see the change"
+    );
     changing.commit().await.unwrap();
-    let claimed = queue::claim(db, now, claim).await.unwrap();
+    let claimed = queue::claim(db, now, claim, &mut Turn::default()).await.unwrap();
     assert_eq!(claimed.len(), 1);
 
     // It ends while another change is under way: the end waits for that.
@@ -404,5 +408,9 @@ async fn a_job_does_not_run_before_what_enqueued_it_again_is_committed() {
     let end = queue::finish(db, &claimed[0], now);
     let (ended, ()) = tokio::join!(end, async { changing.commit().await.unwrap() });
     ended.unwrap();
-    assert_eq!(queue::claim(db, now, claim).await.unwrap().len(), 1, "it runs once more");
+    assert_eq!(
+        queue::claim(db, now, claim, &mut Turn::default()).await.unwrap().len(),
+        1,
+        "it runs once more"
+    );
 }

@@ -13,7 +13,8 @@ use std::{
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
-    DbErr, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    DbErr, IsolationLevel, QueryResult, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait,
     sqlx::{
         self, Connection,
         sqlite::{SqliteConnection, SqliteJournalMode, SqliteSynchronous},
@@ -220,6 +221,12 @@ impl Db {
                 ..Default::default()
             })
             .await
+    }
+
+    /// Runs one statement that writes, and is a transaction by itself: neither a beginning nor an end is sent for it.
+    pub async fn write_alone(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        let _waits = Waits::new(&self.waiting);
+        self.writer.query_all_raw(statement).await
     }
 
     /// Whether a transaction that ends may be followed by the next on its connection, by [`Db::commit_and_begin`]: SQLite has

@@ -7,6 +7,7 @@ pub mod check;
 pub mod column;
 pub mod counter;
 pub mod db;
+pub mod due;
 pub mod egress;
 pub mod gate;
 pub mod gateway;

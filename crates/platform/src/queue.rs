@@ -5,19 +5,21 @@
 //! one who advances it takes its jobs. What waits because something broke, or was out of reach, comes back by
 //! the wall clock too: a clock that stands still does not keep an outage alive.
 
-use std::{fmt::Write, time::Duration};
-
 use accrue_core::id::{JobId, TenantId, TestClockId};
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, QueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement, Value};
 
 use crate::{
     bulk::{self, Column},
     db::Db,
 };
 
+mod claim;
+mod lag;
 mod row;
 
+pub use claim::{Claim, ClaimedJob, Due, Turn, claim};
+pub use lag::{Late, late};
 pub use row::{JobRow, JobState, list, page};
 
 /// After so many failures a job is dead: listed, and retried or discarded by a person.
@@ -34,44 +36,6 @@ pub struct NewJob {
     pub payload: String,
     pub run_at: DateTime<Utc>,
     pub test_clock: Option<TestClockId>,
-}
-
-/// A job that this process may run until its lease ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClaimedJob {
-    pub tenant: TenantId,
-    pub id: JobId,
-    pub name: String,
-    pub payload: String,
-    pub test_clock: Option<TestClockId>,
-    /// How often it was started, this time included.
-    pub runs: i32,
-    /// How often it failed; waiting for something is no failure.
-    pub failures: i32,
-    pub run_at: DateTime<Utc>,
-    token: i64,
-}
-
-/// Which jobs to claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// Due by the wall clock.
-    ByWallClock,
-    /// Due by a test clock that stands still.
-    ByRestingTestClocks,
-    /// Due by this test clock, which stands at `now` and is advanced by the caller.
-    ByTestClock { tenant: TenantId, clock: TestClockId, now: DateTime<Utc> },
-}
-
-/// What to claim, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub struct Claim<'a> {
-    pub due: Due,
-    /// Names of jobs that are left where they are.
-    pub except: &'a [&'static str],
-    /// At most so many.
-    pub limit: u64,
-    pub lease: Duration,
 }
 
 /// When a job that was put back runs again.
@@ -103,6 +67,47 @@ pub async fn enqueue(tx: &DatabaseTransaction, now: DateTime<Utc>, job: NewJob) 
     tx.execute_raw(statement(tx, ENQUEUE, values)).await.map(drop)
 }
 
+/// The same for many jobs at once, the first of them first; says how many were not there yet.
+pub async fn enqueue_all(tx: &DatabaseTransaction, jobs: Vec<NewJob>) -> Result<u64, DbErr> {
+    let mut rows: Vec<_> = jobs.into_iter().map(|job| Row::new(job.run_at, job)).collect();
+    // Of two that enqueue the same ones at this moment, one waits for the other and neither for both.
+    rows.sort_by(|Row { job: one, .. }, Row { job: other, .. }| {
+        (one.tenant, &one.key).cmp(&(other.tenant, &other.key))
+    });
+    bulk::insert(tx, "jobs", columns(&rows), "tenant_id, unique_key").await
+}
+
+/// A job as it is stored.
+struct Row {
+    id: JobId,
+    job: NewJob,
+    created_at: DateTime<Utc>,
+}
+
+impl Row {
+    fn new(created_at: DateTime<Utc>, job: NewJob) -> Self {
+        Self { id: JobId::new(created_at), job, created_at }
+    }
+}
+
+fn columns(rows: &[Row]) -> Vec<Column> {
+    let jobs = || rows.iter().map(|row| &row.job);
+    vec![
+        Column::new("tenant_id", jobs().map(|job| job.tenant.0)),
+        Column::new("id", rows.iter().map(|row| row.id.0)),
+        Column::new("name", jobs().map(|job| job.name.to_owned())),
+        Column::new("unique_key", jobs().map(|job| job.key.clone())),
+        Column::new("payload", jobs().map(|job| job.payload.clone())),
+        Column::new("state", rows.iter().map(|_| "queued".to_owned())),
+        Column::new("test_clock_id", jobs().map(|job| job.test_clock.map(|clock| clock.0))),
+        Column::new("run_at", jobs().map(|job| job.run_at)),
+        Column::new("runs", rows.iter().map(|_| 0)),
+        Column::new("failures", rows.iter().map(|_| 0)),
+        Column::new("lease_token", rows.iter().map(|_| 0)),
+        Column::new("created_at", rows.iter().map(|row| row.created_at)),
+    ]
+}
+
 /// A job that was given up tries again: what it failed on may be another now.
 const AGAIN: &str = "again = excluded.again,
     state = case when jobs.state = 'dead' then excluded.state else jobs.state end,
@@ -120,82 +125,10 @@ pub async fn enqueue_again(
     now: DateTime<Utc>,
     jobs: Vec<NewJob>,
 ) -> Result<(), DbErr> {
-    let columns = vec![
-        Column::new("tenant_id", jobs.iter().map(|job| job.tenant.0)),
-        Column::new("id", jobs.iter().map(|_| JobId::new(now).0)),
-        Column::new("name", jobs.iter().map(|job| job.name.to_owned())),
-        Column::new("unique_key", jobs.iter().map(|job| job.key.clone())),
-        Column::new("payload", jobs.iter().map(|job| job.payload.clone())),
-        Column::new("state", jobs.iter().map(|_| "queued".to_owned())),
-        Column::new("test_clock_id", jobs.iter().map(|job| job.test_clock.map(|clock| clock.0))),
-        Column::new("run_at", jobs.iter().map(|job| job.run_at)),
-        Column::new("runs", jobs.iter().map(|_| 0)),
-        Column::new("failures", jobs.iter().map(|_| 0)),
-        Column::new("lease_token", jobs.iter().map(|_| 0)),
-        Column::new("again", jobs.iter().map(|_| true)),
-        Column::new("created_at", jobs.iter().map(|_| now)),
-    ];
+    let rows: Vec<_> = jobs.into_iter().map(|job| Row::new(now, job)).collect();
+    let mut columns = columns(&rows);
+    columns.push(Column::new("again", rows.iter().map(|_| true)));
     bulk::upsert_by(tx, "jobs", columns, "tenant_id, unique_key", AGAIN).await.map(drop)
-}
-
-/// Takes due jobs, the longest due first. `wall` is the time of leases and of retries.
-pub async fn claim(db: &Db, wall: DateTime<Utc>, claim: Claim<'_>) -> Result<Vec<ClaimedJob>, DbErr> {
-    let tx = db.begin().await?;
-    let skip_locked = match tx.get_database_backend() {
-        DatabaseBackend::Postgres => "for update skip locked",
-        _ => "",
-    };
-    let limit = i64::try_from(claim.limit).unwrap_or(i64::MAX);
-    let mut values: Vec<Value> = vec![(wall + claim.lease).into(), wall.into(), limit.into()];
-    let mut bind = |value: Value| {
-        values.push(value);
-        format!("${}", values.len())
-    };
-    let which = match claim.due {
-        Due::ByWallClock => "test_clock_id is null and run_at <= $2".to_owned(),
-        Due::ByRestingTestClocks => "test_clock_id is not null and exists (
-                select 1 from test_clocks c
-                where c.tenant_id = jobs.tenant_id and c.id = jobs.test_clock_id and c.advancing_to is null
-                and (jobs.run_at <= c.now_at or jobs.retry_at <= $2))"
-            .to_owned(),
-        Due::ByTestClock { tenant, clock, now } => format!(
-            "tenant_id = {} and test_clock_id = {} and (run_at <= {} or retry_at <= $2)",
-            bind(tenant.into()),
-            bind(clock.into()),
-            bind(now.into())
-        ),
-    };
-    let mut others = String::new();
-    for name in claim.except {
-        write!(others, " and name <> {}", bind((*name).into())).expect("a string takes it");
-    }
-    let sql = format!(
-        "update jobs set state = 'running', runs = runs + 1, lease_token = lease_token + 1, leased_until = $1, again = false
-        where (tenant_id, id) in (
-            select tenant_id, id from jobs
-            where (state = 'queued' or (state = 'running' and leased_until <= $2)) and {which}{others}
-            order by run_at, id limit $3 {skip_locked})
-        returning tenant_id, id, name, payload, test_clock_id, runs, failures, run_at, lease_token"
-    );
-    let rows = tx.query_all_raw(statement(&tx, &sql, values)).await?;
-    let mut jobs = rows.iter().map(claimed).collect::<Result<Vec<_>, _>>()?;
-    tx.commit().await?;
-    jobs.sort_by_key(|job| (job.run_at, job.id));
-    Ok(jobs)
-}
-
-fn claimed(row: &QueryResult) -> Result<ClaimedJob, DbErr> {
-    Ok(ClaimedJob {
-        tenant: row.try_get("", "tenant_id")?,
-        id: row.try_get("", "id")?,
-        name: row.try_get("", "name")?,
-        payload: row.try_get("", "payload")?,
-        test_clock: row.try_get("", "test_clock_id")?,
-        runs: row.try_get("", "runs")?,
-        failures: row.try_get("", "failures")?,
-        run_at: row.try_get("", "run_at")?,
-        token: row.try_get("", "lease_token")?,
-    })
 }
 
 const HOLD: &str = "update jobs set leased_until = $1 where tenant_id = $2 and id = $3 and lease_token = $4 and state = 'running'";

@@ -1,10 +1,10 @@
 //! Cron expressions whose ticks start sweeps. A tick is only a reason to look: sweeps are idempotent, and
 //! what a missed tick left undone the next one does.
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr};
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Statement};
 
 /// A name and when it is due: six or seven fields, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,26 @@ impl Schedule {
         let cron = cron::Schedule::from_str(self.cron).expect("the program's own expressions are tested");
         cron.after(&now).next().expect("the program's own expressions have no end")
     }
+}
+
+/// When a schedule ticked last, and when it ticks next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticks {
+    pub last_at: Option<DateTime<Utc>>,
+    pub next_at: DateTime<Utc>,
+}
+
+const TICKS: &str = "select name, last_tick_at, next_tick_at from schedules";
+
+/// The ticks of every schedule that ticked before, by its name.
+pub async fn ticks(db: &impl ConnectionTrait) -> Result<BTreeMap<String, Ticks>, DbErr> {
+    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), TICKS)).await?;
+    let ticks = |row: &QueryResult| {
+        let ticks =
+            Ticks { last_at: row.try_get("", "last_tick_at")?, next_at: row.try_get("", "next_tick_at")? };
+        Ok((row.try_get("", "name")?, ticks))
+    };
+    rows.iter().map(ticks).collect()
 }
 
 #[cfg(test)]

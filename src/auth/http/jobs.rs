@@ -1,5 +1,7 @@
 //! The account's jobs over HTTP: those that died can be retried or forgotten.
 
+use std::collections::BTreeMap;
+
 use accrue_core::id::JobId;
 use accrue_platform::{
     body::Query,
@@ -11,9 +13,12 @@ use actix_web::{delete, get, http::StatusCode, post, web::Path};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::auth::{
-    caller::{Answer, Read, Write},
-    resource,
+use crate::{
+    app::{JobLag, Lag, lag_of},
+    auth::{
+        caller::{Answer, Read, Write},
+        resource,
+    },
 };
 
 /// Which jobs to list.
@@ -46,12 +51,48 @@ impl From<JobRow> for JobBody {
     }
 }
 
-/// List jobs, those that died unless told otherwise.
+/// How late your work is. What lives by a test clock does not count.
+#[derive(Serialize, utoipa::ToSchema)]
+struct LagBody {
+    /// By the name of a sweep: for how many seconds the oldest thing is due that is not done.
+    #[schema(example = json!({"invoices.cycle": 0}))]
+    sweeps: BTreeMap<&'static str, i64>,
+    /// By the name of a job, those of which some could run.
+    jobs: BTreeMap<String, JobLagBody>,
+}
+
+/// How late the jobs of a name are.
+#[derive(Serialize, utoipa::ToSchema)]
+struct JobLagBody {
+    /// For how many seconds the first of them could have run.
+    #[schema(example = 12)]
+    lag_seconds: i64,
+    /// How many of them could run.
+    #[schema(example = 3)]
+    waiting: i64,
+}
+
+impl From<Lag> for LagBody {
+    fn from(Lag { sweeps, jobs }: Lag) -> Self {
+        let job = |(name, JobLag { seconds, waiting })| (name, JobLagBody { lag_seconds: seconds, waiting });
+        Self { sweeps, jobs: jobs.into_iter().map(job).collect() }
+    }
+}
+
+/// A page of jobs, and how late work is.
+#[derive(Serialize, utoipa::ToSchema)]
+struct JobPage {
+    #[serde(flatten)]
+    page: Page<JobBody>,
+    lag: LagBody,
+}
+
+/// List jobs, those that died unless told otherwise, and say how late work is.
 #[utoipa::path(
     tag = "account",
     params(JobFilter, PageQuery),
     responses(
-        (status = 200, description = "A page of jobs", body = Page<JobBody>),
+        (status = 200, description = "A page of jobs", body = JobPage),
         (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
@@ -63,7 +104,9 @@ pub(super) async fn list_jobs(
 ) -> Answer {
     let state = filter.0.state.unwrap_or(JobState::Dead);
     let jobs = queue::page(read.db(), read.tenant_id(), state, &page.0).await?;
-    read.answer(&Page::of(&page.0, "/v1/jobs", jobs, JobBody::from))
+    let page = Page::of(&page.0, "/v1/jobs", jobs, JobBody::from);
+    let lag = lag_of(&read.app, read.tenant_id()).await?.into();
+    read.answer(&JobPage { page, lag })
 }
 
 /// The job that was moved.

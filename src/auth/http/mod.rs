@@ -1,9 +1,10 @@
-//! The account's own endpoints: settings, keys, the audit log, jobs that died.
+//! The account's own endpoints: settings, keys, the audit log, jobs that died, sweeps.
 
 mod account;
 mod audit;
 mod jobs;
 mod keys;
+mod sweeps;
 
 use accrue_platform::{
     problem::{self, Problem},
@@ -23,7 +24,9 @@ pub fn routes(routes: &mut Routes) {
         .service(audit::list_audit)
         .service(jobs::list_jobs)
         .service(jobs::retry_job)
-        .service(jobs::discard_job);
+        .service(jobs::discard_job)
+        .service(sweeps::list_sweeps)
+        .service(sweeps::run_sweep);
 }
 
 impl From<AuthError> for Problem {

@@ -4,7 +4,10 @@ use accrue_core::{
     calendar::Period,
     id::{CustomerId, MetricId, SubscriptionId, TenantId, TestClockId},
 };
-use accrue_platform::bulk;
+use accrue_platform::{
+    bulk,
+    due::{DueColumn, PAGE},
+};
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, QueryTrait,
@@ -146,46 +149,34 @@ pub(in crate::metering) async fn check_by(
     Ok(())
 }
 
-/// Subscriptions with a period that is to be checked at `now`, a page of them, after the last of the page before.
+/// When each is to be checked.
+pub(in crate::metering) const CHECKS: DueColumn = DueColumn { table: "usage_closings", name: "check_at" };
+
+/// Subscriptions with a period that is to be checked at `now`, and since when, a page of them after the last of the page
+/// before.
 pub(in crate::metering) async fn due(
     db: &impl ConnectionTrait,
     scope: Scope,
     now: DateTime<Utc>,
     after: Option<SubscriptionId>,
-    limit: u64,
-) -> Result<Vec<(TenantId, SubscriptionId)>, DbErr> {
-    let select = Entity::find()
+) -> Result<Vec<(SubscriptionId, DateTime<Utc>)>, DbErr> {
+    let clock = match scope.test_clock() {
+        None => Column::TestClockId.is_null(),
+        Some(clock) => Column::TestClockId.eq(clock),
+    };
+    of(scope.tenant())
         .select_only()
-        .columns([Column::TenantId, Column::SubscriptionId])
-        .distinct()
+        .column(Column::SubscriptionId)
+        .column_as(Column::CheckAt.min(), "due_at")
+        .filter(clock)
         .filter(Column::CheckAt.lte(now))
+        .apply_if(after, |select, last| select.filter(Column::SubscriptionId.gt(last)))
+        .group_by(Column::SubscriptionId)
         .order_by_asc(Column::SubscriptionId)
-        .limit(limit);
-    let select = match scope {
-        Scope::WallClock => select.filter(Column::TestClockId.is_null()),
-        Scope::TestClock(tenant, clock) => {
-            select.filter(Column::TenantId.eq(tenant)).filter(Column::TestClockId.eq(clock))
-        }
-    };
-    let select = match after {
-        Some(last) => select.filter(Column::SubscriptionId.gt(last)),
-        None => select,
-    };
-    select.into_tuple().all(db).await
-}
-
-/// When the next period of a test clock's subscriptions is to be checked.
-pub(in crate::metering) async fn next_check(
-    db: &impl ConnectionTrait,
-    tenant: TenantId,
-    clock: TestClockId,
-) -> Result<Option<DateTime<Utc>>, DbErr> {
-    let next = of(tenant)
-        .select_only()
-        .column_as(Column::CheckAt.min(), "next")
-        .filter(Column::TestClockId.eq(clock))
-        .filter(Column::CheckAt.is_not_null());
-    Ok(next.into_tuple::<Option<DateTime<Utc>>>().one(db).await?.flatten())
+        .limit(PAGE as u64)
+        .into_tuple()
+        .all(db)
+        .await
 }
 
 impl From<Model> for Closing {

@@ -9,9 +9,8 @@ use accrue_core::{
 use accrue_platform::bulk::{self, Column as Cells, Insert};
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
-    entity::prelude::*,
-    sea_query::{Expr, ExprTrait},
+    ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect, QueryTrait, entity::prelude::*,
+    sea_query::Expr,
 };
 use tokio::task::yield_now;
 
@@ -280,26 +279,30 @@ pub(in crate::metering) async fn give(
     Ok(())
 }
 
-/// The next `limit` customers that events wait for, of all tenants, after `last`.
+/// The next `limit` customers of a tenant that events wait for, after `last`.
 pub(in crate::metering) async fn awaited(
     db: &impl ConnectionTrait,
-    last: Option<&(TenantId, String)>,
+    tenant: TenantId,
+    last: Option<&str>,
     limit: u64,
-) -> Result<Vec<(TenantId, String)>, DbErr> {
-    let mut select = packs::Entity::find()
+) -> Result<Vec<String>, DbErr> {
+    packs::of(tenant)
         .select_only()
-        .columns([Column::TenantId, Column::AwaitedCustomer])
+        .column(Column::AwaitedCustomer)
         .distinct()
         .filter(Column::AwaitedCustomer.is_not_null())
-        .order_by_asc(Column::TenantId)
+        .apply_if(last, |select, last| select.filter(Column::AwaitedCustomer.gt(last)))
         .order_by_asc(Column::AwaitedCustomer)
-        .limit(limit);
-    if let Some((tenant, name)) = last {
-        let place = Expr::tuple([Expr::col(Column::TenantId), Expr::col(Column::AwaitedCustomer)]);
-        let last = Expr::tuple([Expr::val(*tenant), Expr::val(name.clone())]);
-        select = select.filter(ExprTrait::gt(place, last));
-    }
-    select.into_tuple().all(db).await
+        .limit(limit)
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+/// The tenants with events that wait for their customer.
+pub(in crate::metering) async fn tenants_waiting(db: &impl ConnectionTrait) -> Result<Vec<TenantId>, DbErr> {
+    let select = packs::Entity::find().select_only().column(Column::TenantId).distinct();
+    select.filter(Column::AwaitedCustomer.is_not_null()).into_tuple().all(db).await
 }
 
 fn read(metadata: &str) -> Result<Properties, DbErr> {

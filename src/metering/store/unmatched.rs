@@ -132,6 +132,18 @@ pub(in crate::metering) async fn due_reports(
     rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 
+/// Has a tenant something new to hear, and heard nothing in this hour?
+pub(in crate::metering) async fn is_report_due(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    hour: DateTime<Utc>,
+) -> Result<bool, DbErr> {
+    let values = [report_id(hour).into(), tenant.into()];
+    let sql = format!("{DUE} and counted.tenant_id = $2");
+    let statement = sea_orm::Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+    Ok(db.query_one_raw(statement).await?.is_some())
+}
+
 /// Forgets what was seen last before an instant, whoever's it is.
 pub(in crate::metering) async fn forget(
     tx: &DatabaseTransaction,

@@ -4,6 +4,7 @@ use accrue_core::id::{CreditNoteId, PaymentId, RefundId, TenantId, TestClockId};
 use accrue_platform::{
     check::Metadata,
     column::Json,
+    due::DueColumn,
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
@@ -13,10 +14,7 @@ use sea_orm::{
 };
 
 use super::money;
-use crate::{
-    app::Scope,
-    payments::model::{Refund, RefundStatus},
-};
+use crate::payments::model::{Refund, RefundStatus};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "refunds")]
@@ -45,28 +43,12 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// A refund that nobody finished in time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Overdue {
-    pub tenant: TenantId,
-    pub test_clock: Option<TestClockId>,
-    pub refund: RefundId,
-}
+/// When to look what became of each.
+pub(crate) const LOOKS: DueColumn = DueColumn { table: "refunds", name: "look_up_at" };
 
 /// Every query of a tenant starts here, so that none can forget it.
 fn of(tenant: TenantId) -> Select<Entity> {
     Entity::find().filter(Column::TenantId.eq(tenant))
-}
-
-/// Every query for due work starts here: of everybody in the scope.
-fn unsettled(scope: Scope) -> Select<Entity> {
-    let select = Entity::find().filter(Column::LookUpAt.is_not_null());
-    match scope {
-        Scope::WallClock => select.filter(Column::TestClockId.is_null()),
-        Scope::TestClock(tenant, clock) => {
-            select.filter(Column::TenantId.eq(tenant)).filter(Column::TestClockId.eq(clock))
-        }
-    }
 }
 
 pub(crate) async fn insert(tx: &DatabaseTransaction, refund: &Refund) -> Result<(), DbErr> {
@@ -114,48 +96,6 @@ pub(crate) async fn list(
     }
     let rows = page.fetch::<Entity, RefundId>(select, Column::Id, db).await?;
     Ok(rows.into_iter().map(TryInto::try_into).collect::<Result<_, DbErr>>()?)
-}
-
-/// Refunds that should have been finished by `until`, at most `limit`.
-pub(crate) async fn overdue(
-    tx: &DatabaseTransaction,
-    scope: Scope,
-    until: DateTime<Utc>,
-    limit: u64,
-) -> Result<Vec<Overdue>, DbErr> {
-    let select = unsettled(scope).filter(Column::LookUpAt.lte(until)).order_by_asc(Column::LookUpAt);
-    let rows = select.limit(limit).all(tx).await?;
-    let overdue = rows.into_iter().map(|row| Overdue {
-        tenant: row.tenant_id,
-        test_clock: row.test_clock_id,
-        refund: row.id,
-    });
-    Ok(overdue.collect())
-}
-
-/// When the first refund of the scope is to be looked at.
-pub(crate) async fn next_look_up(
-    db: &impl ConnectionTrait,
-    scope: Scope,
-) -> Result<Option<DateTime<Utc>>, DbErr> {
-    let first = unsettled(scope).order_by_asc(Column::LookUpAt).limit(1);
-    Ok(first.one(db).await?.and_then(|row| row.look_up_at))
-}
-
-/// Somebody has been told to finish it; if that comes to nothing, the next look is at `at`.
-pub(crate) async fn postpone(
-    tx: &DatabaseTransaction,
-    overdue: &Overdue,
-    at: DateTime<Utc>,
-) -> Result<(), DbErr> {
-    Entity::update_many()
-        .col_expr(Column::LookUpAt, at.into())
-        .filter(Column::TenantId.eq(overdue.tenant))
-        .filter(Column::Id.eq(overdue.refund))
-        .filter(Column::LookUpAt.is_not_null())
-        .exec(tx)
-        .await
-        .map(drop)
 }
 
 fn row(refund: &Refund) -> ActiveModel {

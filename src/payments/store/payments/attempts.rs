@@ -4,16 +4,14 @@ use accrue_core::{
     id::{PaymentAttemptId, PaymentId, PaymentMethodId, TenantId, TestClockId},
     money::{Currency, Money},
 };
+use accrue_platform::due::DueColumn;
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
     entity::prelude::*,
 };
 
-use crate::{
-    app::Scope,
-    payments::model::{AttemptStatus, DeclineClass, PaymentAttempt},
-};
+use crate::payments::model::{AttemptStatus, DeclineClass, PaymentAttempt};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "payment_attempts")]
@@ -48,29 +46,12 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// An attempt that nobody asked about in time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Overdue {
-    pub tenant: TenantId,
-    pub test_clock: Option<TestClockId>,
-    pub attempt: PaymentAttemptId,
-    pub look_ups: i32,
-}
+/// When to ask about each that nobody knows the outcome of.
+pub(crate) const LOOKS: DueColumn = DueColumn { table: "payment_attempts", name: "look_up_at" };
 
 /// Every query of a tenant starts here, so that none can forget it.
 fn of(tenant: TenantId) -> Select<Entity> {
     Entity::find().filter(Column::TenantId.eq(tenant))
-}
-
-/// Every query for due work starts here: of everybody in the scope.
-fn unsettled(scope: Scope) -> Select<Entity> {
-    let select = Entity::find().filter(Column::LookUpAt.is_not_null());
-    match scope {
-        Scope::WallClock => select.filter(Column::TestClockId.is_null()),
-        Scope::TestClock(tenant, clock) => {
-            select.filter(Column::TenantId.eq(tenant)).filter(Column::TestClockId.eq(clock))
-        }
-    }
 }
 
 pub(crate) async fn insert(
@@ -137,49 +118,6 @@ pub(super) async fn of_payments(
     payments: Vec<PaymentId>,
 ) -> Result<Vec<Model>, DbErr> {
     of(tenant).filter(Column::PaymentId.is_in(payments)).order_by_asc(Column::Position).all(db).await
-}
-
-/// Attempts that should have been asked about by `until`, at most `limit`.
-pub(crate) async fn overdue(
-    tx: &DatabaseTransaction,
-    scope: Scope,
-    until: DateTime<Utc>,
-    limit: u64,
-) -> Result<Vec<Overdue>, DbErr> {
-    let select = unsettled(scope).filter(Column::LookUpAt.lte(until)).order_by_asc(Column::LookUpAt);
-    let rows = select.limit(limit).all(tx).await?;
-    let overdue = rows.into_iter().map(|row| Overdue {
-        tenant: row.tenant_id,
-        test_clock: row.test_clock_id,
-        attempt: row.id,
-        look_ups: row.look_ups,
-    });
-    Ok(overdue.collect())
-}
-
-/// When the first attempt of the scope is to be asked about.
-pub(crate) async fn next_look_up(
-    db: &impl ConnectionTrait,
-    scope: Scope,
-) -> Result<Option<DateTime<Utc>>, DbErr> {
-    let first = unsettled(scope).order_by_asc(Column::LookUpAt).limit(1);
-    Ok(first.one(db).await?.and_then(|row| row.look_up_at))
-}
-
-/// Somebody has been told to ask; if that comes to nothing, the next look is at `at`.
-pub(crate) async fn postpone(
-    tx: &DatabaseTransaction,
-    overdue: &Overdue,
-    at: DateTime<Utc>,
-) -> Result<(), DbErr> {
-    Entity::update_many()
-        .col_expr(Column::LookUpAt, at.into())
-        .filter(Column::TenantId.eq(overdue.tenant))
-        .filter(Column::Id.eq(overdue.attempt))
-        .filter(Column::LookUpAt.is_not_null())
-        .exec(tx)
-        .await
-        .map(drop)
 }
 
 pub(super) fn model(row: Model, currency: Currency) -> PaymentAttempt {
