@@ -58,11 +58,13 @@ async fn draft_of(
     for due in &due {
         charges.extend(progress::rest(tx, subscription, *due).await?);
     }
-    let (corrections, checked) = late::corrections(tx, subscription, &plan).await?;
-    charges.extend(corrections);
+    let corrections = late::corrections(tx, subscription, &plan).await?;
+    charges.extend(corrections.charges);
     let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
-    let check_again_at = (!left_over.is_empty()).then_some(turn.opens.map_or(now, |period| period.end));
-    metering::service::check_again(tx, &checked, check_again_at).await?;
+    // What credit notes give back needs invoices locked, and they are before their subscription: so it comes after the turn.
+    let next = turn.opens.filter(|_| !corrections.gives_back).map_or(now, |period| period.end);
+    let check_again_at = (corrections.gives_back || !left_over.is_empty()).then_some(next);
+    metering::service::check_again(tx, &corrections.checked, check_again_at).await?;
     late::close(tx, now, subscription, &due).await?;
 
     // An invoice is known by its period, so a turn that only closes one is known by that (P1).

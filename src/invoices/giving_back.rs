@@ -1,4 +1,5 @@
-//! What an ended subscription was billed too much goes back by credit notes of the invoices that billed it (RULES 18).
+//! What no invoice can take off any more, since the subscription has ended or its invoices have another exemption, goes back
+//! by credit notes of the invoices that billed it (RULES 9, 18).
 
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     auth::Tenant,
     catalog::{self, LateEvents, PlanVersion},
+    customers::{self, Exemption},
     metering::{self, Closing},
     subscriptions::{self, Subscription},
 };
@@ -27,6 +28,15 @@ use crate::{
 pub struct Locked {
     all: Vec<InvoiceId>,
     open: Vec<InvoiceId>,
+}
+
+/// What the next invoice has to add to the bills of earlier periods.
+pub(super) struct Corrections<'a> {
+    pub charges: Vec<Charge<'a>>,
+    /// These periods.
+    pub checked: Vec<Closing>,
+    /// Whether there is something beside it that [`check`] has to give back.
+    pub gives_back: bool,
 }
 
 /// What has to be added to the bill of a price for a period.
@@ -57,7 +67,10 @@ pub async fn lock(
     id: SubscriptionId,
 ) -> Result<Locked, InvoiceError> {
     let seen = subscriptions::service::get(tx, tenant, id).await?;
-    if !seen.has_ended() && !has_reissued(tx, &seen).await? {
+    let is_put_right = seen.has_ended()
+        || has_reissued(tx, &seen).await?
+        || !store::exempt_otherwise(tx, &seen, exemption(tx, &seen).await?).await?.is_empty();
+    if !is_put_right {
         return Ok(Locked::default());
     }
     let found = store::lock_of_subscription(tx, tenant, id).await?;
@@ -79,23 +92,53 @@ async fn reissued(tx: &DatabaseTransaction, tenant: TenantId) -> Result<HashSet<
     Ok(reissued.map(|metric| metric.id).collect())
 }
 
-/// What the next invoice has to add to the bills of earlier periods, and these periods.
+/// What the customer's next invoice will have.
+async fn exemption(tx: &DatabaseTransaction, subscription: &Subscription) -> Result<Exemption, InvoiceError> {
+    Ok(customers::service::get(tx, subscription.tenant_id, subscription.customer_id).await?.exemption)
+}
+
+/// What the next invoice has to add to the bills of earlier periods.
 pub(super) async fn corrections<'a>(
     tx: &DatabaseTransaction,
     subscription: &Subscription,
     plan: &'a PlanVersion,
-) -> Result<(Vec<Charge<'a>>, Vec<Closing>), InvoiceError> {
+) -> Result<Corrections<'a>, InvoiceError> {
     let tenant = subscription.tenant_id;
     let mut closings = metering::service::to_check(tx, tenant, subscription.id, None).await?;
     if !closings.is_empty() {
         let reissued = reissued(tx, tenant).await?;
         closings.retain(|closing| !reissued.contains(&closing.metric_id));
     }
-    let mut corrections = Vec::new();
-    for of_price in missing(tx, subscription, plan, &closings).await? {
-        corrections.extend(of_price.corrections);
+    let mut missing = missing(tx, subscription, plan, &closings).await?;
+    let gives_back = !take_out_taxed_otherwise(tx, subscription, &mut missing).await?.is_empty();
+    let charges = missing.into_iter().flat_map(|of_price| of_price.corrections).collect();
+    Ok(Corrections { charges, checked: closings, gives_back })
+}
+
+/// Takes out what was billed too much by invoices of another exemption than the customer has now, and answers with it: the
+/// next invoice would give it back with a tax that it never had (RULES 9). What a price's corrections of a period come to
+/// counts, so what only moved from one line to another stays.
+async fn take_out_taxed_otherwise<'a>(
+    tx: &DatabaseTransaction,
+    subscription: &Subscription,
+    missing: &mut [Missing<'a>],
+) -> Result<Vec<Charge<'a>>, InvoiceError> {
+    let mut taken_out = Vec::new();
+    if missing.is_empty() {
+        return Ok(taken_out);
     }
-    Ok((corrections, closings))
+    let exemption = exemption(tx, subscription).await?;
+    let otherwise = store::exempt_otherwise(tx, subscription, exemption).await?;
+    for Missing { due, corrections } in missing {
+        let billing = store::invoices_that_bill(tx, subscription, due.price.id, due.period).await?;
+        if otherwise.is_disjoint(&billing) {
+            continue;
+        }
+        let left_over = rating::limit_credits(corrections, subscription.currency)?;
+        rating::leave_out(corrections, &left_over);
+        taken_out.extend(left_over);
+    }
+    Ok(taken_out)
 }
 
 /// What has to be added to the bills of these periods, of each price of which it is anything.
@@ -155,9 +198,7 @@ pub async fn check(
         .into_iter()
         .partition(|closing| subscription.has_ended() || reissued.contains(&closing.metric_id));
     if !later.is_empty() {
-        let missing = missing(tx, &subscription, &plan, &later).await?;
-        let next = (!missing.is_empty()).then(|| subscription.period.end.max(now));
-        metering::service::check_again(tx, &later, next).await?;
+        leave_to_next(tx, now, tenant, (&subscription, &plan), &later, locked).await?;
     }
     if at_once.is_empty() {
         return Ok(());
@@ -180,17 +221,44 @@ pub async fn check(
     Ok(metering::service::check_again(tx, &at_once, None).await?)
 }
 
+/// Has the next invoice look at these periods, if it has to add something to them. What it cannot give back with the tax
+/// that it had, credit notes give back now.
+async fn leave_to_next(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    (subscription, plan): (&Subscription, &PlanVersion),
+    later: &[Closing],
+    locked: &Locked,
+) -> Result<(), InvoiceError> {
+    let mut missing = missing(tx, subscription, plan, later).await?;
+    let taxed_otherwise = take_out_taxed_otherwise(tx, subscription, &mut missing).await?;
+    let is_any_left = missing.iter().any(|of_price| !of_price.corrections.is_empty());
+    let mut next = is_any_left.then(|| subscription.period.end.max(now));
+    if !taxed_otherwise.is_empty() {
+        if store::ids_of_subscription(tx, subscription).await? == locked.all {
+            credit_notes::service::lock_of_customer(tx, tenant.id, subscription.customer_id).await?;
+            giving_back::give_back(tx, now, tenant, subscription, &taxed_otherwise).await?;
+        } else {
+            next = Some(now);
+        }
+    }
+    Ok(metering::service::check_again(tx, later, next).await?)
+}
+
 /// Bills what is missing on an invoice of its own, and gives back by credit notes what was billed too much.
 async fn settle(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: &Tenant,
     (subscription, plan): (&Subscription, &PlanVersion),
-    missing: Vec<Missing<'_>>,
+    mut missing: Vec<Missing<'_>>,
 ) -> Result<(), InvoiceError> {
+    let taxed_otherwise = take_out_taxed_otherwise(tx, subscription, &mut missing).await?;
     let mut charges = missing.into_iter().flat_map(|of_price| of_price.corrections).collect::<Vec<_>>();
-    let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
+    let mut left_over = rating::limit_credits(&mut charges, subscription.currency)?;
     rating::leave_out(&mut charges, &left_over);
+    left_over.extend(taxed_otherwise);
     if let Some(first) = charges.iter().find(|charge| !charge.is_nothing()) {
         let period = first.period;
         let basis = cycle::basis(tx, tenant, subscription, plan, period, Reason::Adjustment).await?;

@@ -5,7 +5,7 @@ mod documents;
 mod invoices;
 mod lines;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use accrue_core::{
     calendar::Period,
@@ -25,7 +25,7 @@ use super::{
     model::{Bucket, Invoice, InvoiceStatus, Line, Reason},
     rating::{Billed, Charge, Part, TRUE_UP},
 };
-use crate::subscriptions::Subscription;
+use crate::{customers::Exemption, subscriptions::Subscription};
 
 pub(super) use checks::{numbers, owed, unlike_the_replaced, unlike_their_lines, void_ids};
 pub(super) use documents::{find_document, keep_document};
@@ -209,6 +209,31 @@ pub(super) async fn ids_of_subscription(
         .into_tuple()
         .all(db)
         .await
+}
+
+/// The invoices of a subscription that have another exemption than this one.
+pub(super) async fn exempt_otherwise(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    exemption: Exemption,
+) -> Result<HashSet<InvoiceId>, DbErr> {
+    let select = invoices::of(subscription.tenant_id)
+        .select_only()
+        .column(invoices::Column::Id)
+        .filter(invoices::Column::SubscriptionId.eq(subscription.id))
+        .filter(invoices::Column::Exemption.ne(exemption));
+    Ok(select.into_tuple::<InvoiceId>().all(db).await?.into_iter().collect())
+}
+
+/// The invoices that bill a usage price for a period.
+pub(super) async fn invoices_that_bill(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    price: PriceId,
+    period: Period,
+) -> Result<HashSet<InvoiceId>, DbErr> {
+    let select = that_bill(subscription, price, period).select_only().column(lines::Column::InvoiceId);
+    Ok(select.distinct().into_tuple::<InvoiceId>().all(db).await?.into_iter().collect())
 }
 
 /// Where an invoice says what came of usage.

@@ -21,9 +21,11 @@ fn weighted(digits: &[u8], weights: &[u32]) -> u32 {
     digits.iter().zip(weights).map(|(byte, weight)| digit(*byte) * weight).sum()
 }
 
-/// Every second digit from the right counts twice, and the digits of that are added.
+/// Every second digit from the right counts twice, and the digits of that are added. Nobody has the number of zeros,
+/// whatever is put after it.
 pub(super) fn luhn(number: &[u8]) -> bool {
-    doubled(number.iter().rev().map(|byte| digit(*byte)), 10).is_multiple_of(10)
+    let sum = doubled(number.iter().rev().map(|byte| digit(*byte)), 10);
+    sum > 0 && sum.is_multiple_of(10)
 }
 
 /// Σ of the values, every second one twice, each as the sum of its two digits to `base`.
@@ -183,7 +185,7 @@ pub(super) fn dutch(value: &[u8]) -> bool {
         let shift = if value > 9 { 100 } else { 10 };
         (rest * shift + value) % 97
     });
-    by_eleven || by_97 == 1
+    number(&value[..9]) > 0 && (by_eleven || by_97 == 1)
 }
 
 pub(super) fn polish(digits: &[u8]) -> bool {
@@ -194,7 +196,11 @@ pub(super) fn portuguese(digits: &[u8]) -> bool {
     (11 - weighted(digits, &[9, 8, 7, 6, 5, 4, 3, 2]) % 11) % 11 % 10 == digit(digits[8])
 }
 
+/// Of companies. Of persons, who have 13 digits, nothing is checked.
 pub(super) fn romanian(digits: &[u8]) -> bool {
+    if digits.len() == 13 {
+        return true;
+    }
     let check = digits.len() - 1;
     let weights = &[7, 5, 3, 2, 1, 7, 5, 3, 2][9 - check..];
     weighted(&digits[..check], weights) * 10 % 11 % 10 == digit(digits[check])
@@ -223,7 +229,10 @@ pub(super) fn british(value: &[u8]) -> bool {
     match value {
         [b'G', b'D', rest @ ..] => number(rest) < 500,
         [b'H', b'A', rest @ ..] => number(rest) >= 500,
-        digits => matches!(weighted(digits, &[8, 7, 6, 5, 4, 3, 2, 10, 1]) % 97, 0 | 42),
+        digits => {
+            let sum = weighted(digits, &[8, 7, 6, 5, 4, 3, 2, 10, 1]);
+            sum > 0 && matches!(sum % 97, 0 | 42)
+        }
     }
 }
 
@@ -252,9 +261,11 @@ pub(super) fn new_zealand(digits: &[u8]) -> bool {
     check == digit(padded[8])
 }
 
-/// Luhn's rule with letters, to the base of 36.
+/// Luhn's rule with letters, to the base of 36. Only of those made of a PAN, which begins with five letters: of the others
+/// it is not known to hold.
 pub(super) fn indian(value: &[u8]) -> bool {
-    doubled(value.iter().rev().map(|byte| base_36(*byte)), 36).is_multiple_of(36)
+    let has_pan = value[2..7].iter().all(u8::is_ascii_uppercase);
+    !has_pan || doubled(value.iter().rev().map(|byte| base_36(*byte)), 36).is_multiple_of(36)
 }
 
 /// Letters count by their place in ASCII after `0`, as digits do.

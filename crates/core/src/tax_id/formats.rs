@@ -149,7 +149,15 @@ const NZ_GST: Format = Format {
 const IN_GST: Format = Format {
     name: "a GSTIN",
     prefix: "",
-    patterns: &["ddlllllddddlxlx"],
+    // Whoever has a PAN; then who sells online from abroad, non-residents, two kinds of UN bodies, and who deducts.
+    patterns: &[
+        "ddlllllddddlxxx",
+        "99ddllldddddOSx",
+        "ddddllldddddNRx",
+        "ddddllldddddUNx",
+        "ddddllldddddONx",
+        "ddlllldddddlxlx",
+    ],
     holds: checks::indian,
     example: "27AAPFU0939F1ZV",
 };
@@ -234,7 +242,18 @@ pub(super) const EU: &[Format] = &[
     state(
         "a VAT number of Romania",
         "RO",
-        &["dd", "ddd", "dddd", "ddddd", "dddddd", "ddddddd", "dddddddd", "ddddddddd", "dddddddddd"],
+        &[
+            "dd",
+            "ddd",
+            "dddd",
+            "ddddd",
+            "dddddd",
+            "ddddddd",
+            "dddddddd",
+            "ddddddddd",
+            "dddddddddd",
+            "ddddddddddddd",
+        ],
         checks::romanian,
         "RO18547290",
     ),

@@ -111,6 +111,9 @@ fn check(format: &Format, value: &str) -> Result<(), String> {
     if !format.fits(value) {
         return Err(written(""));
     }
+    if value.bytes().filter(u8::is_ascii_digit).all(|digit| digit == b'0') {
+        return Err(written("its digits are all zero; "));
+    }
     if !format.holds(value) {
         return Err(written("its check digits do not fit, so it was mistyped; "));
     }
@@ -119,21 +122,30 @@ fn check(format: &Format, value: &str) -> Result<(), String> {
 
 /// Without what people part numbers by, and with what belongs to it and is often left out.
 fn canonical(kind: TaxIdKind, value: &str) -> String {
-    let parts = |letter: char| letter.is_whitespace() || matches!(letter, '.' | ',' | '-' | '–' | '/');
+    let parts = |letter: char| {
+        letter.is_whitespace()
+            || matches!(letter, '.' | ',' | ':' | '-' | '\u{2010}'..='\u{2015}' | '/' | '(' | ')')
+    };
     let bare: String = value.chars().filter(|letter| !parts(*letter)).collect();
     let bare = bare.to_ascii_uppercase();
     match kind {
-        // Greece is GR everywhere but in its VAT numbers, and Belgium's had one digit less until 2007.
-        TaxIdKind::EuVat => match (bare.strip_prefix("GR"), bare.strip_prefix("BE")) {
-            (Some(number), _) => format!("EL{number}"),
-            (_, Some(number)) if number.len() == 9 => format!("BE0{number}"),
-            _ => bare,
-        },
+        TaxIdKind::EuVat => european(bare),
         TaxIdKind::GbVat if !bare.starts_with("GB") => format!("GB{bare}"),
         TaxIdKind::NoVat => {
             let number = bare.strip_prefix("NO").unwrap_or(&bare);
             format!("{}MVA", number.strip_suffix("MVA").unwrap_or(number))
         }
+        _ => bare,
+    }
+}
+
+/// Greece is GR everywhere but in its VAT numbers; Greek, Dutch and Belgian ones are often written without leading zeros.
+fn european(bare: String) -> String {
+    let Some((state, number)) = bare.split_at_checked(2) else { return bare };
+    match state {
+        "GR" | "EL" => format!("EL{number:0>9}"),
+        "NL" => format!("NL{number:0>12}"),
+        "BE" => format!("BE{number:0>10}"),
         _ => bare,
     }
 }

@@ -89,6 +89,7 @@ const GOOD: &[(TaxIdKind, &[&str])] = &[
             "RO18547290",
             "RO361757",
             "RO14399840",
+            "RO1630615123457",
             "SE123456789701",
             "SE556074755101",
             "SE502069316301",
@@ -111,7 +112,21 @@ const GOOD: &[(TaxIdKind, &[&str])] = &[
     (TaxIdKind::CaGstHst, &["123026635RT0001"]),
     (TaxIdKind::AuAbn, &["83914571673", "53004085616", "51824753556"]),
     (TaxIdKind::NzGst, &["49098576", "49091850", "136410132", "35901981"]),
-    (TaxIdKind::InGst, &["27AAPFU0939F1ZV", "29AAGCB7383J1Z4", "24AAACC1206D1ZM"]),
+    (
+        TaxIdKind::InGst,
+        &[
+            "27AAPFU0939F1ZV",
+            "29AAGCB7383J1Z4",
+            "24AAACC1206D1ZM",
+            "27AAPFU0939F11S",
+            "27AAPFU0939F1C6",
+            "9917SGP29001OST",
+            "0717USA12345NRF",
+            "0717USA00009UNK",
+            "0717USA00009ONK",
+            "27MUMD12345A1Z5",
+        ],
+    ),
     (TaxIdKind::JpTrn, &["T1234567890123"]),
     (TaxIdKind::BrCnpj, &["16727230000197", "00000000000191", "12ABC34501DE35"]),
     (TaxIdKind::KrBrn, &["2208162517", "1248100998"]),
@@ -146,6 +161,11 @@ fn what_parts_a_number_is_taken_out_and_what_is_often_left_out_is_put_in() {
         (TaxIdKind::EuVat, "GR 094259216", "EL094259216"),
         (TaxIdKind::EuVat, "BE 0428.759.497", "BE0428759497"),
         (TaxIdKind::EuVat, "BE 428 759 497", "BE0428759497"),
+        (TaxIdKind::EuVat, "EL 94259216", "EL094259216"),
+        (TaxIdKind::EuVat, "NL 4495445.B01", "NL004495445B01"),
+        (TaxIdKind::EuVat, "DE: (136) 695 976", "DE136695976"),
+        (TaxIdKind::EuVat, "DE\u{2010}136\u{2011}695\u{2012}976", "DE136695976"),
+        (TaxIdKind::EuVat, "DE\u{2013}136\u{2014}695\u{2015}976", "DE136695976"),
         (TaxIdKind::GbVat, "980 7806 84", "GB980780684"),
         (TaxIdKind::ChVat, "CHE-107.787.577 MWST", "CHE107787577MWST"),
         (TaxIdKind::NoVat, "NO 995 525 828 mva", "995525828MVA"),
@@ -166,12 +186,21 @@ fn what_parts_a_number_is_taken_out_and_what_is_often_left_out_is_put_in() {
 #[test]
 fn a_mistyped_digit_is_found() {
     let not_found = |kind: TaxIdKind, number: &str| {
-        let without = ["BG7523169263", "CZ640903926", "CZ682127228", "CZ7103192745", "LV16117519997"];
+        let persons = [
+            "BG7523169263",
+            "CZ640903926",
+            "CZ682127228",
+            "CZ7103192745",
+            "LV16117519997",
+            "RO1630615123457",
+        ];
+        let without_pan =
+            ["9917SGP29001OST", "0717USA12345NRF", "0717USA00009UNK", "0717USA00009ONK", "27MUMD12345A1Z5"];
         let ranges = ["GBGD001", "GBHA599"];
         // Its second row of weights takes what its first refuses.
         let by_two_rows = ["49098576"];
         matches!(kind, TaxIdKind::UsEin | TaxIdKind::JpTrn | TaxIdKind::Other)
-            || [&without[..], &ranges, &by_two_rows].concat().contains(&number)
+            || [&persons[..], &without_pan, &ranges, &by_two_rows].concat().contains(&number)
     };
     for (kind, numbers) in GOOD {
         for number in numbers.iter().filter(|number| !not_found(*kind, number)) {
@@ -183,6 +212,33 @@ fn a_mistyped_digit_is_found() {
             assert!(refused.contains("check digits do not fit"), "{number} {wrong}: {refused}");
         }
     }
+}
+
+#[test]
+fn a_number_of_zeros_is_nobodys_whatever_is_put_after_it() {
+    let zeros = |length| "0".repeat(length);
+    for kind in TaxIdKind::ALL.into_iter().filter(|kind| *kind != TaxIdKind::Other) {
+        let prefixes = formats::EU.iter().map(|state| state.prefix).chain(["", "CHE", "T", "ATU", "IEA"]);
+        for (prefix, length) in prefixes.flat_map(|prefix| (0..15).map(move |length| (prefix, length))) {
+            for suffix in ["", "B00", "RT0000", "W", "A", "T"] {
+                let number = format!("{prefix}{}{suffix}", zeros(length));
+                assert!(read(kind, &number).is_err(), "{kind:?} {number}");
+            }
+        }
+    }
+    let branches = [
+        (TaxIdKind::EuVat, "NLB01"),
+        (TaxIdKind::EuVat, "SE000000000001"),
+        (TaxIdKind::EuVat, "XI000000000001"),
+        (TaxIdKind::GbVat, "000000000001"),
+        (TaxIdKind::CaGstHst, "000000000RT0001"),
+    ];
+    for (kind, number) in branches {
+        assert!(read(kind, number).unwrap_err().contains("check digits do not fit"), "{number}");
+    }
+    let refused = read(TaxIdKind::UsEin, "00-0000000").unwrap_err();
+    assert!(refused.contains("its digits are all zero; it is written 999999999"), "{refused}");
+    assert_eq!(read(TaxIdKind::Other, "000").as_deref(), Ok("000"));
 }
 
 #[test]
