@@ -123,15 +123,8 @@ async fn every_sweep_can_be_run_by_hand_and_an_unknown_one_is_told_the_names(
     let sweeps = world.list("/v1/sweeps").await;
     let names: Vec<String> = sweeps.iter().map(|sweep| text(&sweep["name"])).collect();
     assert!(names.contains(&"invoices.cycle".to_owned()) && names.len() > 8, "{names:?}");
-    // An event is there before its customer, and nobody works meanwhile.
-    let metric = json!({"code": "calls", "event_name": "call", "aggregation": "count"});
-    world.create("/v1/metrics", metric).await;
-    let event = json!({"event_id": "1", "customer_id": "late", "event_name": "call"});
-    world.post("/v1/usage_events", event).await;
-    world.create("/v1/customers", json!({"external_id": "late", "name": "Late"})).await;
-    for name in ["metering.awaited", "invoices.unbilled"] {
-        assert_eq!(run(&world, name, json!({"dry_run": true})).await["found"], 1, "{name}");
-    }
+    let unbilled = run(&world, "invoices.unbilled", json!({"dry_run": true})).await;
+    assert_eq!(unbilled["found"], 1, "what is found whenever somebody looks is enqueued once too");
     for name in &names {
         for (dry_run, enqueues) in [(true, false), (false, true), (false, false)] {
             let ran = run(&world, name, json!({"dry_run": dry_run})).await;
