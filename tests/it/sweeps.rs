@@ -254,7 +254,7 @@ async fn a_sweep_that_goes_by_nothing_but_its_schedule_is_late_when_the_schedule
 #[tokio::test(flavor = "multi_thread")]
 async fn lag_is_read_once_for_all_who_ask_soon_after_each_other(#[values(Sqlite, Postgres)] on: Engine) {
     let Some(world) = World::new(on).await else { return };
-    let app = App { last_lag: Arc::new(LastLag::new(Duration::from_secs(3600))), ..world.app.clone() };
+    let app = App { last_lag: Arc::new(LastLag::new(Duration::from_hours(1))), ..world.app.clone() };
     sell(&world, &world.key, None).await;
     world.work().await;
     let before = lag_of_all(&app).await.unwrap();
