@@ -154,7 +154,7 @@ create table jobs (
     foreign key (tenant_id, test_clock_id) references test_clocks (tenant_id, id)
 );
 
-create index jobs_due on jobs (tenant_id, run_at, id) where state = 'queued' and test_clock_id is null;
+create index jobs_due on jobs (tenant_id, run_at, id, name) where state = 'queued' and test_clock_id is null;
 create index jobs_due_by_name on jobs (name, run_at) where state = 'queued' and test_clock_id is null;
 create index jobs_due_by_test_clock on jobs (tenant_id, test_clock_id, run_at) where test_clock_id is not null;
 create index jobs_retried on jobs (retry_at) where retry_at is not null;

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fmt::{self, Write},
+    time::{Duration, Instant},
 };
 
 use accrue_core::id::TenantId;
@@ -13,6 +14,7 @@ use accrue_platform::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::DbErr;
+use tokio::sync::Mutex;
 
 use super::{
     App,
@@ -37,12 +39,35 @@ pub struct Lag {
     pub jobs: BTreeMap<String, JobLag>,
 }
 
-/// How late everybody's work is: every sweep and every job, also those that are not late.
+/// How late everybody's work was when somebody asked last. Whoever asks soon after is told the same, and of those who ask
+/// at once one reads: anybody may ask, and it costs most when the database has most to do.
+#[derive(Debug)]
+pub struct LastLag {
+    kept_for: Duration,
+    last: Mutex<Option<(Instant, Lag)>>,
+}
+
+impl LastLag {
+    /// For how long a reading holds, by a clock that nobody sets.
+    pub const KEPT_FOR: Duration = Duration::from_secs(5);
+
+    pub fn new(kept_for: Duration) -> Self {
+        Self { kept_for, last: Mutex::new(None) }
+    }
+}
+
+/// How late everybody's work is, or was a moment ago: every sweep and every job, also those that are not late.
 pub async fn lag(app: &App) -> Result<Lag, DbErr> {
+    let LastLag { kept_for, last } = &*app.last_lag;
+    let mut last = last.lock().await;
+    if let Some((_, lag)) = last.as_ref().filter(|(read_at, _)| read_at.elapsed() < *kept_for) {
+        return Ok(lag.clone());
+    }
     let mut lag = read(app, None).await?;
     for name in app.work.job_names() {
         lag.jobs.entry(name.to_owned()).or_default();
     }
+    *last = Some((Instant::now(), lag.clone()));
     Ok(lag)
 }
 
@@ -79,10 +104,9 @@ async fn oldest_due(
     tenant: Option<TenantId>,
     ticks: Option<&Ticks>,
 ) -> Result<Option<DateTime<Utc>>, DbErr> {
-    match (sweep.next_due, tenant) {
-        (Some(next_due), Some(tenant)) => next_due(&app.db, Scope::Tenant(tenant)).await,
-        (Some(_), None) => Ok((sweep.tenants)(&app.db, app.now()).await?.first().map(|(_, since)| *since)),
-        (None, _) => Ok(ticks.map(|ticks| ticks.next_at)),
+    match sweep.next_due {
+        Some(next_due) => next_due(&app.db, tenant.map(Scope::Tenant)).await,
+        None => Ok(ticks.map(|ticks| ticks.next_at)),
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::config::{Config, Role};
 
-pub use lag::{JobLag, Lag, lag, lag_of};
+pub use lag::{JobLag, Lag, LastLag, lag, lag_of};
 pub use run::{WorkerHandle, drain_test_clock, start_workers, tell_all, work_until_idle};
 pub use sweeps::{
     Found, FoundPage, Scope, Sweep, Swept, Upkeep, enqueue_found, enqueue_found_again, sweep_all,
@@ -38,6 +38,7 @@ pub struct App {
     pub gateways: Gateways,
     pub in_flight: InFlight,
     pub work: &'static Work,
+    pub last_lag: Arc<LastLag>,
     /// Rung after a commit that may have left work, so that it starts at once.
     pub wake: Arc<Notify>,
 }

@@ -134,6 +134,7 @@ impl Lent {
 async fn run_jobs(app: App, mut stopped: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(app.config.workers));
     let lent = Lent::all_of(&app);
+    let resting = Arc::new(Semaphore::new(app.config.workers));
     let (mut running, mut turns) = (JoinSet::new(), Turns::default());
     while !*stopped.borrow() {
         while running.try_join_next().is_some() {}
@@ -145,6 +146,7 @@ async fn run_jobs(app: App, mut stopped: watch::Receiver<bool>) {
                 few => limit = limit.min(few),
             }
         }
+        turns.of_test_clocks = app.config.workers - resting.available_permits();
         let jobs = match limit {
             0 => Vec::new(),
             _ => claim_any(&app, limit as u64, &except, &mut turns).await,
@@ -158,9 +160,10 @@ async fn run_jobs(app: App, mut stopped: watch::Receiver<bool>) {
             let slot = slots.clone().acquire_owned().await.expect("never closed");
             let lender = lent.iter().find(|lent| lent.names.contains(&job.name.as_str()));
             let loan = lender.and_then(|lent| lent.slots.clone().try_acquire_owned().ok());
+            let rests = job.test_clock.and_then(|_| resting.clone().try_acquire_owned().ok());
             running.spawn(async move {
                 run_job(&app, job).await;
-                drop((slot, loan));
+                drop((slot, loan, rests));
                 app.wake.notify_one();
             });
         }
@@ -173,16 +176,20 @@ async fn run_jobs(app: App, mut stopped: watch::Receiver<bool>) {
 struct Turns {
     tenants: Turn,
     test_clocks_first: bool,
+    /// How many jobs of test clocks this process runs.
+    of_test_clocks: usize,
 }
 
 async fn claim_any(app: &App, limit: u64, except: &[&'static str], turns: &mut Turns) -> Vec<ClaimedJob> {
     let lease = app.config.job_lease();
-    let mut clocks = [Due::ByWallClock, Due::ByRestingTestClocks];
-    if turns.test_clocks_first {
-        clocks.reverse();
+    // What nobody waits for in earnest has a quarter of the workers for certain, and more if nothing else waits.
+    let certain = Share::Quarter.of(app.config.workers).saturating_sub(turns.of_test_clocks) as u64;
+    let mut clocks = vec![(Due::ByWallClock, limit), (Due::ByRestingTestClocks, limit)];
+    if turns.test_clocks_first && certain > 0 {
+        clocks.insert(0, (Due::ByRestingTestClocks, limit.min(certain)));
     }
     turns.test_clocks_first = !turns.test_clocks_first;
-    for due in clocks {
+    for (due, limit) in clocks {
         let claim = Claim { due, except, limit, lease };
         match queue::claim(&app.db, app.now(), claim, &mut turns.tenants).await {
             Ok(jobs) if jobs.is_empty() => {}

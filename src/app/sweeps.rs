@@ -55,12 +55,13 @@ pub type FindTenants =
 pub type FindDue =
     for<'a> fn(&'a Db, Scope, DateTime<Utc>, Option<Place>) -> Boxed<'a, Result<FoundPage, DbErr>>;
 
-/// Enqueues the jobs of what was found, and answers how many of them were not there yet.
+/// Enqueues the jobs of what was found, and answers how many were enqueued.
 pub type Enqueue =
     for<'a> fn(&'a DatabaseTransaction, DateTime<Utc>, &'a [Found]) -> Boxed<'a, Result<u64, DbErr>>;
 
-/// When something of a scope is due first, whether that is past or to come.
-pub type NextDue = for<'a> fn(&'a Db, Scope) -> Boxed<'a, Result<Option<DateTime<Utc>>, DbErr>>;
+/// When something of a scope, or without one of everybody, is due first by the wall clock or that of the scope, whether that
+/// is past or to come.
+pub type NextDue = for<'a> fn(&'a Db, Option<Scope>) -> Boxed<'a, Result<Option<DateTime<Utc>>, DbErr>>;
 
 /// Looks for what is due and enqueues jobs for it. Idempotent: what a run misses, the next one finds.
 #[derive(Clone, Copy)]
@@ -92,7 +93,8 @@ pub fn enqueue_found<'a>(
     Box::pin(queue::enqueue_all(tx, found.iter().map(|found| found.job.clone()).collect()))
 }
 
-/// [`Sweep::enqueue`] of jobs that look at what is true when they run: one that is there already runs once more.
+/// [`Sweep::enqueue`] of jobs that look at what is true when they run: one that is there already runs once more,
+/// and counts as enqueued.
 pub fn enqueue_found_again<'a>(
     tx: &'a DatabaseTransaction,
     now: DateTime<Utc>,
@@ -112,7 +114,7 @@ pub fn enqueue_found_again<'a>(
 #[derive(Debug, Default)]
 pub struct Swept {
     pub found: u64,
-    /// Jobs that were not there yet.
+    /// Jobs that were not there yet, and those that were told to run once more.
     pub enqueued: u64,
     /// The first of those that were found.
     pub first: Vec<Found>,
@@ -168,17 +170,35 @@ impl Sweep {
                     turns.extend(page.next.map(|next| (tenant, Some(next))));
                 }
                 // One tenant's trouble is not the others'.
-                Err(error) => {
-                    let (sweep, error) = (self.schedule.name, &error as &dyn std::error::Error);
-                    tracing::error!(sweep, tenant.id = %tenant, error, "a sweep failed for a tenant");
-                }
+                Err(error) => self.failed_for(tenant, &error),
             }
             if found.len() >= PAGE || turns.is_empty() {
-                self.enqueue(db, now, &found).await?;
+                self.enqueue_for_all(db, now, &found).await;
                 found.clear();
             }
         }
         Ok(count)
+    }
+
+    /// Enqueues what was found of several tenants together; if that fails, each one's by itself, for the sake of those with
+    /// whom nothing is wrong.
+    async fn enqueue_for_all(&self, db: &Db, now: DateTime<Utc>, found: &[Found]) {
+        let Err(error) = self.enqueue(db, now, found).await else { return };
+        tracing::warn!(sweep = self.schedule.name, %error, "jobs could not be enqueued together");
+        let mut by_tenant = BTreeMap::<_, Vec<Found>>::new();
+        for found in found {
+            by_tenant.entry(found.job.tenant).or_default().push(found.clone());
+        }
+        for (tenant, found) in by_tenant {
+            if let Err(error) = self.enqueue(db, now, &found).await {
+                self.failed_for(tenant, &error);
+            }
+        }
+    }
+
+    fn failed_for(&self, tenant: TenantId, error: &DbErr) {
+        let (sweep, error) = (self.schedule.name, error as &dyn std::error::Error);
+        tracing::error!(sweep, tenant.id = %tenant, error, "a sweep failed for a tenant");
     }
 
     async fn enqueue(&self, db: &Db, now: DateTime<Utc>, found: &[Found]) -> Result<u64, DbErr> {

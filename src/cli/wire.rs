@@ -24,7 +24,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 
 use crate::{
-    app::{App, Gateways},
+    app::{App, Gateways, LastLag},
     config::Config,
     metering,
     payments::SandboxGateway,
@@ -68,6 +68,7 @@ pub async fn assemble(config: Config, clock: Arc<dyn Clock>, db: Db) -> anyhow::
         gateways: Gateways::new(gateways),
         in_flight: InFlight::default(),
         work: &WORK,
+        last_lag: Arc::new(LastLag::new(LastLag::KEPT_FOR)),
         wake: Arc::new(Notify::new()),
         config: Arc::new(config),
     })

@@ -103,7 +103,7 @@ async fn next_of_sweeps(
 ) -> Result<Option<DateTime<Utc>>, DbErr> {
     let mut soonest = None;
     for next_due in app.work.sweeps().filter_map(|sweep| sweep.next_due) {
-        let due = next_due(&app.db, Scope::TestClock(tenant, id)).await?;
+        let due = next_due(&app.db, Some(Scope::TestClock(tenant, id))).await?;
         soonest = [soonest, due].into_iter().flatten().min();
     }
     Ok(soonest)

@@ -60,7 +60,7 @@ async fn find(db: &Db, scope: Scope, now: DateTime<Utc>, after: Option<Place>) -
     let due = metering::service::due_checks(db, scope, now, after.map(|(_, id)| SubscriptionId(id))).await?;
     let next = due.get(PAGE - 1).map(|&(subscription, at)| (at, subscription.0));
     let found = due.into_iter().map(|(subscription, at)| {
-        let key = format!("{subscription}:{}", now.timestamp_micros());
+        let key = format!("{subscription}:{}", at.timestamp_micros());
         let job = new_job(scope.tenant(), scope.test_clock(), now, key, &CheckUsage { subscription });
         Found { object: subscription.to_string(), place: (at, subscription.0), job }
     });

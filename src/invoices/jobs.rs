@@ -102,7 +102,7 @@ async fn tenants(db: &Db, now: DateTime<Utc>) -> Result<Vec<(TenantId, DateTime<
 }
 
 fn look_for_unbilled(tenant: TenantId, now: DateTime<Utc>) -> FoundPage {
-    let key = format!("{tenant}:{}", now.timestamp());
+    let key = format!("{tenant}:{}", now.format("%Y-%m-%dT%H"));
     let job = new_job(tenant, None, now, key, &LookForUnbilled {});
     FoundPage::whole(vec![Found { object: tenant.to_string(), place: (now, tenant.0), job }])
 }

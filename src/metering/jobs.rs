@@ -161,10 +161,9 @@ fn at_once(tenants: Vec<TenantId>, now: DateTime<Utc>) -> Vec<(TenantId, DateTim
 async fn find_awaited(db: &Db, tenant: TenantId, now: DateTime<Utc>) -> Result<FoundPage, DbErr> {
     let appeared = awaiting::appeared(db, tenant).await?;
     let found = appeared.into_iter().map(|(customer, test_clock)| {
-        let key = format!("{customer}:{}", now.timestamp_micros());
         // Due at once by any clock: it is overdue.
         let run_at = test_clock.map_or(now, |_| DateTime::UNIX_EPOCH);
-        let job = new_job(tenant, test_clock, run_at, key, &GiveEvents { customer });
+        let job = new_job(tenant, test_clock, run_at, customer, &GiveEvents { customer });
         Found { object: customer.to_string(), place: (now, customer.0), job }
     });
     Ok(FoundPage::whole(found.collect()))

@@ -246,7 +246,11 @@ async fn overdue(
     Ok(tenants.into_iter().map(|(tenant, since)| (tenant, since + PATIENCE)).collect())
 }
 
-async fn next_overdue(looks: DueColumn, db: &Db, scope: Scope) -> Result<Option<DateTime<Utc>>, DbErr> {
+async fn next_overdue(
+    looks: DueColumn,
+    db: &Db,
+    scope: Option<Scope>,
+) -> Result<Option<DateTime<Utc>>, DbErr> {
     Ok(looks.first(db.reader(), scope).await?.map(|at| at + PATIENCE))
 }
 

@@ -14,11 +14,12 @@ use accrue::{
 use accrue_core::id::{JobId, SubscriptionId, TenantId};
 use accrue_platform::{
     due::PAGE,
-    queue::{self, Claim, ClaimedJob, Due, NewJob, Turn},
+    queue::{self, Claim, ClaimedJob, Due, Late, NewJob, Turn},
     schedule::Schedule,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use rstest::rstest;
+use sea_orm::DbErr;
 use serde_json::json;
 
 use crate::support::{Engine, Engine::*, Reply, World};
@@ -197,6 +198,67 @@ async fn a_sweep_enqueues_the_one_due_thing_of_a_tenant_after_a_page_of_another_
     assert_eq!(of_busy, expected, "each once, the longest due first");
     assert_eq!(enqueued.iter().position(|(tenant, _)| *tenant == small), Some(PAGE));
     assert_eq!(enqueued.len(), 5_001);
+}
+
+static BROKEN: OnceLock<TenantId> = OnceLock::new();
+
+/// Everybody has a due thing, and one tenant's cannot be enqueued.
+const BREAKING_SWEEP: Sweep = Sweep {
+    schedule: Schedule { name: "tests.breaking", cron: "0 * * * * *" },
+    tenants: |db, now| {
+        Box::pin(async move {
+            let tenants = auth::service::all_tenants(db.reader()).await?;
+            Ok(tenants.iter().map(|tenant| (tenant.id, now)).collect())
+        })
+    },
+    find: |_, scope, now, _| {
+        let (tenant, place) = (scope.tenant(), (now, scope.tenant().0));
+        let found = Found { object: tenant.to_string(), place, job: job(tenant, 0, now) };
+        Box::pin(async move { Ok(FoundPage::whole(vec![found])) })
+    },
+    enqueue: |tx, now, found| {
+        if found.iter().any(|found| Some(&found.job.tenant) == BROKEN.get()) {
+            return Box::pin(async { Err(DbErr::Custom("it does not fit".to_owned())) });
+        }
+        enqueue_found(tx, now, found)
+    },
+    next_due: None,
+};
+
+static BREAKING: Work = Work { jobs: &[], sweeps: &[&[BREAKING_SWEEP]], upkeep: &[], listeners: &[] };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_jobs_cannot_be_enqueued_keeps_no_other_from_theirs() {
+    let Some(world) = World::new(Sqlite).await else { return };
+    let others = tenants(&world, 4).await;
+    BROKEN.set(others[1]).unwrap();
+
+    sweep_all(&App { work: &BREAKING, ..world.app.clone() }).await.unwrap();
+
+    let claimed = claim(&world.app, 100, &mut Turn::default()).await;
+    let served: BTreeSet<_> = claimed.iter().map(|job| job.tenant).collect();
+    assert!(!served.contains(&others[1]));
+    assert_eq!(others.iter().filter(|tenant| served.contains(tenant)).count(), 3);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_worker_has_died_is_late_since_its_lease_ended(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    let [tenant, other] = tenants(&world, 2).await.try_into().unwrap();
+    let start = world.app.now();
+    enqueue(&world, vec![job(tenant, 0, start)]).await;
+    claim(&world.app, 1, &mut Turn::default()).await;
+    let late = async |tenant| queue::late(world.app.db.reader(), tenant, world.app.now()).await.unwrap();
+    assert_eq!(late(None).await, [], "it runs");
+
+    world.clock.advance(TimeDelta::seconds(40));
+
+    let expected =
+        [Late { name: "nobody.knows".to_owned(), since: start + TimeDelta::seconds(30), count: 1 }];
+    assert_eq!(late(None).await, expected);
+    assert_eq!(late(Some(tenant)).await, expected);
+    assert_eq!(late(Some(other)).await, []);
 }
 
 #[rstest]

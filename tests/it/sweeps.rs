@@ -1,8 +1,11 @@
 //! Sweeps as people use them: looking at how late work is, and running one by hand for one's own things.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use accrue::app::start_workers;
+use accrue::app::{App, LastLag, lag as lag_of_all, start_workers};
 use chrono::{DateTime, TimeDelta, Utc};
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, Statement};
@@ -120,13 +123,17 @@ async fn every_sweep_can_be_run_by_hand_and_an_unknown_one_is_told_the_names(
     let sweeps = world.list("/v1/sweeps").await;
     let names: Vec<String> = sweeps.iter().map(|sweep| text(&sweep["name"])).collect();
     assert!(names.contains(&"invoices.cycle".to_owned()) && names.len() > 8, "{names:?}");
+    let unbilled = run(&world, "invoices.unbilled", json!({"dry_run": true})).await;
+    assert_eq!(unbilled["found"], 1, "what is found whenever somebody looks is enqueued once too");
     for name in &names {
-        for dry_run in [true, false, false] {
+        for (dry_run, enqueues) in [(true, false), (false, true), (false, false)] {
             let ran = run(&world, name, json!({"dry_run": dry_run})).await;
             assert_eq!((&ran["name"], &ran["has_more"]), (&json!(name), &json!(false)));
+            assert!(enqueues || ran["enqueued"] == 0, "twice is the same as once: {ran}");
+            world.clock.advance(TimeDelta::seconds(1));
         }
-        world.work().await;
     }
+    world.work().await;
     assert!(world.dead_jobs().await.is_empty());
 
     // What keeps the installation in order is nobody's.
@@ -241,4 +248,20 @@ async fn a_sweep_that_goes_by_nothing_but_its_schedule_is_late_when_the_schedule
         assert_eq!(figure(&world, "sweep_lag_seconds", "invoices.unbilled").await, unbilled);
         assert_eq!(figure(&world, "sweep_lag_seconds", "metering.partitions").await, partitions);
     }
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn lag_is_read_once_for_all_who_ask_soon_after_each_other(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(world) = World::new(on).await else { return };
+    let app = App { last_lag: Arc::new(LastLag::new(Duration::from_hours(1))), ..world.app.clone() };
+    sell(&world, &world.key, None).await;
+    world.work().await;
+    let before = lag_of_all(&app).await.unwrap();
+
+    world.clock.set("2026-02-01T00:01:00Z".parse().unwrap());
+
+    let readings = futures_util::future::join_all((0..16).map(|_| lag_of_all(&app))).await;
+    assert!(readings.into_iter().all(|lag| lag.unwrap() == before), "the database is not asked again");
+    assert_eq!(lag_of_all(&world.app).await.unwrap().sweeps["invoices.cycle"], 60);
 }

@@ -94,7 +94,8 @@ struct SweepRunBody {
     dry_run: bool,
     /// How many of your things are due.
     found: u64,
-    /// For how many of them a job was enqueued; the others have one already. None in a dry run.
+    /// For how many of them a job was enqueued; the others have one already. `alerts.review` counts those that have one too:
+    /// it runs once more, which changes nothing. None in a dry run.
     enqueued: u64,
     /// The first hundred of those that were found.
     data: Vec<DueBody>,

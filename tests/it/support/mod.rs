@@ -8,10 +8,10 @@ mod receiver;
 mod reply;
 mod shop;
 
-use std::{net::TcpListener, sync::Arc, sync::Once};
+use std::{net::TcpListener, sync::Arc, sync::Once, time::Duration};
 
 use accrue::{
-    app::{App, sweep_all, work_until_idle},
+    app::{App, LastLag, sweep_all, work_until_idle},
     auth::{self, KeyKind, Mode, NewKey},
     cli::{serve, wire},
     config::Config,
@@ -70,7 +70,9 @@ impl World {
         let given = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let config = Config::from_values(own.into_iter().chain(given).collect()).unwrap();
 
-        let app = wire::build(config, clock.clone()).await.unwrap();
+        // What a test changes is told at once.
+        let last_lag = Arc::new(LastLag::new(Duration::ZERO));
+        let app = App { last_lag, ..wire::build(config, clock.clone()).await.unwrap() };
         let key = serve::first_start(&app).await.unwrap().expect("a new database");
         let server = serve::start(&app, listener).unwrap();
         let handle = server.handle();

@@ -142,6 +142,10 @@ struct Seen {
     last: Option<Uuid>,
 }
 
+/// How many jobs of each tenant run, in all processes.
+const BUSY: &str =
+    "(select tenant_id, count(*) as running from jobs where state = 'running' group by tenant_id) as busy";
+
 /// Goes from tenant to tenant by the index, however many jobs each has; then looks at the first one of each.
 async fn look(db: &Db, wall: DateTime<Utc>, except: &[&'static str], after: Uuid) -> Result<Seen, DbErr> {
     let mut values: Vec<Value> = vec![after.into(), wall.into()];
@@ -159,8 +163,7 @@ async fn look(db: &Db, wall: DateTime<Utc>, except: &[&'static str], after: Uuid
                 and state = 'queued' and test_clock_id is null and run_at <= $2{others}
                 order by run_at limit 1) as since,
             coalesce(busy.running, 0) as running
-        from line left join (select tenant_id, count(*) as running from jobs where state = 'running' group by tenant_id)
-            as busy on busy.tenant_id = line.tenant_id
+        from line left join {BUSY} on busy.tenant_id = line.tenant_id
         where line.place > 0 and line.tenant_id is not null
         union all
         select tenant_id, 0, leased_until, 1 from jobs
@@ -255,8 +258,9 @@ async fn claim_by_test_clocks(
     );
     let sql = format!(
         "with ranked as materialized (
-            select tenant_id, id, run_at, row_number() over (partition by tenant_id order by run_at, id) as place
-            from jobs where {due}),
+            select jobs.tenant_id, jobs.id, jobs.run_at, coalesce(busy.running, 0)
+                + row_number() over (partition by jobs.tenant_id order by jobs.run_at, jobs.id) as place
+            from jobs left join {BUSY} on busy.tenant_id = jobs.tenant_id where {due}),
         chosen as materialized (
             select jobs.tenant_id, jobs.id
             from ranked join jobs on jobs.tenant_id = ranked.tenant_id and jobs.id = ranked.id where {due}
