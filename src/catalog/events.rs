@@ -13,9 +13,28 @@ pub(super) async fn plan_created(
     tenant: &Tenant,
     plan: &PlanVersion,
 ) -> Result<(), DbErr> {
+    tell(tx, now, tenant, "plan.created", plan).await
+}
+
+/// It is gone with all its versions: nobody ever had one. The object is what it was.
+pub(super) async fn plan_deleted(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    plan: &PlanVersion,
+) -> Result<(), DbErr> {
+    tell(tx, now, tenant, "plan.deleted", plan).await
+}
+
+async fn tell(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: &Tenant,
+    kind: &'static str,
+    plan: &PlanVersion,
+) -> Result<(), DbErr> {
     let body = PlanBody::of(plan.clone(), tenant.livemode);
-    let fact = Fact::new("plan.created", plan.plan_id, &body);
-    outbox::append(tx, now, tenant.id, fact).await.map(drop)
+    outbox::append(tx, now, tenant.id, Fact::new(kind, plan.plan_id, &body)).await.map(drop)
 }
 
 /// Its name or notes have changed, it has a new version, or it is archived or is no longer.
@@ -29,17 +48,5 @@ pub(super) async fn plan_updated(
     let before = PlanBody::of(before.clone(), tenant.livemode);
     let body = PlanBody::of(plan.clone(), tenant.livemode);
     let fact = Fact::new("plan.updated", plan.plan_id, &body).changed_from(&before);
-    outbox::append(tx, now, tenant.id, fact).await.map(drop)
-}
-
-/// It is gone with all its versions: nobody ever had one. The object is what it was.
-pub(super) async fn plan_deleted(
-    tx: &DatabaseTransaction,
-    now: DateTime<Utc>,
-    tenant: &Tenant,
-    plan: &PlanVersion,
-) -> Result<(), DbErr> {
-    let body = PlanBody::of(plan.clone(), tenant.livemode);
-    let fact = Fact::new("plan.deleted", plan.plan_id, &body);
     outbox::append(tx, now, tenant.id, fact).await.map(drop)
 }

@@ -125,15 +125,6 @@ pub async fn insert_or_lock(
     write(tx, Insert::new(table, columns).or_set(key, &nothing)).await
 }
 
-/// Inserts rows as [`Insert::new`] says, and says how many these were.
-pub async fn insert_new(
-    tx: &DatabaseTransaction,
-    table: &'static str,
-    columns: Vec<Column>,
-) -> Result<u64, DbErr> {
-    write(tx, Insert::new(table, columns)).await
-}
-
 /// Inserts rows, or changes the columns `state` of those whose key exists.
 pub async fn upsert(
     tx: &DatabaseTransaction,
