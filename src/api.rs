@@ -9,7 +9,7 @@ use utoipa::openapi::{
 
 use crate::{
     alerts, auth, calculate, catalog, clocks, credit_notes, customers, dunning, entitlements, invoices,
-    ledger, metering, notifications, payments, subscriptions, system, timeline, webhooks,
+    ledger, lifecycle, metering, notifications, payments, subscriptions, system, timeline, webhooks,
 };
 
 /// Everything that is answered.
@@ -25,6 +25,7 @@ pub fn routes(routes: &mut Routes) {
     invoices::routes(routes);
     payments::routes(routes);
     credit_notes::routes(routes);
+    lifecycle::routes(routes);
     dunning::routes(routes);
     entitlements::routes(routes);
     alerts::routes(routes);

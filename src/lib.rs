@@ -26,6 +26,7 @@ pub mod payments;
 
 pub mod corrections;
 pub mod credit_notes;
+pub mod lifecycle;
 
 pub mod dunning;
 

@@ -18,7 +18,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-const TABLES: &[&str] = &["customers", "payment_methods", "subscriptions"];
+const TABLES: &[&str] = &["customers", "payment_methods", "subscriptions", "subscription_phases"];
 
 const UP: &str = "
 create table customers (
@@ -71,7 +71,8 @@ create table subscriptions (
     external_id text,
     plan_id uuid not null,
     plan_version_id uuid not null,
-    status text not null check (status in ('pending', 'trialing', 'active', 'past_due', 'canceled')),
+    status text not null check (status in
+        ('pending', 'trialing', 'active', 'past_due', 'paused', 'canceled')),
     currency text not null,
     timezone text not null,
     alignment text not null,
@@ -81,11 +82,20 @@ create table subscriptions (
     trial_end_at timestamptz,
     period_start_at timestamptz not null,
     period_end_at timestamptz not null,
+    opened boolean not null,
+    phase_from_at timestamptz not null,
+    fees_from_at timestamptz not null,
+    fees_basis text not null check (fees_basis in ('day', 'second', 'none')),
+    changes integer not null,
+    scheduled text,
+    scheduled_plan_version_id uuid,
+    usage_in_pause text check (usage_in_pause in ('bill', 'ignore')),
     access text not null check (access in ('full', 'grace', 'restricted')),
     quantities text not null,
     collection text not null check (collection in ('automatic', 'send_invoice')),
     net_terms_days integer not null,
     progressive_threshold_minor bigint,
+    ends_at timestamptz,
     cancel_at timestamptz,
     canceled_at timestamptz,
     cancel_reason text check (cancel_reason in ('requested', 'unpaid')),
@@ -99,8 +109,10 @@ create table subscriptions (
     foreign key (tenant_id, customer_id) references customers (tenant_id, id),
     foreign key (tenant_id, plan_id) references plans (tenant_id, id),
     foreign key (tenant_id, plan_version_id) references plan_versions (tenant_id, id),
+    foreign key (tenant_id, scheduled_plan_version_id) references plan_versions (tenant_id, id),
     foreign key (tenant_id, test_clock_id) references test_clocks (tenant_id, id),
-    check (period_start_at < period_end_at)
+    check (period_start_at < period_end_at),
+    check ((status = 'paused') = (usage_in_pause is not null))
 );
 
 create index subscriptions_by_plan on subscriptions (tenant_id, plan_id, id);
@@ -114,4 +126,26 @@ create index subscriptions_trial_notice on subscriptions (trial_notice_at, tenan
 create index subscriptions_trial_notice_by_tenant on subscriptions (tenant_id, test_clock_id, trial_notice_at, id)
     where trial_notice_at is not null;
 create index subscriptions_by_customer on subscriptions (tenant_id, customer_id, id);
+create index subscriptions_by_scheduled_plan_version on subscriptions (tenant_id, scheduled_plan_version_id)
+    where scheduled_plan_version_id is not null;
+
+create table subscription_phases (
+    tenant_id uuid not null references tenants (id),
+    subscription_id uuid not null,
+    from_at timestamptz not null,
+    until_at timestamptz not null,
+    plan_id uuid not null,
+    plan_version_id uuid not null,
+    interval text not null,
+    anchor_at timestamptz not null,
+    usage_ignored boolean not null,
+    primary key (tenant_id, subscription_id, from_at),
+    foreign key (tenant_id, subscription_id) references subscriptions (tenant_id, id),
+    foreign key (tenant_id, plan_id) references plans (tenant_id, id),
+    foreign key (tenant_id, plan_version_id) references plan_versions (tenant_id, id),
+    check (from_at < until_at)
+);
+
+create index subscription_phases_by_plan_version on subscription_phases (tenant_id, plan_version_id);
+create index subscription_phases_by_plan on subscription_phases (tenant_id, plan_id);
 ";

@@ -31,6 +31,7 @@ create table invoices (
     number text,
     status text not null check (status in ('draft', 'open', 'paid', 'void', 'uncollectible')),
     reason text not null,
+    change integer not null,
     collection text not null,
     currency text not null,
     period_start_at timestamptz not null,
@@ -69,7 +70,7 @@ create table invoices (
 );
 
 create index invoices_by_customer on invoices (tenant_id, customer_id, id);
-create unique index invoices_by_turn on invoices (tenant_id, subscription_id, period_start_at, reason)
+create unique index invoices_by_turn on invoices (tenant_id, subscription_id, period_start_at, reason, change)
     where reason not in ('adjustment', 'threshold') and replaces is null;
 create index invoices_by_subscription on invoices (tenant_id, subscription_id, id);
 create index invoices_by_status on invoices (tenant_id, status, id);
@@ -93,6 +94,7 @@ create table invoice_lines (
     proration text,
     tiers text not null,
     adjustment integer not null,
+    change integer not null,
     bucket text not null,
     bucket_id uuid not null,
     replaced_at timestamptz,
@@ -104,7 +106,8 @@ create table invoice_lines (
 );
 
 create unique index invoice_lines_once on invoice_lines
-    (tenant_id, subscription_id, price_id, period_start_at, kind, bucket_id, adjustment) where replaced_at is null;
+    (tenant_id, subscription_id, price_id, period_start_at, kind, bucket_id, adjustment, change)
+    where replaced_at is null;
 create index invoice_lines_replaced on invoice_lines (tenant_id, subscription_id, price_id, period_start_at)
     where replaced_at is not null;
 create index invoice_lines_by_price on invoice_lines (tenant_id, price_id) where price_id is not null;

@@ -100,7 +100,7 @@ impl CreateCreditNote {
             (None, None, Some(total)) => Wanted::Gross(total),
             (None, None, None) => Wanted::Rest,
         };
-        if reason == CreditReason::UsageCorrection {
+        if matches!(reason, CreditReason::UsageCorrection | CreditReason::Unused) {
             check.refuse("/reason", "reserved", "is given by Accrue itself");
         }
         check.optional_text("/memo", memo.as_deref(), MEMO_MAX);

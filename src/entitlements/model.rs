@@ -82,7 +82,7 @@ pub(super) struct Grantor<'a> {
 impl Grantor<'_> {
     fn source(&self) -> Option<Source> {
         match (self.status, self.access) {
-            (Status::Pending | Status::Canceled, _) => None,
+            (Status::Pending | Status::Paused | Status::Canceled, _) => None,
             (Status::Trialing | Status::Active | Status::PastDue, Access::Full) => Some(Source::Plan),
             (Status::Trialing | Status::Active | Status::PastDue, Access::Grace) => Some(Source::Grace),
             (Status::Trialing | Status::Active | Status::PastDue, Access::Restricted) => {

@@ -2,24 +2,28 @@
 
 use accrue_core::{
     calendar::{CalendarError, Period},
-    id::SubscriptionId,
+    id::{SubscriptionId, TenantId},
     price::Measured,
+    proration::Basis as Proration,
     usage::{BucketUsage, Filter, Scope, Split},
 };
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 
 use super::{
+    credit_notes::CreditNote,
     draft::{Basis, TaxRate, draft},
     late,
     model::{Invoice, PartyCopy, Reason},
+    past::Past,
     progress,
     rating::{self, Charge, ChargeError, Due},
     service::{InvoiceError, issue},
+    store, unused,
 };
 use crate::{
     auth::Tenant,
-    catalog::{self, Metric, PlanVersion, Price, PriceKind},
+    catalog::{self, Metric, PlanVersion, Price, PriceKind, Timing},
     customers, metering,
     subscriptions::{self, Subscription, Turn},
 };
@@ -31,46 +35,116 @@ use crate::{
 /// anywhere, nothing has happened, and run twice, the second finds nothing due (P1).
 pub(super) async fn bill_next_turn(
     tx: &DatabaseTransaction,
-    (now, wall): (DateTime<Utc>, DateTime<Utc>),
+    times: (DateTime<Utc>, DateTime<Utc>),
     tenant: &Tenant,
     id: SubscriptionId,
 ) -> Result<bool, InvoiceError> {
-    let mut subscription = subscriptions::service::get_for_update(tx, tenant.id, id).await?;
-    let Some(turn) = subscription.due(now)? else { return Ok(false) };
-    if let Some(draft) = draft_of(tx, now, tenant, &subscription, &turn).await? {
-        issue(tx, now, tenant, draft, subscription.net_terms_days).await?;
-    }
-    subscriptions::service::turn_done(tx, now, &mut subscription, turn).await?;
-    progress::watch(tx, wall, &subscription).await?;
-    Ok(true)
+    let mut subscription = lock(tx, times.0, tenant.id, id).await?;
+    let before = subscription.clone();
+    let billed = bill_turn(tx, times, tenant, &before, &mut subscription).await?;
+    Ok(billed.is_some())
 }
 
+/// Locks a subscription whose turns are to be billed, and before it its invoices if a turn gives something back of them:
+/// that is the order everywhere.
+async fn lock(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    tenant: TenantId,
+    id: SubscriptionId,
+) -> Result<Subscription, InvoiceError> {
+    let seen = subscriptions::service::get(tx, tenant, id).await?;
+    if seen.due(now)?.is_none_or(|turn| turn.unused.is_none()) {
+        let locked = subscriptions::service::get_for_update(tx, tenant, id).await?;
+        let gives_back = locked.due(now)?.is_some_and(|turn| turn.unused.is_some());
+        return if gives_back { Err(InvoiceError::Busy) } else { Ok(locked) };
+    }
+    lock_with_invoices(tx, tenant, id).await
+}
+
+/// Locks a subscription's invoices, and then the subscription.
+pub(super) async fn lock_with_invoices(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: SubscriptionId,
+) -> Result<Subscription, InvoiceError> {
+    let invoices = store::lock_of_subscription(tx, tenant, id).await?;
+    let subscription = subscriptions::service::get_for_update(tx, tenant, id).await?;
+    let locked = invoices.into_iter().map(|(id, _)| id);
+    if !locked.eq(store::ids_of_subscription(tx, &subscription).await?) {
+        // It was billed between the two: another try locks that invoice, too.
+        return Err(InvoiceError::Busy);
+    }
+    Ok(subscription)
+}
+
+/// What a turn was billed by.
+#[derive(Debug, Default)]
+pub struct Billed {
+    pub invoices: Vec<Invoice>,
+    pub credit_notes: Vec<CreditNote>,
+}
+
+/// Bills the next turn of the locked subscription that is due, which leaves it as it is after that; `None` if none is due.
+/// `before` is what is stored of it.
+pub(super) async fn bill_turn(
+    tx: &DatabaseTransaction,
+    (now, wall): (DateTime<Utc>, DateTime<Utc>),
+    tenant: &Tenant,
+    before: &Subscription,
+    subscription: &mut Subscription,
+) -> Result<Option<Billed>, InvoiceError> {
+    let Some(turn) = subscription.due(now)? else { return Ok(None) };
+    let mut after = subscription.clone();
+    after.apply(turn)?;
+    let mut billed = Billed::default();
+    if let Some(unused) = turn.unused {
+        billed.credit_notes = unused::give_back(tx, now, tenant, subscription, unused, turn.change).await?;
+    }
+    if let Some(draft) = draft_of(tx, now, tenant, (subscription, &after), &turn).await? {
+        billed.invoices.push(issue(tx, now, tenant, draft, subscription.net_terms_days).await?);
+    }
+    subscriptions::service::keep(tx, now, before, &after).await?;
+    progress::watch(tx, wall, (subscription, &after)).await?;
+    *subscription = after;
+    Ok(Some(billed))
+}
+
+/// What closes is billed as the subscription was before the turn, what opens as it is after it.
 async fn draft_of(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: &Tenant,
-    subscription: &Subscription,
+    (before, after): (&Subscription, &Subscription),
     turn: &Turn,
 ) -> Result<Option<Invoice>, InvoiceError> {
-    let plan = catalog::service::get_plan_version(tx, tenant.id, subscription.plan_version_id).await?;
-    let due = rating::due(&plan, turn);
+    let past = Past::of(tx, before).await?;
+    let old = &past.at(turn.at).plan;
+    let new = catalog::service::get_plan_version(tx, tenant.id, after.plan_version_id).await?;
+    let due = rating::due((old, &new), turn);
     let mut charges = Vec::new();
     for due in &due {
-        charges.extend(progress::rest(tx, subscription, *due).await?);
+        let opens = turn.opens.is_some_and(|part| part.fees == Some(due.period));
+        let is_after = opens && due.price.timing == Timing::Advance && due.price.kind != PriceKind::Usage;
+        charges.extend(progress::rest(tx, if is_after { after } else { before }, *due).await?);
     }
-    let corrections = late::corrections(tx, subscription, &plan).await?;
+    let corrections = late::corrections(tx, before, &past).await?;
     charges.extend(corrections.charges);
-    let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
+    let left_over = rating::limit_credits(&mut charges, before.currency)?;
     // What credit notes give back needs invoices locked, and they are before their subscription: so it comes after the turn.
-    let next = turn.opens.filter(|_| !corrections.gives_back).map_or(now, |period| period.end);
+    let opens = turn.opens.map(|part| part.period);
+    let next = opens.filter(|_| !corrections.gives_back).map_or(now, |period| period.end);
     let check_again_at = (corrections.gives_back || !left_over.is_empty()).then_some(next);
     metering::service::check_again(tx, &corrections.checked, check_again_at).await?;
-    late::close(tx, now, subscription, &due).await?;
+    late::close(tx, now, before, &due).await?;
 
-    // An invoice is known by its period, so a turn that only closes one is known by that (P1).
-    let Some(period) = turn.opens.or(turn.closes) else { return Ok(None) };
-    let basis = basis(tx, tenant, subscription, &plan, period, Reason::of(turn)).await?;
-    Ok(draft(basis, charges, now)?)
+    // An invoice is known by its period, so a turn that only closes one is known by that (P1); a change is known by itself.
+    let Some(period) = opens.or(turn.closes.map(|part| part.period)) else { return Ok(None) };
+    let mut plans = past.plans();
+    plans.push(&new);
+    let reason = Reason::of(turn);
+    let basis = basis(tx, tenant, after, plans, period, reason).await?;
+    Ok(draft(Basis { change: turn.change, ..basis }, charges, now)?)
 }
 
 /// What an invoice of a subscription is made from, beside its charges.
@@ -78,7 +152,7 @@ pub(super) async fn basis<'a>(
     tx: &DatabaseTransaction,
     tenant: &Tenant,
     subscription: &'a Subscription,
-    plan: &'a PlanVersion,
+    plans: Vec<&'a PlanVersion>,
     period: Period,
     reason: Reason,
 ) -> Result<Basis<'a>, InvoiceError> {
@@ -86,9 +160,10 @@ pub(super) async fn basis<'a>(
     let tax = catalog::service::default_tax(tx, tenant.id).await?;
     Ok(Basis {
         subscription,
-        plan,
+        plans,
         period,
         reason,
+        change: 0,
         tax: tax.map(|tax| TaxRate { name: tax.name, rate: tax.rate }),
         exemption: customer.exemption,
         issuer: PartyCopy::issuer(tenant),
@@ -103,7 +178,7 @@ pub(super) fn due_of<'a>(
     period: Period,
 ) -> Result<Due<'a>, CalendarError> {
     let full = subscription.full(period)?;
-    Ok(Due { price, period, full, trial: subscription.is_trial(period) })
+    Ok(Due { price, period, full, trial: subscription.is_trial(period), basis: Proration::Day })
 }
 
 /// What a price costs for a period, by what was agreed or measured.

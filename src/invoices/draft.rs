@@ -26,10 +26,13 @@ const VALUE_MAX: usize = 60;
 /// What a turn's invoice is made from, beside its charges.
 pub(super) struct Basis<'a> {
     pub subscription: &'a Subscription,
-    pub plan: &'a PlanVersion,
+    /// The plans that its charges are of.
+    pub plans: Vec<&'a PlanVersion>,
     /// What the invoice is known by (P1).
     pub period: Period,
     pub reason: Reason,
+    /// Of a change within a period: the how-manieth it is; else 0.
+    pub change: i32,
     /// The tax that every line gets, if there is one.
     pub tax: Option<TaxRate>,
     /// Who is exempt pays none.
@@ -51,7 +54,7 @@ pub(super) fn draft(
     charges: Vec<Charge<'_>>,
     now: DateTime<Utc>,
 ) -> Result<Option<Invoice>, arithmetic::InvoiceError> {
-    let Basis { subscription, plan, period, reason, tax, exemption, issuer, customer } = basis;
+    let Basis { subscription, plans, period, reason, change, tax, exemption, issuer, customer } = basis;
     let tax = tax.filter(|_| exemption == Exemption::None);
     let charges: Vec<Charge<'_>> = charges.into_iter().filter(|charge| !charge.is_nothing()).collect();
     if charges.is_empty() {
@@ -67,7 +70,7 @@ pub(super) fn draft(
     });
     let taxes = taxes.collect();
     let sums = charges.into_iter().zip(&totals.lines);
-    let lines = sums.map(|(charge, sums)| line(subscription, plan, now, charge, (sums.amount, sums.tax)));
+    let lines = sums.map(|(charge, sums)| line(subscription, &plans, now, charge, (sums.amount, sums.tax)));
     Ok(Some(Invoice {
         tenant_id: subscription.tenant_id,
         id: InvoiceId::new(now),
@@ -77,6 +80,7 @@ pub(super) fn draft(
         number: None,
         status: InvoiceStatus::Draft,
         reason,
+        change,
         collection: subscription.collection,
         currency: subscription.currency,
         period,
@@ -106,7 +110,7 @@ pub(super) fn draft(
 
 fn line(
     subscription: &Subscription,
-    plan: &PlanVersion,
+    plans: &[&PlanVersion],
     now: DateTime<Utc>,
     charge: Charge<'_>,
     (amount, tax): (Money, Money),
@@ -116,7 +120,7 @@ fn line(
         subscription_id: Some(subscription.id),
         price_id: Some(charge.price.id),
         kind: kind(&charge).to_owned(),
-        description: description(plan, &charge),
+        description: description(plans, &charge),
         period: charge.period,
         quantity: charge.quantity,
         unit_price: charge.unit_price,
@@ -149,11 +153,11 @@ fn totals(
     calculate(&Input::of(currency, lines.collect()))
 }
 
-fn description(plan: &PlanVersion, charge: &Charge<'_>) -> String {
-    let name = if plan.name == charge.price.name {
-        plan.name.clone()
-    } else {
-        format!("{} – {}", plan.name, charge.price.name)
+fn description(plans: &[&PlanVersion], charge: &Charge<'_>) -> String {
+    let has = |plan: &&&PlanVersion| plan.prices.iter().any(|price| price.id == charge.price.id);
+    let name = match plans.iter().find(has) {
+        Some(plan) if plan.name != charge.price.name => format!("{} – {}", plan.name, charge.price.name),
+        _ => charge.price.name.clone(),
     };
     let name = match &charge.part {
         Part::Bucket(bucket) => match told(bucket) {

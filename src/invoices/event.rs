@@ -143,7 +143,7 @@ async fn of_metric(
         return Ok(vec![OutcomeBody { value, ..nowhere(EventOutcome::UnknownCustomer) }]);
     };
     let (tenant, at) = (event.tenant_id, event.timestamp);
-    let covering = subscriptions::service::running_at(db, tenant, customer, at).await?;
+    let covering = subscriptions::service::as_of(db, tenant, customer, at).await?;
     if covering.is_empty() {
         return Ok(vec![OutcomeBody { value, ..nowhere(EventOutcome::NoSubscription) }]);
     }

@@ -1,6 +1,6 @@
 //! How an invoice came about: line → price → quantity → tiers → proration → rounding, from what was stored.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use accrue_core::{
     calendar::Period,
@@ -19,6 +19,7 @@ use super::{
     body::TaxBody,
     credit_notes::{self, CreditKind, CreditReason},
     model::{Invoice, Line},
+    past::Past,
     service::InvoiceError,
     store,
 };
@@ -200,14 +201,15 @@ async fn prices_of(db: &impl ConnectionTrait, invoice: &Invoice) -> Result<Price
     let Some(subscription) = invoice.subscription_id else { return Ok(Prices::new()) };
     let tenant = invoice.tenant_id;
     let subscription = subscriptions::service::get(db, tenant, subscription).await?;
-    let plan = catalog::service::get_plan_version(db, tenant, subscription.plan_version_id).await?;
+    let past = Past::of(db, &subscription).await?;
     let mut prices = Prices::new();
-    for price in plan.prices {
+    let billed: HashSet<PriceId> = invoice.lines.iter().filter_map(|line| line.price_id).collect();
+    for price in past.prices().filter(|price| billed.contains(&price.id)) {
         let metric = match price.metric_id {
             Some(id) => Some(catalog::service::get_metric(db, tenant, id).await?),
             None => None,
         };
-        prices.insert(price.id, (price, metric));
+        prices.insert(price.id, (price.clone(), metric));
     }
     Ok(prices)
 }

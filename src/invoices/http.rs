@@ -265,6 +265,7 @@ impl From<InvoiceError> for Problem {
                 Self::new(&problem::USAGE_TOO_LARGE, error.to_string())
             }
             Metering(error @ (MeteringError::Overflow | MeteringError::Archived(_))) => error.into(),
+            Busy => Self::new(&problem::UNAVAILABLE, error.to_string()),
             Database(error)
             | Catalog(CatalogError::Database(error))
             | Customer(CustomerError::Database(error))

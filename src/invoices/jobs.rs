@@ -162,7 +162,7 @@ impl From<InvoiceError> for JobError {
             | Money(_)
             | Calendar(_)
             | Metering(MeteringError::Archived(_)) => Self::GiveUp(error.into()),
-            Catalog(_) | Customer(_) | Ledger(_) | Metering(_) | Subscription(_) | Database(_) => {
+            Catalog(_) | Customer(_) | Ledger(_) | Metering(_) | Subscription(_) | Busy | Database(_) => {
                 Self::Retry(error.into())
             }
         }

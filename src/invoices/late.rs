@@ -10,6 +10,7 @@ use sea_orm::{DatabaseTransaction, DbErr};
 use super::{
     credit_notes, cycle, giving_back,
     model::{InvoiceStatus, Reason},
+    past::{Past, Stretch},
     rating::{self, Billed, Charge, Due, Part},
     reissue,
     service::{InvoiceError, issue},
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     auth::Tenant,
-    catalog::{self, LateEvents, PlanVersion},
+    catalog::{self, LateEvents},
     customers::{self, Exemption},
     metering::{self, Closing},
     subscriptions::{self, Subscription},
@@ -81,8 +82,10 @@ pub async fn lock(
 async fn has_reissued(tx: &DatabaseTransaction, subscription: &Subscription) -> Result<bool, InvoiceError> {
     let tenant = subscription.tenant_id;
     let reissued = reissued(tx, tenant).await?;
-    let plan = catalog::service::get_plan_version(tx, tenant, subscription.plan_version_id).await?;
-    Ok(plan.prices.iter().filter_map(|price| price.metric_id).any(|metric| reissued.contains(&metric)))
+    if reissued.is_empty() {
+        return Ok(false);
+    }
+    Ok(Past::of(tx, subscription).await?.meters(|metric| reissued.contains(&metric)))
 }
 
 /// The metrics whose invoices are issued anew.
@@ -101,7 +104,7 @@ async fn exemption(tx: &DatabaseTransaction, subscription: &Subscription) -> Res
 pub(super) async fn corrections<'a>(
     tx: &DatabaseTransaction,
     subscription: &Subscription,
-    plan: &'a PlanVersion,
+    past: &'a Past,
 ) -> Result<Corrections<'a>, InvoiceError> {
     let tenant = subscription.tenant_id;
     let mut closings = metering::service::to_check(tx, tenant, subscription.id, None).await?;
@@ -109,7 +112,7 @@ pub(super) async fn corrections<'a>(
         let reissued = reissued(tx, tenant).await?;
         closings.retain(|closing| !reissued.contains(&closing.metric_id));
     }
-    let mut missing = missing(tx, subscription, plan, &closings).await?;
+    let mut missing = missing(tx, past, &closings).await?;
     let gives_back = !take_out_taxed_otherwise(tx, subscription, &mut missing).await?.is_empty();
     let charges = missing.into_iter().flat_map(|of_price| of_price.corrections).collect();
     Ok(Corrections { charges, checked: closings, gives_back })
@@ -141,18 +144,19 @@ async fn take_out_taxed_otherwise<'a>(
     Ok(taken_out)
 }
 
-/// What has to be added to the bills of these periods, of each price of which it is anything.
+/// What has to be added to the bills of these periods, of each price that the subscription had then and of which it is
+/// anything.
 ///
 /// What was billed is what stands on invoices, so nothing is added twice, and what cannot be credited now will
 /// still be missing later.
 async fn missing<'a>(
     tx: &DatabaseTransaction,
-    subscription: &Subscription,
-    plan: &'a PlanVersion,
+    past: &'a Past,
     closings: &[Closing],
 ) -> Result<Vec<Missing<'a>>, InvoiceError> {
     let mut missing = Vec::new();
     for closing in closings {
+        let Stretch { subscription, plan, .. } = past.at(closing.period.start);
         for price in plan.prices.iter().filter(|price| price.metric_id == Some(closing.metric_id)) {
             let due = cycle::due_of(subscription, price, closing.period)?;
             let mut billed = store::billed(tx, subscription, price.id, closing.period, None).await?;
@@ -191,14 +195,14 @@ pub async fn check(
     locked: &Locked,
 ) -> Result<(), InvoiceError> {
     let subscription = subscriptions::service::get_for_update(tx, tenant.id, id).await?;
-    let plan = catalog::service::get_plan_version(tx, tenant.id, subscription.plan_version_id).await?;
+    let past = Past::of(tx, &subscription).await?;
     let closings = metering::service::to_check(tx, tenant.id, id, Some(now)).await?;
     let reissued = reissued(tx, tenant.id).await?;
     let (at_once, later): (Vec<_>, Vec<_>) = closings
         .into_iter()
         .partition(|closing| subscription.has_ended() || reissued.contains(&closing.metric_id));
     if !later.is_empty() {
-        leave_to_next(tx, now, tenant, (&subscription, &plan), &later, locked).await?;
+        leave_to_next(tx, now, tenant, (&subscription, &past), &later, locked).await?;
     }
     if at_once.is_empty() {
         return Ok(());
@@ -207,14 +211,14 @@ pub async fn check(
         // It ended, or was billed, before it was locked: another look locks its invoices first.
         return Ok(metering::service::check_again(tx, &at_once, Some(now)).await?);
     }
-    let missing = missing(tx, &subscription, &plan, &at_once).await?;
+    let missing = missing(tx, &past, &at_once).await?;
     if !missing.is_empty() {
         // Several invoices may be paid by them, and give them back: all before the first one takes its number.
         credit_notes::service::lock_of_customer(tx, tenant.id, subscription.customer_id).await?;
         let is_reissued =
             |of_price: &Missing<'_>| of_price.due.price.metric_id.is_some_and(|id| reissued.contains(&id));
         let (anew, mut beside): (Vec<_>, Vec<_>) = missing.into_iter().partition(is_reissued);
-        let both = (&subscription, &plan);
+        let both = (&subscription, &past);
         beside.extend(reissue::reissue(tx, now, tenant, both, anew, locked.open()).await?);
         settle(tx, now, tenant, both, beside).await?;
     }
@@ -227,11 +231,11 @@ async fn leave_to_next(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: &Tenant,
-    (subscription, plan): (&Subscription, &PlanVersion),
+    (subscription, past): (&Subscription, &Past),
     later: &[Closing],
     locked: &Locked,
 ) -> Result<(), InvoiceError> {
-    let mut missing = missing(tx, subscription, plan, later).await?;
+    let mut missing = missing(tx, past, later).await?;
     let taxed_otherwise = take_out_taxed_otherwise(tx, subscription, &mut missing).await?;
     let is_any_left = missing.iter().any(|of_price| !of_price.corrections.is_empty());
     let mut next = is_any_left.then(|| subscription.period.end.max(now));
@@ -251,7 +255,7 @@ async fn settle(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: &Tenant,
-    (subscription, plan): (&Subscription, &PlanVersion),
+    (subscription, past): (&Subscription, &Past),
     mut missing: Vec<Missing<'_>>,
 ) -> Result<(), InvoiceError> {
     let taxed_otherwise = take_out_taxed_otherwise(tx, subscription, &mut missing).await?;
@@ -261,7 +265,7 @@ async fn settle(
     left_over.extend(taxed_otherwise);
     if let Some(first) = charges.iter().find(|charge| !charge.is_nothing()) {
         let period = first.period;
-        let basis = cycle::basis(tx, tenant, subscription, plan, period, Reason::Adjustment).await?;
+        let basis = cycle::basis(tx, tenant, subscription, past.plans(), period, Reason::Adjustment).await?;
         if let Some(draft) = super::draft::draft(basis, charges, now)? {
             issue(tx, now, tenant, draft, subscription.net_terms_days).await?;
         }

@@ -14,6 +14,7 @@ mod http;
 mod jobs;
 mod late;
 mod model;
+mod past;
 mod postings;
 mod progress;
 mod rating;
@@ -23,13 +24,16 @@ mod samples;
 pub mod service;
 mod store;
 mod unbilled;
+mod unused;
 mod usage;
 mod verify;
 
 pub use body::InvoiceBody;
+pub use cycle::Billed;
 pub use documents::DocumentError;
 pub use http::routes;
 pub use jobs::{JOBS, LISTENERS, SWEEPS};
 pub use model::{Bucket, Invoice, InvoiceStatus, Line, MoveError, PartyCopy, Reason, TaxRow};
+pub use unused::UnusedOf;
 
 pub use crate::subscriptions::Collection;

@@ -61,8 +61,8 @@ pub(super) async fn bill(
     let subscription = subscriptions::service::get_for_update(tx, tenant.id, id).await?;
     let plan = catalog::service::get_plan_version(tx, tenant.id, subscription.plan_version_id).await?;
     let charges = increments(tx, now, &subscription, &plan).await?;
-    let basis =
-        cycle::basis(tx, tenant, &subscription, &plan, subscription.period, Reason::Threshold).await?;
+    let period = subscription.usage_period();
+    let basis = cycle::basis(tx, tenant, &subscription, vec![&plan], period, Reason::Threshold).await?;
     if let Some(draft) = draft(basis, charges, now)? {
         issue(tx, now, tenant, draft, subscription.net_terms_days).await?;
     }
@@ -77,13 +77,13 @@ async fn increments<'a>(
     subscription: &Subscription,
     plan: &'a PlanVersion,
 ) -> Result<Vec<Charge<'a>>, InvoiceError> {
-    let Some(threshold) = subscription.progressive_billing_threshold.filter(|_| subscription.is_open(now))
-    else {
+    let is_counted = subscription.is_open(now) && subscription.counts_usage();
+    let Some(threshold) = subscription.progressive_billing_threshold.filter(|_| is_counted) else {
         return Ok(Vec::new());
     };
     let mut charges = Vec::new();
     for price in plan.prices.iter().filter(|price| price.kind == PriceKind::Usage) {
-        let due = cycle::due_of(subscription, price, subscription.period)?;
+        let due = cycle::due_of(subscription, price, subscription.usage_period())?;
         charges.extend(since_billed(db, subscription, due, None).await?);
     }
     charges.retain(|charge| charge.part != Part::TrueUp);
@@ -128,31 +128,42 @@ pub(super) async fn since_billed<'a>(
     Ok(missing)
 }
 
-/// Has usage that moves looked at from its first turn to its last.
+/// Has usage that moves looked at from its first turn to its last, by the prices that it has after a turn.
 pub(super) async fn watch(
     tx: &DatabaseTransaction,
     wall: DateTime<Utc>,
-    subscription: &Subscription,
+    (before, after): (&Subscription, &Subscription),
 ) -> Result<(), InvoiceError> {
-    if subscription.progressive_billing_threshold.is_none() {
+    if after.progressive_billing_threshold.is_none() {
         return Ok(());
     }
+    let tenant = after.tenant_id;
+    let wanted = if after.next_due_at.is_some() { watched(tx, after).await? } else { Vec::new() };
+    for (by, _) in watched(tx, before).await? {
+        if wanted.iter().all(|(wanted, _)| *wanted != by) {
+            metering::service::unwatch(tx, tenant, by).await?;
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    Ok(metering::service::watch(tx, wall, tenant, &wanted).await?)
+}
+
+/// What a subscription with a threshold watches.
+async fn watched(
+    tx: &DatabaseTransaction,
+    subscription: &Subscription,
+) -> Result<Vec<(Uuid, Watched)>, InvoiceError> {
     let tenant = subscription.tenant_id;
     let plan = catalog::service::get_plan_version(tx, tenant, subscription.plan_version_id).await?;
     let metrics: BTreeSet<MetricId> = plan.prices.iter().filter_map(|price| price.metric_id).collect();
-    let wanted = metrics.into_iter().map(|metric| {
+    let watched = metrics.into_iter().map(|metric| {
         let customer = subscription.customer_id;
         let (test_clock, watcher) = (subscription.test_clock_id, Watcher::Invoices);
         (watch_id(subscription.id, metric), Watched { tenant, customer, metric, test_clock, watcher })
     });
-    let wanted: Vec<_> = wanted.collect();
-    if subscription.next_due_at.is_some() {
-        return Ok(metering::service::watch(tx, wall, tenant, &wanted).await?);
-    }
-    for (by, _) in wanted {
-        metering::service::unwatch(tx, tenant, by).await?;
-    }
-    Ok(())
+    Ok(watched.collect())
 }
 
 /// A subscription watches a metric once.

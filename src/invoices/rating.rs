@@ -28,6 +28,8 @@ pub(super) struct Due<'a> {
     pub full: Period,
     /// Whether `period` is a trial.
     pub trial: bool,
+    /// How `period` is measured if it is a part of `full`.
+    pub basis: Basis,
 }
 
 /// What of a price a charge is for: all of it or a bucket of its usage, or what is missing to its minimum.
@@ -90,21 +92,23 @@ pub enum ChargeError {
     Overflow(#[from] Overflow),
 }
 
-/// Fees in advance of the period that opens; arrears and usage of the one that closes. Trials cover all but
-/// usage (RULES 13).
-pub(super) fn due<'a>(plan: &'a PlanVersion, turn: &Turn) -> Vec<Due<'a>> {
+/// Arrears and usage of what closes, by the plan that it had; fees in advance of what opens, by the plan that it has from
+/// then on. Trials cover all but usage (RULES 13).
+pub(super) fn due<'a>((before, after): (&'a PlanVersion, &'a PlanVersion), turn: &Turn) -> Vec<Due<'a>> {
     let of = |price: &'a Price| {
         let in_advance = price.kind != PriceKind::Usage && price.timing == Timing::Advance;
-        let (period, full, trial) = if in_advance {
-            (turn.opens, turn.opens_full, turn.opens_trial)
-        } else {
-            (turn.closes, turn.closes_full, turn.closes_trial)
-        };
-        let covered = trial && price.kind != PriceKind::Usage;
-        let period = period.filter(|_| !covered)?;
-        Some(Due { price, period, full: full.unwrap_or(period), trial })
+        let part = if in_advance { turn.opens } else { turn.closes }?;
+        let is_of_plan = |plan: &PlanVersion| plan.prices.iter().any(|of_plan| of_plan.id == price.id);
+        if !is_of_plan(if in_advance { after } else { before }) {
+            return None;
+        }
+        let left_out = price.kind != PriceKind::Usage && part.only_prorated && !price.prorate;
+        let period =
+            if price.kind == PriceKind::Usage { part.usage } else { part.fees.filter(|_| !left_out) };
+        Some(Due { price, period: period?, full: part.full, trial: part.is_trial, basis: part.basis })
     };
-    plan.prices.iter().filter_map(of).collect()
+    let others = after.prices.iter().filter(|_| before.id != after.id);
+    before.prices.iter().chain(others).filter_map(of).collect()
 }
 
 /// The quantity of a price that is not measured; `None` for usage.
@@ -120,10 +124,10 @@ pub(super) fn agreed_quantity(price: &Price, subscription: &Subscription) -> Opt
 
 /// Prices an agreed quantity for its period.
 pub(super) fn charge(due: Due<'_>, quantity: Decimal, zone: Tz) -> Result<Charge<'_>, ChargeError> {
-    let Due { price, period, full, .. } = due;
+    let Due { price, period, full, basis, .. } = due;
     let quantity = quantity.max(Decimal::ZERO);
     let rated = rate(&price.model, quantity)?;
-    let proration = if price.prorate { part_of(period, full, zone)? } else { None };
+    let proration = if price.prorate { part_of(basis, period, full, zone)? } else { None };
     let exact_amount = proration.unwrap_or(Fraction::ONE).of(rated.exact_amount)?.to_decimal()?;
     let unit_price = match (&price.model, price.kind) {
         (Model::PerUnit { unit_price }, _) => Some(unit_price.0),
@@ -270,9 +274,9 @@ pub(super) fn leave_out(charges: &mut Vec<Charge<'_>>, left_over: &[Charge<'_>])
     charges.retain(|charge| !charge.exact_amount.is_zero() || !left_over.iter().any(|of| of.is_of(charge)));
 }
 
-/// Days of a period of the days of the nominal one (RULES 8); `None` for all of them.
-fn part_of(period: Period, full: Period, zone: Tz) -> Result<Option<Fraction>, ProrationError> {
-    let part = proration::remaining(Basis::Day, period, full, period.start, zone)?;
+/// A period's part of the nominal one (RULES 8); `None` for all of it.
+fn part_of(basis: Basis, period: Period, full: Period, zone: Tz) -> Result<Option<Fraction>, ProrationError> {
+    let part = proration::remaining(basis, period, full, period.start, zone)?;
     Ok((part.numerator != part.denominator).then_some(part))
 }
 

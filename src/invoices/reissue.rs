@@ -12,12 +12,13 @@ use super::{
     giving_back,
     late::Missing,
     model::{Invoice, Line, Reason},
+    past::Past,
     progress,
     rating::{self, Charge, Due, Part, TRUE_UP},
     service::{self, InvoiceError},
     store,
 };
-use crate::{auth::Tenant, catalog::PlanVersion, subscriptions::Subscription};
+use crate::{auth::Tenant, subscriptions::Subscription};
 
 /// The kind of lines that correct the bill of an earlier period.
 const LATE: &str = "usage_adjustment";
@@ -28,7 +29,7 @@ pub(super) async fn reissue<'a>(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: &Tenant,
-    (subscription, plan): (&Subscription, &'a PlanVersion),
+    (subscription, past): (&Subscription, &'a Past),
     missing: Vec<Missing<'a>>,
     open: &[InvoiceId],
 ) -> Result<Vec<Missing<'a>>, InvoiceError> {
@@ -44,7 +45,7 @@ pub(super) async fn reissue<'a>(
     for (id, missing) in of_invoices {
         let invoice = service::get(tx, tenant.id, id).await?;
         if invoice.is_voidable() {
-            replace(tx, now, tenant, (subscription, plan), invoice, &missing).await?;
+            replace(tx, now, tenant, (subscription, past), invoice, &missing).await?;
         } else {
             beside.extend(missing);
         }
@@ -57,14 +58,14 @@ async fn replace(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
     tenant: &Tenant,
-    (subscription, plan): (&Subscription, &PlanVersion),
+    (subscription, past): (&Subscription, &Past),
     invoice: Invoice,
     missing: &[Missing<'_>],
 ) -> Result<(), InvoiceError> {
-    let mut charges = charges(tx, subscription, plan, &invoice, missing).await?;
+    let mut charges = charges(tx, past, &invoice, missing).await?;
     let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
     rating::leave_out(&mut charges, &left_over);
-    let draft = draft(basis(subscription, plan, &invoice), charges, now)?;
+    let draft = draft(basis(subscription, past, &invoice), charges, now)?;
     service::replace(tx, now, tenant, invoice, draft, subscription.net_terms_days).await?;
     giving_back::give_back(tx, now, tenant, subscription, &left_over).await
 }
@@ -72,8 +73,7 @@ async fn replace(
 /// The lines of the invoice; those of which something is missing as they would be billed now, beside all other invoices.
 async fn charges<'a>(
     tx: &DatabaseTransaction,
-    subscription: &Subscription,
-    plan: &'a PlanVersion,
+    past: &'a Past,
     invoice: &Invoice,
     missing: &[Missing<'a>],
 ) -> Result<Vec<Charge<'a>>, InvoiceError> {
@@ -81,7 +81,8 @@ async fn charges<'a>(
     for Missing { due, .. } in missing {
         let before: Vec<&Line> = invoice.lines.iter().filter(|line| bills(line, due)).collect();
         let is_late = invoice.reason == Reason::Adjustment || before.iter().any(|line| line.kind == LATE);
-        let mut charges = progress::since_billed(tx, subscription, *due, Some(invoice.id)).await?;
+        let then = &past.at(due.period.start).subscription;
+        let mut charges = progress::since_billed(tx, then, *due, Some(invoice.id)).await?;
         if is_late {
             for charge in &mut charges {
                 (charge.is_late, charge.adjustment) = (true, charge.adjustment.max(1));
@@ -94,7 +95,7 @@ async fn charges<'a>(
         match missing.iter().position(|of_price| bills(line, &of_price.due)) {
             // All of it stands where its first line stood.
             Some(at) => charges.append(&mut anew[at]),
-            None => charges.push(as_it_was(plan, line)),
+            None => charges.push(as_it_was(past, line)),
         }
     }
     charges.extend(anew.into_iter().flatten());
@@ -107,10 +108,10 @@ fn bills(line: &Line, due: &Due<'_>) -> bool {
 }
 
 /// What makes the same line again.
-fn as_it_was<'a>(plan: &'a PlanVersion, line: &Line) -> Charge<'a> {
-    let price = plan.prices.iter().find(|price| Some(price.id) == line.price_id);
+fn as_it_was<'a>(past: &'a Past, line: &Line) -> Charge<'a> {
+    let price = line.price_id.and_then(|id| past.price(id));
     Charge {
-        price: price.expect("a line is for a price of its subscription's plan"),
+        price: price.expect("a line is for a price of one of its subscription's plans"),
         part: if line.kind == TRUE_UP { Part::TrueUp } else { Part::Bucket(line.bucket.clone()) },
         period: line.period,
         quantity: line.quantity,
@@ -124,12 +125,13 @@ fn as_it_was<'a>(plan: &'a PlanVersion, line: &Line) -> Charge<'a> {
 }
 
 /// The same turn, parties and tax: only usage is another one.
-fn basis<'a>(subscription: &'a Subscription, plan: &'a PlanVersion, invoice: &Invoice) -> Basis<'a> {
+fn basis<'a>(subscription: &'a Subscription, past: &'a Past, invoice: &Invoice) -> Basis<'a> {
     Basis {
         subscription,
-        plan,
+        plans: past.plans(),
         period: invoice.period,
         reason: invoice.reason,
+        change: invoice.change,
         tax: invoice.taxes.first().map(|tax| TaxRate { name: tax.name.clone(), rate: tax.rate }),
         exemption: invoice.exemption,
         issuer: invoice.issuer.clone(),

@@ -40,6 +40,7 @@ pub(super) fn open_invoice(total: &str) -> Invoice {
         number: Some("INV-000001".into()),
         status: InvoiceStatus::Open,
         reason: Reason::Cycle,
+        change: 0,
         collection: Collection::SendInvoice,
         currency: Currency::USD,
         period: january,

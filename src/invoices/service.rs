@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use accrue_core::{
     calendar::{Alignment, CalendarError, Grid, Interval, Period, Unit},
-    id::{CustomerId, InvoiceId, MetricId, TenantId},
+    id::{CustomerId, InvoiceId, MetricId, SubscriptionId, TenantId},
     invoice as arithmetic,
     money::{Money, MoneyError},
 };
@@ -18,11 +18,14 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
     credit_notes::{self, CreditError, CreditKind, CreditNote},
+    cycle::{self, Billed},
     events,
     model::{Invoice, InvoiceStatus, MoveError},
     postings,
     rating::ChargeError,
-    store, usage,
+    store,
+    unused::{self, UnusedOf},
+    usage,
 };
 use crate::{
     auth::{self, Tenant},
@@ -30,7 +33,7 @@ use crate::{
     customers::service::CustomerError,
     ledger::{self, service::LedgerError},
     metering::service::MeteringError,
-    subscriptions::{Collection, Subscription, service::SubscriptionError},
+    subscriptions::{self, Collection, Subscription, Unused, service::SubscriptionError},
 };
 
 pub(super) use super::store::Which;
@@ -72,8 +75,56 @@ pub enum InvoiceError {
     Metering(#[from] MeteringError),
     #[error(transparent)]
     Subscription(#[from] SubscriptionError),
+    /// Somebody else is billing it at the same time.
+    #[error("the subscription is being billed at this moment: try again")]
+    Busy,
     #[error("the database failed")]
     Database(#[from] DbErr),
+}
+
+/// Turns that one transaction bills at most: who comes back after years has the rest billed by jobs.
+const TURNS_AT_ONCE: usize = 100;
+
+/// Locks a subscription with its invoices, so that its turns can be billed whatever they give back.
+pub async fn lock_subscription(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: SubscriptionId,
+) -> Result<Subscription, InvoiceError> {
+    cycle::lock_with_invoices(tx, tenant, id).await
+}
+
+/// Bills every turn of the locked subscription that is due at `now`, the customer's time, as the jobs would. `stored` is
+/// what is stored of it; what a command has made of it since is stored, and told, with the first turn, or now if none is
+/// due.
+pub async fn bill_due(
+    tx: &DatabaseTransaction,
+    (now, wall): (DateTime<Utc>, DateTime<Utc>),
+    tenant: &Tenant,
+    stored: Subscription,
+    subscription: &mut Subscription,
+) -> Result<Billed, InvoiceError> {
+    let (mut all, mut stored) = (Billed::default(), stored);
+    for _ in 0..TURNS_AT_ONCE {
+        let Some(billed) = cycle::bill_turn(tx, (now, wall), tenant, &stored, subscription).await? else {
+            subscriptions::service::keep(tx, now, &stored, subscription).await?;
+            return Ok(all);
+        };
+        all.invoices.extend(billed.invoices);
+        all.credit_notes.extend(billed.credit_notes);
+        stored = subscription.clone();
+    }
+    Err(InvoiceError::Busy)
+}
+
+/// What is unused of each invoice that billed something in advance. The subscription is as it was before it ended, and its
+/// invoices are locked.
+pub async fn find_unused(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    unused: Unused,
+) -> Result<Vec<UnusedOf>, InvoiceError> {
+    unused::find(db, subscription, unused).await
 }
 
 /// By identifier, or by number.

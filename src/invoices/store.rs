@@ -90,6 +90,25 @@ pub(super) async fn billed(
     Ok(billed.into_iter().map(|(part, lines)| (part, sums(lines))).collect())
 }
 
+/// The lines that bill fees from an instant on, each with its invoice, the older first.
+pub(super) async fn fees_billed_from(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    from: DateTime<Utc>,
+) -> Result<Vec<(InvoiceId, InvoiceLineId)>, DbErr> {
+    lines::that_bill(subscription.tenant_id)
+        .select_only()
+        .column(lines::Column::InvoiceId)
+        .column(lines::Column::Id)
+        .filter(lines::Column::SubscriptionId.eq(subscription.id))
+        .filter(lines::Column::PeriodStartAt.eq(from))
+        .filter(lines::Column::Kind.is_in(["fixed", "seat"]))
+        .order_by_asc(lines::Column::Id)
+        .into_tuple()
+        .all(db)
+        .await
+}
+
 /// The lines that bill a usage price for a period.
 fn that_bill(subscription: &Subscription, price: PriceId, period: Period) -> Select<lines::Entity> {
     lines::that_bill(subscription.tenant_id)
@@ -117,12 +136,14 @@ pub(super) async fn that_billed_last(
         return Ok(Some(line.invoice_id));
     }
     // A turn's invoice is known by the period that it opens, or by the last one that it closes (P1).
-    let [went_on, ended] = [(period.end, Reason::Cycle), (period.start, Reason::Cancel)]
-        .map(|(start, reason)| Column::PeriodStartAt.eq(start).and(Column::Reason.eq(reason)));
+    let [went_on, changed, ended] =
+        [(period.end, Reason::Cycle), (period.end, Reason::Change), (period.start, Reason::Cancel)]
+            .map(|(start, reason)| Column::PeriodStartAt.eq(start).and(Column::Reason.eq(reason)));
     let select = invoices::of(subscription.tenant_id)
         .filter(Column::SubscriptionId.eq(subscription.id))
         .filter(Column::ReplacedBy.is_null())
-        .filter(went_on.or(ended));
+        .filter(went_on.or(changed).or(ended))
+        .order_by_asc(Column::Change);
     Ok(select.one(db).await?.map(|row| row.id))
 }
 

@@ -11,7 +11,7 @@ use crate::{
     app::{JobContext, JobError},
     catalog,
     metering::{self, Counted, Unmatched},
-    subscriptions::{self, Subscription},
+    subscriptions::{self, Phase, Subscription},
 };
 
 /// What the plans are that were asked for: the metrics that each has a price or a limit on.
@@ -49,18 +49,31 @@ async fn unbilled(
 ) -> Result<Vec<(UsageEventId, Unmatched)>, InvoiceError> {
     let customers: HashSet<CustomerId> = counted.iter().map(|counted| counted.customer_id).collect();
     let found = subscriptions::service::of_customers(tx, tenant, customers.into_iter().collect()).await?;
-    let mut of = HashMap::<CustomerId, Vec<Subscription>>::new();
+    let former = subscriptions::service::former_phases(tx, tenant, &found).await?;
+    let mut of = HashMap::<CustomerId, Vec<(Subscription, &[Phase])>>::new();
     for subscription in found {
-        if let Entry::Vacant(new) = plans.entry(subscription.plan_version_id) {
-            new.insert(counted_by(tx, tenant, subscription.plan_version_id).await?);
+        let former = former.get(&subscription.id).map(Vec::as_slice).unwrap_or_default();
+        let had = former.iter().map(|phase| phase.plan_version_id).chain([subscription.plan_version_id]);
+        for version in had {
+            if let Entry::Vacant(new) = plans.entry(version) {
+                new.insert(counted_by(tx, tenant, version).await?);
+            }
         }
-        of.entry(subscription.customer_id).or_default().push(subscription);
+        of.entry(subscription.customer_id).or_default().push((subscription, former));
     }
     let why = |counted: &Counted| {
+        let at = counted.timestamp;
         let theirs = of.get(&counted.customer_id).into_iter().flatten();
+        let then = |(subscription, former): &(Subscription, &[Phase])| {
+            let phase = former.iter().find(|phase| phase.from <= at && at < phase.until);
+            phase.map_or(Some(subscription.plan_version_id), |phase| {
+                (!phase.usage_ignored).then_some(phase.plan_version_id)
+            })
+        };
         let mut covering = theirs
-            .filter(|subscription| subscription.covers(counted.timestamp))
-            .map(|subscription| &plans[&subscription.plan_version_id])
+            .filter(|(subscription, _)| subscription.covers(at))
+            .filter_map(then)
+            .map(|version| &plans[&version])
             .peekable();
         if covering.peek().is_none() {
             return Some(Unmatched::NoSubscription);

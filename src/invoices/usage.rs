@@ -20,6 +20,7 @@ use serde::Serialize;
 use super::{
     cycle,
     model::Bucket,
+    past::{Past, Stretch},
     rating::{self, Charge, ChargeError, Due, Part, TRUE_UP},
     service::InvoiceError,
     store,
@@ -39,7 +40,7 @@ pub(super) struct SubscriptionUsage {
     object: &'static str,
     livemode: bool,
     subscription: SubscriptionId,
-    /// The running period.
+    /// The running period, or the part of it since the plan was changed.
     period: Period,
     as_of: DateTime<Utc>,
     currency: Currency,
@@ -88,18 +89,19 @@ pub(super) async fn so_far(
 ) -> Result<SubscriptionUsage, InvoiceError> {
     let (tenant, currency) = (subscription.tenant_id, subscription.currency);
     let plan = catalog::service::get_plan_version(db, tenant, subscription.plan_version_id).await?;
+    let running = subscription.usage_period();
     let (mut prices, mut invoiced) = (Vec::new(), Vec::new());
     for price in plan.prices.iter().filter(|price| price.kind == PriceKind::Usage) {
         let Some(metric) = price.metric_id else { continue };
         if subscription.progressive_billing_threshold.is_some() {
-            let billed = store::billed(db, subscription, price.id, subscription.period, None).await?;
+            let billed = store::billed(db, subscription, price.id, running, None).await?;
             invoiced.extend(billed.into_values().map(|billed| billed.amount));
         }
         let metric = catalog::service::get_metric(db, tenant, metric).await?;
-        let due = cycle::due_of(subscription, price, subscription.period)?;
+        let due = cycle::due_of(subscription, price, running)?;
         let usage = cycle::usage(db, subscription, due, &metric).await?;
         let so_far = rating::usage_charges(due, &usage, currency)?;
-        let at_the_end = project(due, &usage, pace(&metric, subscription.period, now), currency)?;
+        let at_the_end = project(due, &usage, pace(&metric, running, now), currency)?;
         for (now, then) in so_far.into_iter().zip(at_the_end) {
             prices.push(price_usage(now, &then, &metric, currency)?);
         }
@@ -108,7 +110,7 @@ pub(super) async fn so_far(
         object: "subscription_usage",
         livemode,
         subscription: subscription.id,
-        period: subscription.period,
+        period: running,
         as_of: now,
         currency,
         amount: Money::sum(currency, prices.iter().map(|price| price.amount))?,
@@ -126,14 +128,16 @@ pub(super) async fn amount(
     metric: MetricId,
     period: Period,
 ) -> Result<Money, InvoiceError> {
-    let (tenant, currency) = (subscription.tenant_id, subscription.currency);
-    let plan = catalog::service::get_plan_version(db, tenant, subscription.plan_version_id).await?;
+    let currency = subscription.currency;
+    let past = Past::of(db, subscription).await?;
     let mut amounts = Vec::new();
-    for price in plan.prices.iter().filter(|price| price.metric_id == Some(metric)) {
-        let due = cycle::due_of(subscription, price, period)?;
-        let charges = cycle::charges(db, subscription, due).await?;
-        let used = charges.into_iter().filter(|charge| charge.part != Part::TrueUp);
-        amounts.extend(used.map(|charge| Money::round(charge.exact_amount, currency)));
+    for (Stretch { subscription, plan, .. }, part) in past.within(period) {
+        for price in plan.prices.iter().filter(|price| price.metric_id == Some(metric)) {
+            let due = cycle::due_of(subscription, price, part)?;
+            let charges = cycle::charges(db, subscription, due).await?;
+            let used = charges.into_iter().filter(|charge| charge.part != Part::TrueUp);
+            amounts.extend(used.map(|charge| Money::round(charge.exact_amount, currency)));
+        }
     }
     Ok(Money::sum(currency, amounts.into_iter().collect::<Result<Vec<_>, _>>()?)?)
 }

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::Serialize;
 
-use super::model::{Access, CancelReason, Collection, Status, Subscription};
+use super::model::{Access, CancelReason, Collection, Scheduled, Status, Step, Subscription, UsageInPause};
 use crate::catalog::PlanVersion;
 
 /// Who has which plan since when.
@@ -49,6 +49,10 @@ pub struct SubscriptionBody {
     /// As soon as usage of the running period that is on no invoice comes to this, there is an invoice of it.
     #[schema(example = json!(null))]
     pub progressive_billing_threshold: Option<Money>,
+    /// What will be changed by itself; `undo` takes it back.
+    pub scheduled: Option<ScheduledBody>,
+    /// Of one that is paused: what becomes of its usage.
+    pub usage_in_pause: Option<UsageInPause>,
     /// It will end here.
     pub cancel_at: Option<DateTime<Utc>>,
     /// When somebody asked for the end.
@@ -59,6 +63,41 @@ pub struct SubscriptionBody {
     #[schema(example = json!({"campaign": "spring"}))]
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
+}
+
+/// What will be changed by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = ScheduledChange)]
+pub struct ScheduledBody {
+    pub at: DateTime<Utc>,
+    pub kind: ScheduledKind,
+    /// Of a change: the plan that it leads to.
+    pub plan: Option<PlanId>,
+    /// Of a change: of each seat price of that plan, by its code.
+    #[schema(example = json!({"seats": "5"}))]
+    pub quantities: Option<BTreeMap<String, Number>>,
+}
+
+/// What will be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduledKind {
+    /// It gets another plan, or other quantities.
+    Change,
+    Pause,
+    Resume,
+}
+
+impl From<Scheduled> for ScheduledBody {
+    fn from(scheduled: Scheduled) -> Self {
+        let (kind, change) = match scheduled.step {
+            Step::Change(change) => (ScheduledKind::Change, Some(change)),
+            Step::Pause { .. } => (ScheduledKind::Pause, None),
+            Step::Resume => (ScheduledKind::Resume, None),
+        };
+        let (plan, quantities) = change.map(|change| (change.plan_id, change.quantities)).unzip();
+        Self { at: scheduled.at, kind, plan, quantities }
+    }
 }
 
 /// The version of the plan that the subscription has.
@@ -93,6 +132,8 @@ impl SubscriptionBody {
             collection,
             net_terms_days,
             progressive_billing_threshold,
+            scheduled,
+            usage_in_pause,
             cancel_at,
             canceled_at,
             cancel_reason,
@@ -104,6 +145,12 @@ impl SubscriptionBody {
             plan_id: _,
             plan_version_id: _,
             anchor_at: _,
+            opened: _,
+            phase_from: _,
+            fees_from: _,
+            fees_basis: _,
+            changes: _,
+            ends_at: _,
             next_due_at: _,
         } = subscription.clone();
         Self {
@@ -131,6 +178,8 @@ impl SubscriptionBody {
             collection,
             net_terms_days,
             progressive_billing_threshold,
+            scheduled: scheduled.map(ScheduledBody::from),
+            usage_in_pause,
             cancel_at,
             canceled_at,
             cancel_reason,

@@ -11,6 +11,8 @@ const CREATED: &str = "subscription.created";
 const ACTIVATED: &str = "subscription.activated";
 const CHANGED: &str = "subscription.changed";
 const PAST_DUE: &str = "subscription.past_due";
+const PAUSED: &str = "subscription.paused";
+const RESUMED: &str = "subscription.resumed";
 const CANCELED: &str = "subscription.canceled";
 const TRIAL_WILL_END: &str = "subscription.trial_will_end";
 
@@ -61,8 +63,11 @@ fn kind(before: Status, after: Status) -> &'static str {
     match after {
         _ if before == after => CHANGED,
         Status::Pending | Status::Trialing => CHANGED,
+        // Where payment failed meanwhile it goes on as past due.
+        Status::Active | Status::PastDue if before == Status::Paused => RESUMED,
         Status::Active => ACTIVATED,
         Status::PastDue => PAST_DUE,
+        Status::Paused => PAUSED,
         Status::Canceled => CANCELED,
     }
 }

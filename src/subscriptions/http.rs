@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::{
     body::SubscriptionBody,
-    model::{CancelWhen, Collection, Status, Wanted},
+    model::{Collection, Status, Wanted},
     service::{self, Filter, SubscriptionError},
 };
 use crate::auth::{Answer, Read, Write, resource};
@@ -25,13 +25,13 @@ const NET_TERMS_MAX: u16 = 365;
 
 /// Mounts the endpoints.
 pub fn routes(routes: &mut Routes) {
-    routes.service(create).service(list).service(get_one).service(cancel);
+    routes.service(create).service(list).service(get_one);
 }
 
-/// Who shall have which plan.
+/// Who shall have which plan. Previews read it, too.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CreateSubscription {
+pub struct CreateSubscription {
     /// The customer's identifier, or your own name for it.
     #[schema(example = "acme")]
     customer: String,
@@ -86,7 +86,7 @@ fn automatic() -> Collection {
 
 impl CreateSubscription {
     /// Customer, plan, and what is wanted of them.
-    fn read(self) -> Result<(String, String, Wanted), Problem> {
+    pub fn read(self) -> Result<(String, String, Wanted), Problem> {
         let mut check = Check::new();
         check.optional_code("/external_id", self.external_id.as_deref());
         check.optional_zone("/timezone", self.timezone.as_deref());
@@ -113,7 +113,7 @@ impl CreateSubscription {
 }
 
 /// The body named what does not exist.
-fn in_body(error: SubscriptionError) -> Problem {
+pub fn in_body(error: SubscriptionError) -> Problem {
     let pointer = match error {
         SubscriptionError::NoSuchPlan(_) => "/plan",
         _ => "/customer",
@@ -191,42 +191,6 @@ async fn get_one(read: Read<resource::Subscriptions>, id: Path<String>) -> Answe
     read.answer(&service::body(read.db(), &found).await?)
 }
 
-/// When to end.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-struct CancelSubscription {
-    /// `period_end` unless given: what was paid for can be used up. `now` ends it at once, and bills the rest of
-    /// the usage.
-    #[serde(default)]
-    when: CancelWhen,
-}
-
-/// Cancel a subscription.
-///
-/// Canceled for the end of its period it goes on until then; a trial ends without a paid period. One that has
-/// not started ends at once and is never billed. Canceling twice is the same as canceling once; what was
-/// canceled for the end of its period can still be canceled now.
-#[utoipa::path(
-    tag = "subscriptions",
-    params(("id" = String, Path, description = "The subscription's identifier, or your own name for it")),
-    request_body = CancelSubscription,
-    responses(
-        (status = 200, description = "The subscription as it is now", body = SubscriptionBody),
-        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
-    ),
-)]
-#[post("/v1/subscriptions/{id}/cancel")]
-async fn cancel(
-    write: Write<resource::Subscriptions>,
-    id: Path<String>,
-    body: Body<CancelSubscription>,
-) -> Answer {
-    let tx = write.begin().await?;
-    let canceled = service::cancel(&tx, &*write.app.clock, write.tenant_id(), &id, body.0.when).await?;
-    let body = service::body(&tx, &canceled).await?;
-    write.commit(tx, StatusCode::OK, canceled.id, &body).await
-}
-
 impl From<SubscriptionError> for Problem {
     fn from(error: SubscriptionError) -> Self {
         let detail = error.to_string();
@@ -244,6 +208,7 @@ impl From<SubscriptionError> for Problem {
             ),
             SubscriptionError::Page(error) => error.into(),
             SubscriptionError::Database(error) => error.into(),
+            SubscriptionError::Refused(_) => Self::new(&problem::ILLEGAL_TRANSITION, detail),
             SubscriptionError::Calendar(_) | SubscriptionError::Broken(_) => Self::internal(&error),
         }
     }

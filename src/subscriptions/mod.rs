@@ -10,6 +10,9 @@ pub mod service;
 mod store;
 
 pub use body::SubscriptionBody;
-pub use http::routes;
+pub use http::{CreateSubscription, in_body, routes};
 pub use jobs::{JOBS, SWEEPS};
-pub use model::{Access, CancelReason, CancelWhen, Collection, Status, Subscription, Turn};
+pub use model::{
+    Access, Anchor, CancelReason, Collection, Outcome, Part, Phase, Status, Subscription, Turn, Unused,
+    UsageInPause, Wanted, When,
+};

@@ -20,7 +20,10 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use super::{
     body::SubscriptionBody,
     events,
-    model::{Access, CancelReason, CancelWhen, Outcome, Status, Subscription, Turn, Wanted},
+    model::{
+        Access, CancelReason, Change, Outcome, Phase, Refused, Status, Subscription, UsageInPause, Wanted,
+        When,
+    },
     store,
 };
 use crate::{
@@ -51,6 +54,8 @@ pub enum SubscriptionError {
     CurrencyFixed(Currency),
     #[error("{} values cannot be taken", .0.len())]
     Invalid(Vec<Invalid>),
+    #[error(transparent)]
+    Refused(Refused),
     #[error("the calendar has no such period")]
     Calendar(#[from] CalendarError),
     #[error(transparent)]
@@ -89,7 +94,7 @@ pub async fn create(
 
     let made = Subscription::try_new(now, tenant, &customer, &plan, wanted, had_trial)
         .map_err(SubscriptionError::Invalid)?;
-    refuse_second_meter(tx, &made, &plan).await?;
+    refuse_second_meter(tx, &made, &plan, made.start_at).await?;
     store::insert(tx, &made, made.trial_notice_at(now)).await.map_err(|error| match &made.external_id {
         Some(taken) if is_unique_violation(&error) => SubscriptionError::ExternalIdTaken(taken.clone()),
         _ => error.into(),
@@ -105,12 +110,14 @@ async fn refuse_second_meter(
     tx: &DatabaseTransaction,
     made: &Subscription,
     plan: &PlanVersion,
+    from: DateTime<Utc>,
 ) -> Result<(), SubscriptionError> {
     let metrics = |plan: &PlanVersion| -> HashSet<MetricId> {
         plan.prices.iter().filter_map(|price| price.metric_id).collect()
     };
     let wanted = metrics(plan);
-    for other in store::not_over_at(tx, made.tenant_id, made.customer_id, made.start_at).await? {
+    let others = store::not_over_at(tx, made.tenant_id, made.customer_id, from).await?;
+    for other in others.into_iter().filter(|other| other.id != made.id) {
         let theirs = metrics(&catalog::get_plan_version(tx, made.tenant_id, other.plan_version_id).await?);
         if !wanted.is_disjoint(&theirs) {
             let detail =
@@ -121,18 +128,73 @@ async fn refuse_second_meter(
     Ok(())
 }
 
-/// Ends a subscription on request, by its identifier or the tenant's own name for it. Canceling twice is the
-/// same as canceling once; what was canceled for the end of its period can still be canceled now.
-pub async fn cancel(
+/// What somebody asks of a subscription.
+#[derive(Clone, Debug)]
+pub enum Verb {
+    Cancel(When),
+    Change(When, Change),
+    Pause(UsageInPause, Option<DateTime<Utc>>),
+    Resume,
+    /// The trial ends then; at once without an instant.
+    TrialEnd(Option<DateTime<Utc>>),
+    Undo,
+}
+
+/// Does what is asked to the locked subscription, and stores nothing yet: what falls due by it is billed first, or else it
+/// is [`keep`]t. Doing it twice is the same as once. `now` is the customer's time.
+pub async fn act(
     tx: &DatabaseTransaction,
-    clock: &dyn Clock,
-    tenant: TenantId,
-    reference: &str,
-    when: CancelWhen,
-) -> Result<Subscription, SubscriptionError> {
-    let found = resolve(tx, tenant, reference).await?;
-    let now = clocks::service::now_of(tx, clock, tenant, found.test_clock_id).await?;
-    cancel_for(tx, now, tenant, found.id, when, CancelReason::Requested).await
+    now: DateTime<Utc>,
+    subscription: &mut Subscription,
+    verb: Verb,
+) -> Result<Outcome, SubscriptionError> {
+    let outcome = match verb {
+        Verb::Cancel(when) => subscription.cancel(now, when, CancelReason::Requested)?,
+        Verb::Change(when, change) => {
+            let at = subscription.instant_of(now, when)?;
+            fits(tx, subscription, &change, at).await?;
+            subscription.change(now, at, change)?
+        }
+        Verb::Pause(usage, resume_at) => subscription.pause(now, usage, resume_at)?,
+        Verb::Resume => subscription.resume(now)?,
+        Verb::TrialEnd(Some(at)) => subscription.extend_trial(now, at)?,
+        Verb::TrialEnd(None) => subscription.end_trial(now)?,
+        Verb::Undo => subscription.undo()?,
+    };
+    Ok(outcome)
+}
+
+/// Stores what changed of the locked subscription, and tells it.
+pub async fn keep(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    before: &Subscription,
+    after: &Subscription,
+) -> Result<(), SubscriptionError> {
+    if let Some(phase) = before.phase_before(after) {
+        store::insert_phase(tx, after, phase).await?;
+    }
+    if before.trial_end_at != after.trial_end_at {
+        store::set_trial_notice(tx, after, after.trial_notice_at(now)).await?;
+    }
+    save(tx, now, before, after).await
+}
+
+/// Its customer may have the plan that a change leads to.
+async fn fits(
+    tx: &DatabaseTransaction,
+    subscription: &Subscription,
+    change: &Change,
+    from: DateTime<Utc>,
+) -> Result<(), SubscriptionError> {
+    if change.plan_version_id == subscription.plan_version_id {
+        return Ok(());
+    }
+    // Of two changes at once of one customer's subscriptions each sees the other.
+    customers::fix_currency(tx, subscription.tenant_id, subscription.customer_id, subscription.currency)
+        .await?;
+    let plan = catalog::get_plan_version(tx, subscription.tenant_id, change.plan_version_id).await?;
+    refuse_second_meter(tx, subscription, &plan, from).await
 }
 
 /// Ends it now, for the reason that it was not paid. Repeating changes nothing.
@@ -142,37 +204,42 @@ pub async fn cancel_unpaid(
     tenant: TenantId,
     id: SubscriptionId,
 ) -> Result<(), SubscriptionError> {
-    cancel_for(tx, now, tenant, id, CancelWhen::Now, CancelReason::Unpaid).await.map(drop)
-}
-
-async fn cancel_for(
-    tx: &DatabaseTransaction,
-    now: DateTime<Utc>,
-    tenant: TenantId,
-    id: SubscriptionId,
-    when: CancelWhen,
-    reason: CancelReason,
-) -> Result<Subscription, SubscriptionError> {
     let mut subscription = get_for_update(tx, tenant, id).await?;
     let before = subscription.clone();
-    match subscription.cancel(now, when, reason)? {
+    match subscription.cancel(now, When::Now, CancelReason::Unpaid)? {
         Outcome::AlreadyDone => {}
         Outcome::Changed => save(tx, now, &before, &subscription).await?,
     }
-    Ok(subscription)
+    Ok(())
 }
 
-/// The turn has been billed in this transaction: moves on to the next one and tells what changed.
-/// `now` is the customer's time. The subscription has to be locked, and the turn made from it.
-pub async fn turn_done(
-    tx: &DatabaseTransaction,
-    now: DateTime<Utc>,
-    subscription: &mut Subscription,
-    turn: Turn,
-) -> Result<(), SubscriptionError> {
-    let before = subscription.clone();
-    subscription.apply(turn);
-    save(tx, now, &before, subscription).await
+/// A subscription as it was in each of its phases, the oldest first, and from when to when; the present one last, and
+/// without an end.
+pub async fn phases(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+) -> Result<Vec<(DateTime<Utc>, Option<DateTime<Utc>>, Subscription)>, DbErr> {
+    let mut all = Vec::new();
+    if subscription.phase_from != subscription.start_at {
+        let former = store::phases_of(db, subscription.tenant_id, &[subscription.id]).await?;
+        for phase in former.into_values().flatten() {
+            all.push((phase.from, Some(phase.until), subscription.in_phase(&phase)));
+        }
+    }
+    all.push((subscription.phase_from, None, subscription.clone()));
+    Ok(all)
+}
+
+/// The former phases of those of several subscriptions that have any.
+pub async fn former_phases(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    subscriptions: &[Subscription],
+) -> Result<HashMap<SubscriptionId, Vec<Phase>>, DbErr> {
+    let changed =
+        subscriptions.iter().filter(|subscription| subscription.phase_from != subscription.start_at);
+    let changed: Vec<SubscriptionId> = changed.map(|subscription| subscription.id).collect();
+    store::phases_of(db, tenant, &changed).await
 }
 
 /// What payment says about it: `PastDue` unless access is full (dunning calls this). Repeating changes nothing.
@@ -266,6 +333,25 @@ pub async fn running_at(
 ) -> Result<Vec<Subscription>, DbErr> {
     let mut found = store::not_over_at(db, tenant, customer, at).await?;
     found.retain(|subscription| subscription.covers(at));
+    Ok(found)
+}
+
+/// The same, each as it was then: with the plan that it had, and without those whose usage a pause left out.
+pub async fn as_of(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customer: CustomerId,
+    at: DateTime<Utc>,
+) -> Result<Vec<Subscription>, DbErr> {
+    let mut found = running_at(db, tenant, customer, at).await?;
+    let former = former_phases(db, tenant, &found).await?;
+    for subscription in &mut found {
+        let phases = former.get(&subscription.id).into_iter().flatten();
+        if let Some(phase) = phases.into_iter().find(|phase| phase.from <= at && at < phase.until) {
+            *subscription = subscription.in_phase(phase);
+        }
+    }
+    found.retain(Subscription::counts_usage);
     Ok(found)
 }
 
@@ -373,6 +459,16 @@ impl From<CatalogError> for SubscriptionError {
             | CatalogError::DefaultTaken(_)
             | CatalogError::TooManySplits(_)
             | CatalogError::NotGrouped(_)) => Self::Broken(error.into()),
+        }
+    }
+}
+
+impl From<Refused> for SubscriptionError {
+    fn from(error: Refused) -> Self {
+        match error {
+            Refused::Calendar(error) => Self::Calendar(error),
+            Refused::Invalid(mistake) => Self::Invalid(vec![mistake]),
+            error => Self::Refused(error),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Subscriptions in the database.
 
+mod phases;
+
 use std::collections::BTreeMap;
 
 use accrue_core::{
@@ -7,6 +9,7 @@ use accrue_core::{
     decimal::Number,
     id::{CustomerId, PlanId, PlanVersionId, SubscriptionId, TenantId, TestClockId},
     money::Money,
+    proration::Basis,
 };
 use accrue_platform::{
     bulk,
@@ -21,7 +24,7 @@ use sea_orm::{
     entity::prelude::*, sea_query::ExprTrait,
 };
 
-use super::model::{Access, CancelReason, Collection, Status, Subscription};
+use super::model::{Access, CancelReason, Collection, Scheduled, Status, Step, Subscription, UsageInPause};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "subscriptions")]
@@ -45,11 +48,21 @@ pub struct Model {
     pub trial_end_at: Option<DateTime<Utc>>,
     pub period_start_at: DateTime<Utc>,
     pub period_end_at: DateTime<Utc>,
+    pub opened: bool,
+    pub phase_from_at: DateTime<Utc>,
+    pub fees_from_at: DateTime<Utc>,
+    pub fees_basis: String,
+    pub changes: i32,
+    pub scheduled: Option<Json<Scheduled>>,
+    /// What a scheduled change leads to, so that it is not deleted before.
+    pub scheduled_plan_version_id: Option<PlanVersionId>,
+    pub usage_in_pause: Option<UsageInPause>,
     pub access: Access,
     pub quantities: Json<BTreeMap<String, Number>>,
     pub collection: Collection,
     pub net_terms_days: i32,
     pub progressive_threshold_minor: Option<i64>,
+    pub ends_at: Option<DateTime<Utc>>,
     pub cancel_at: Option<DateTime<Utc>>,
     pub canceled_at: Option<DateTime<Utc>>,
     pub cancel_reason: Option<CancelReason>,
@@ -91,51 +104,88 @@ pub(super) async fn insert(
         customer_id: Set(new.customer_id),
         test_clock_id: Set(new.test_clock_id),
         external_id: Set(new.external_id),
-        plan_id: Set(new.plan_id),
-        plan_version_id: Set(new.plan_version_id),
-        status: Set(new.status),
         currency: Set(new.currency.code().to_owned()),
         timezone: Set(new.timezone.name().to_owned()),
         alignment: Set(Json(new.alignment)),
-        interval: Set(Json(new.interval)),
-        anchor_at: Set(new.anchor_at),
         start_at: Set(new.start_at),
-        trial_end_at: Set(new.trial_end_at),
-        period_start_at: Set(new.period.start),
-        period_end_at: Set(new.period.end),
-        access: Set(new.access),
-        quantities: Set(Json(new.quantities)),
         collection: Set(new.collection),
         net_terms_days: Set(i32::from(new.net_terms_days)),
         progressive_threshold_minor: Set(new.progressive_billing_threshold.map(Money::minor)),
-        cancel_at: Set(new.cancel_at),
-        canceled_at: Set(new.canceled_at),
-        cancel_reason: Set(new.cancel_reason),
-        ended_at: Set(new.ended_at),
-        next_due_at: Set(new.next_due_at),
+        ends_at: Set(new.ends_at),
         trial_notice_at: Set(trial_notice_at),
         metadata: Set(Json(new.metadata)),
         created_at: Set(new.created_at),
+        ..changing(subscription)
     };
     Entity::insert(row).exec_without_returning(tx).await.map(drop)
 }
 
-/// Stores what a subscription's life changes; the rest is fixed when it is made.
-pub(super) async fn save(tx: &DatabaseTransaction, subscription: &Subscription) -> Result<(), DbErr> {
-    let row = ActiveModel {
+/// What a subscription's life changes; the rest is fixed when it is made.
+fn changing(subscription: &Subscription) -> ActiveModel {
+    let next_plan = match subscription.scheduled.as_ref().map(|scheduled| &scheduled.step) {
+        Some(Step::Change(change)) => Some(change.plan_version_id),
+        _ => None,
+    };
+    ActiveModel {
+        plan_id: Set(subscription.plan_id),
+        plan_version_id: Set(subscription.plan_version_id),
         status: Set(subscription.status),
+        interval: Set(Json(subscription.interval)),
+        anchor_at: Set(subscription.anchor_at),
+        trial_end_at: Set(subscription.trial_end_at),
         period_start_at: Set(subscription.period.start),
         period_end_at: Set(subscription.period.end),
+        opened: Set(subscription.opened),
+        phase_from_at: Set(subscription.phase_from),
+        fees_from_at: Set(subscription.fees_from),
+        fees_basis: Set(basis_text(subscription.fees_basis).to_owned()),
+        changes: Set(subscription.changes),
+        scheduled: Set(subscription.scheduled.clone().map(Json)),
+        scheduled_plan_version_id: Set(next_plan),
+        usage_in_pause: Set(subscription.usage_in_pause),
         access: Set(subscription.access),
+        quantities: Set(Json(subscription.quantities.clone())),
         cancel_at: Set(subscription.cancel_at),
         canceled_at: Set(subscription.canceled_at),
         cancel_reason: Set(subscription.cancel_reason),
         ended_at: Set(subscription.ended_at),
         next_due_at: Set(subscription.next_due_at),
         ..Default::default()
-    };
+    }
+}
+
+fn basis_text(basis: Basis) -> &'static str {
+    match basis {
+        Basis::Day => "day",
+        Basis::Second => "second",
+        Basis::None => "none",
+    }
+}
+
+fn basis(text: &str) -> Option<Basis> {
+    [Basis::Day, Basis::Second, Basis::None].into_iter().find(|basis| basis_text(*basis) == text)
+}
+
+/// Stores what a subscription's life changes.
+pub(super) async fn save(tx: &DatabaseTransaction, subscription: &Subscription) -> Result<(), DbErr> {
+    let row = changing(subscription);
     Entity::update_many()
         .set(row)
+        .filter(Column::TenantId.eq(subscription.tenant_id))
+        .filter(Column::Id.eq(subscription.id))
+        .exec(tx)
+        .await
+        .map(drop)
+}
+
+/// The trial ends at another instant: when that is to be told.
+pub(super) async fn set_trial_notice(
+    tx: &DatabaseTransaction,
+    subscription: &Subscription,
+    at: Option<DateTime<Utc>>,
+) -> Result<(), DbErr> {
+    Entity::update_many()
+        .col_expr(Column::TrialNoticeAt, Expr::value(at))
         .filter(Column::TenantId.eq(subscription.tenant_id))
         .filter(Column::Id.eq(subscription.id))
         .exec(tx)
@@ -279,6 +329,8 @@ pub(super) async fn had_trial(
     Ok(found.is_some())
 }
 
+pub(super) use phases::{insert_phase, phases_of};
+
 /// When the next turn is due.
 pub(super) const TURNS: DueColumn = DueColumn { table: "subscriptions", name: "next_due_at" };
 
@@ -316,9 +368,17 @@ impl TryFrom<Model> for Subscription {
             start_at: row.start_at,
             trial_end_at: row.trial_end_at,
             period: Period { start: row.period_start_at, end: row.period_end_at },
+            opened: row.opened,
+            phase_from: row.phase_from_at,
+            fees_from: row.fees_from_at,
+            fees_basis: basis(&row.fees_basis).ok_or_else(|| unreadable("fees_basis"))?,
+            changes: row.changes,
+            scheduled: row.scheduled.map(|scheduled| scheduled.0),
+            usage_in_pause: row.usage_in_pause,
             access: row.access,
             quantities: row.quantities.0,
             collection: row.collection,
+            ends_at: row.ends_at,
             cancel_at: row.cancel_at,
             canceled_at: row.canceled_at,
             cancel_reason: row.cancel_reason,

@@ -28,6 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("archives", &["catalog", "subscriptions", "metering"]),
     ("payments", &["customers", "invoices", "ledger"]),
     ("credit_notes", &["customers", "invoices", "payments", "ledger"]),
+    ("lifecycle", &["catalog", "invoices", "payments", "subscriptions"]),
     ("corrections", &["metering", "invoices", "payments"]),
     ("dunning", &["customers", "invoices", "payments", "subscriptions"]),
     ("entitlements", &["catalog", "customers", "subscriptions", "metering"]),

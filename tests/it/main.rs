@@ -26,6 +26,7 @@ mod ingest_crash;
 mod invoices;
 mod late_usage;
 mod ledger;
+mod lifecycle;
 mod metering;
 mod notifications;
 mod openapi;

@@ -109,6 +109,8 @@ pub enum CreditReason {
     Other,
     /// Less was used than was billed: given by the service itself.
     UsageCorrection,
+    /// What was billed in advance is not used, after a change, in a pause or after the end: given by the service itself.
+    Unused,
 }
 
 /// How far a refund is.

@@ -38,6 +38,8 @@ pub struct Invoice {
     pub number: Option<String>,
     pub status: InvoiceStatus,
     pub reason: Reason,
+    /// Of a change within a period: the how-manieth of its subscription; else 0 (P1).
+    pub change: i32,
     pub collection: Collection,
     pub currency: Currency,
     pub period: Period,
@@ -153,6 +155,8 @@ pub enum Reason {
     Create,
     /// A period ended, the next began.
     Cycle,
+    /// Within a period a subscription got other terms, was paused or went on.
+    Change,
     /// A subscription ended.
     Cancel,
     /// Usage of the running period came to the subscription's threshold.
@@ -344,7 +348,9 @@ impl Invoice {
 impl Reason {
     /// Why a turn of the cycle makes an invoice.
     pub(super) fn of(turn: &Turn) -> Self {
-        if turn.ends {
+        if turn.change > 0 {
+            Self::Change
+        } else if turn.ends {
             Self::Cancel
         } else if turn.closes.is_none() {
             Self::Create

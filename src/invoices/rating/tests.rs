@@ -19,7 +19,7 @@ use crate::{
         model::{Invoice, PartyCopy, Reason},
         samples::{at, period},
     },
-    subscriptions::{Access, Collection, Status},
+    subscriptions::{Access, Collection, Part as TurnPart, Status},
 };
 
 fn price(at: u128, name: &str, kind: PriceKind, timing: Timing, model: &str) -> Price {
@@ -97,11 +97,19 @@ fn subscription(currency: Currency, seats: &str) -> Subscription {
         start_at: start,
         trial_end_at: None,
         period: period("2026-01-01", "2026-02-01"),
+        opened: true,
+        phase_from: start,
+        fees_from: start,
+        fees_basis: Basis::Day,
+        changes: 0,
+        scheduled: None,
+        usage_in_pause: None,
         access: Access::Full,
         quantities: [("seats".to_owned(), Number(seats.parse().unwrap()))].into(),
         collection: Collection::Automatic,
         net_terms_days: 30,
         progressive_billing_threshold: None,
+        ends_at: None,
         cancel_at: None,
         canceled_at: None,
         cancel_reason: None,
@@ -113,16 +121,34 @@ fn subscription(currency: Currency, seats: &str) -> Subscription {
 }
 
 fn turn(closes: Option<Period>, opens: Option<Period>) -> Turn {
+    let part = |period| TurnPart {
+        plan_version_id: PlanVersionId(Uuid::nil()),
+        period,
+        full: period,
+        fees: Some(period),
+        usage: Some(period),
+        basis: Basis::Day,
+        is_trial: false,
+        only_prorated: false,
+    };
     Turn {
         at: opens.map_or_else(|| closes.unwrap().end, |period| period.start),
-        closes,
-        closes_trial: false,
-        opens,
-        opens_trial: false,
-        closes_full: closes,
-        opens_full: opens,
+        closes: closes.map(part),
+        opens: opens.map(part),
+        unused: None,
+        change: 0,
         ends: opens.is_none(),
     }
+}
+
+/// The same around another nominal period.
+fn within(part: Option<TurnPart>, full: Period) -> Option<TurnPart> {
+    part.map(|part| TurnPart { full, ..part })
+}
+
+/// The same as a trial: it costs nothing but usage.
+fn on_trial(part: Option<TurnPart>) -> Option<TurnPart> {
+    part.map(|part| TurnPart { fees: None, is_trial: true, ..part })
 }
 
 fn january() -> Period {
@@ -146,7 +172,7 @@ fn bill(
     tax: Option<TaxRate>,
 ) -> Option<Invoice> {
     let used = [used_of(None, &[], used)];
-    let charges = due(plan, turn)
+    let charges = due((plan, plan), turn)
         .into_iter()
         .flat_map(|due| match agreed_quantity(due.price, subscription) {
             Some(quantity) => vec![charge(due, quantity, subscription.timezone).unwrap()],
@@ -154,9 +180,10 @@ fn bill(
         })
         .collect();
     let (issuer, customer) = (PartyCopy::default(), PartyCopy::default());
-    let (period, reason) = (turn.opens.or(turn.closes).unwrap(), Reason::of(turn));
+    let (period, reason) = (turn.opens.or(turn.closes).unwrap().period, Reason::of(turn));
     let exemption = Exemption::None;
-    let of = Of { subscription, plan, period, reason, tax, exemption, issuer, customer };
+    let plans = vec![plan];
+    let of = Of { subscription, plans, period, reason, change: 0, tax, exemption, issuer, customer };
     draft(of, charges, turn.at).unwrap()
 }
 
@@ -229,7 +256,8 @@ fn a_short_first_period_is_prorated_by_its_days() {
         Grid::try_new(start, Interval::every(Unit::Month), Alignment::Calendar, Tz::Europe__Berlin).unwrap();
     let (first, full) = (grid.first_period(start).unwrap(), grid.containing(start).unwrap());
     let plan = plan(Currency::EUR, vec![fee("99.00", Timing::Advance), seats("12.50")]);
-    let turn = Turn { opens_full: Some(full), ..turn(None, Some(first)) };
+    let opening = turn(None, Some(first));
+    let turn = Turn { opens: within(opening.opens, full), ..opening };
     let berlin = Subscription { timezone: Tz::Europe__Berlin, ..subscription(Currency::EUR, "3") };
     let invoice = bill(&plan, &berlin, &turn, "0", None).unwrap();
 
@@ -249,7 +277,8 @@ fn fees_in_arrears_of_a_period_cut_short_are_prorated_and_usage_is_not() {
     let plan = plan(Currency::EUR, vec![fee("31.00", Timing::Arrears), calls()]);
     // Canceled on the 16th, which is not paid any more: 15 days of 31.
     let cut = Period { start: january().start, end: at("2026-01-16T18:00:00Z") };
-    let turn = Turn { closes_full: Some(january()), ..turn(Some(cut), None) };
+    let closing = turn(Some(cut), None);
+    let turn = Turn { closes: within(closing.closes, january()), ..closing };
     let invoice = bill(&plan, &subscription(Currency::EUR, "0"), &turn, "2000", None).unwrap();
     assert_eq!(
         lines(&invoice),
@@ -275,10 +304,12 @@ fn a_trial_costs_its_usage_and_nothing_else() {
         vec![fee("99.00", Timing::Advance), fee("7.00", Timing::Arrears), seats("12.50"), calls()],
     );
     let subscription = subscription(Currency::EUR, "5");
-    let begins = Turn { opens_trial: true, ..turn(None, Some(january())) };
+    let begins = turn(None, Some(january()));
+    let begins = Turn { opens: on_trial(begins.opens), ..begins };
     assert_eq!(bill(&plan, &subscription, &begins, "0", None), None);
 
-    let ends = Turn { closes_trial: true, ..turn(Some(january()), Some(february())) };
+    let ends = turn(Some(january()), Some(february()));
+    let ends = Turn { closes: on_trial(ends.closes), ..ends };
     let invoice = bill(&plan, &subscription, &ends, "2000", None).unwrap();
     assert_eq!(
         lines(&invoice),
@@ -332,7 +363,7 @@ fn a_price_with_the_plans_own_name_is_not_named_twice() {
 
 #[test]
 fn what_is_too_large_to_count_is_an_error_and_no_invoice() {
-    let due = Due { price: &calls(), period: january(), full: january(), trial: false };
+    let due = Due { price: &calls(), period: january(), full: january(), trial: false, basis: Basis::Day };
     let used = [used_of(None, &[], &"9".repeat(28))];
     assert!(matches!(
         usage_charges(due, &used, Currency::EUR),

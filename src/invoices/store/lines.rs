@@ -36,6 +36,8 @@ pub struct Model {
     pub proration: Option<Json<Fraction>>,
     pub tiers: Json<Vec<TierCharge>>,
     pub adjustment: i32,
+    /// Its invoice's.
+    pub change: i32,
     pub bucket: Json<Bucket>,
     pub bucket_id: Uuid,
     /// When its invoice was voided because another one says the same turn again: it bills nothing any more.
@@ -97,6 +99,7 @@ pub(super) fn row_of(invoice: &Invoice, line: &Line, position: i32) -> ActiveMod
         proration: Set(line.proration.map(Json)),
         tiers: Set(Json(line.tiers.clone())),
         adjustment: Set(line.adjustment),
+        change: Set(invoice.change),
         bucket: Set(Json(line.bucket.clone())),
         bucket_id: Set(line.bucket.id()),
         replaced_at: Set(None),

@@ -27,8 +27,8 @@ use crate::{
 
 pub(super) use collect::{Begun, Try, begin, cancel, errand, settle};
 pub(super) use methods::{NewMethod, attach, detach, get_method, list_methods};
-pub use refunds::refund_credit_note;
 pub(super) use refunds::{NewRefund, Parcel, begin_refund, get_refund, list_refunds, parcel, settle_refund};
+pub use refunds::{refund_credit_note, refundable_of};
 pub(super) use store::payments::PaymentFilter;
 
 /// A statement has an end.

@@ -127,6 +127,12 @@ pub async fn refund_credit_note(
     Ok(send_later(tx, &refund, now).await?)
 }
 
+/// What can still be refunded of a payment.
+pub async fn refundable_of(tx: &DatabaseTransaction, payment: &Payment) -> Result<Money, PaymentError> {
+    let refunds = store::refunds::of_payment(tx, payment.tenant_id, payment.id).await?;
+    Ok(refundable(payment, &refunds))
+}
+
 /// What to tell the gateway; `None` once the outcome is known.
 pub(in crate::payments) async fn parcel(
     db: &impl ConnectionTrait,

@@ -8,6 +8,7 @@ use accrue_core::{
     id::SubscriptionId,
     invalid::Invalid,
     money::Money,
+    proration::Basis,
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Months, SubsecRound, TimeDelta, Utc};
@@ -23,7 +24,7 @@ use crate::{
 
 /// How far from now a start, and from the start the end of a trial, may lie. A start in the past has every
 /// period since then billed.
-const YEARS_MAX: u32 = 10;
+pub(super) const YEARS_MAX: u32 = 10;
 
 /// Of a seat price.
 const QUANTITY_MAX: i64 = 1_000_000_000_000;
@@ -98,11 +99,19 @@ impl Subscription {
             start_at: term.start,
             trial_end_at: term.trial_end,
             period,
+            opened: false,
+            phase_from: term.start,
+            fees_from: term.start,
+            fees_basis: Basis::Day,
+            changes: 0,
+            scheduled: None,
+            usage_in_pause: None,
             access: Access::Full,
             quantities,
             collection: wanted.collection,
             net_terms_days: wanted.net_terms_days.unwrap_or(tenant.settings.net_terms_days),
             progressive_billing_threshold: threshold,
+            ends_at: term.end,
             cancel_at: term.end,
             canceled_at: None,
             cancel_reason: None,
@@ -183,7 +192,7 @@ impl Term {
 }
 
 /// As exact as the databases are.
-fn micros(at: DateTime<Utc>) -> DateTime<Utc> {
+pub(super) fn micros(at: DateTime<Utc>) -> DateTime<Utc> {
     at.trunc_subsecs(6)
 }
 
@@ -204,7 +213,7 @@ fn invalid(error: CalendarError) -> Invalid {
 }
 
 /// One quantity for each seat price of the plan, and what is wrong with the wanted ones.
-fn quantities(
+pub(super) fn quantities(
     plan: &PlanVersion,
     wanted: &BTreeMap<String, Number>,
 ) -> (BTreeMap<String, Number>, Vec<Invalid>) {

@@ -16,6 +16,8 @@ pub enum Status {
     Active,
     /// An invoice of it could not be collected.
     PastDue,
+    /// Somebody stopped it for a while: it costs no fees, and gives no access.
+    Paused,
     Canceled,
 }
 
@@ -28,10 +30,24 @@ pub enum Event {
     TrialEnded,
     PaymentFailed,
     PaymentRecovered,
+    Paused,
+    Resumed,
     Canceled,
 }
 
 impl Status {
+    /// Its name in JSON.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Trialing => "trialing",
+            Self::Active => "active",
+            Self::PastDue => "past_due",
+            Self::Paused => "paused",
+            Self::Canceled => "canceled",
+        }
+    }
+
     /// The whole life of a subscription; every arrow is in the snapshot below.
     ///
     /// `None` where there is no arrow. That is no mistake of anybody: a canceled subscription's last invoice
@@ -42,10 +58,13 @@ impl Status {
             (Self::Active, Event::PaymentFailed) => Some(Self::PastDue),
             (Self::Pending, Event::Started)
             | (Self::Trialing, Event::TrialEnded)
-            | (Self::PastDue, Event::PaymentRecovered) => Some(Self::Active),
-            (Self::Pending | Self::Trialing | Self::Active | Self::PastDue, Event::Canceled) => {
-                Some(Self::Canceled)
-            }
+            | (Self::PastDue, Event::PaymentRecovered)
+            | (Self::Paused, Event::Resumed) => Some(Self::Active),
+            (Self::Active | Self::PastDue, Event::Paused) => Some(Self::Paused),
+            (
+                Self::Pending | Self::Trialing | Self::Active | Self::PastDue | Self::Paused,
+                Event::Canceled,
+            ) => Some(Self::Canceled),
             _ => None,
         }
     }
@@ -76,9 +95,13 @@ mod tests {
         Trialing --TrialEnded--> Active
         Trialing --Canceled--> Canceled
         Active --PaymentFailed--> PastDue
+        Active --Paused--> Paused
         Active --Canceled--> Canceled
         PastDue --PaymentRecovered--> Active
+        PastDue --Paused--> Paused
         PastDue --Canceled--> Canceled
+        Paused --Resumed--> Active
+        Paused --Canceled--> Canceled
         ");
     }
 }

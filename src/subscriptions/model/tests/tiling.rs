@@ -52,7 +52,7 @@ proptest! {
             if bill_first {
                 turns.extend(turns_until(&mut subscription, clock));
             }
-            let when = if at_once { CancelWhen::Now } else { CancelWhen::PeriodEnd };
+            let when = if at_once { When::Now } else { When::PeriodEnd };
             let _ = subscription.cancel(clock, when, CancelReason::Requested).unwrap();
             prop_assert!(!at_once || subscription.status == Status::Canceled);
         }
@@ -63,22 +63,22 @@ proptest! {
             prop_assert!(subscription.ended_at.is_some_and(|ended_at| ended_at <= start));
             return Ok(());
         };
-        prop_assert!(first.at == start && first.closes.is_none());
+        prop_assert!(first.at == start && closes(&first).is_none());
         for turn in &turns {
-            prop_assert_eq!(turn.ends, turn.opens.is_none());
-            prop_assert!(turn.closes.is_none_or(|closes| closes.end == turn.at));
-            prop_assert!(turn.opens.is_none_or(|opens| opens.start == turn.at && opens.start < opens.end));
-            for (period, full) in [(turn.closes, turn.closes_full), (turn.opens, turn.opens_full)] {
+            prop_assert_eq!(turn.ends, opens(turn).is_none());
+            prop_assert!(closes(turn).is_none_or(|closes| closes.end == turn.at));
+            prop_assert!(opens(turn).is_none_or(|opens| opens.start == turn.at && opens.start < opens.end));
+            for (period, full) in [(closes(turn), closes_full(turn)), (opens(turn), opens_full(turn))] {
                 prop_assert_eq!(period.is_some(), full.is_some());
                 let whole = period.zip(full);
                 prop_assert!(whole.is_none_or(|(part, full)| full.start <= part.start && part.end <= full.end));
             }
         }
         for pair in turns.windows(2) {
-            let (opened, closed) = (pair[0].opens.unwrap(), pair[1].closes.unwrap());
+            let (opened, closed) = (opens(&pair[0]).unwrap(), closes(&pair[1]).unwrap());
             prop_assert_eq!(opened.start, closed.start);
-            prop_assert_eq!(pair[0].opens_full, pair[1].closes_full);
-            prop_assert_eq!(pair[0].opens_trial, pair[1].closes_trial);
+            prop_assert_eq!(opens_full(&pair[0]), closes_full(&pair[1]));
+            prop_assert_eq!(opens_trial(&pair[0]), closes_trial(&pair[1]));
             // Only canceling at once cuts a period that was open.
             let cut = subscription.ended_at == Some(closed.end) && closed.end < opened.end;
             prop_assert!(opened.end == closed.end || (cut && pair[1].ends));
