@@ -85,6 +85,7 @@ create table subscriptions (
     opened boolean not null,
     phase_from_at timestamptz not null,
     fees_from_at timestamptz not null,
+    fees_until_at timestamptz not null,
     fees_basis text not null check (fees_basis in ('day', 'second', 'none')),
     changes integer not null,
     scheduled text,
@@ -112,7 +113,7 @@ create table subscriptions (
     foreign key (tenant_id, scheduled_plan_version_id) references plan_versions (tenant_id, id),
     foreign key (tenant_id, test_clock_id) references test_clocks (tenant_id, id),
     check (period_start_at < period_end_at),
-    check ((status = 'paused') = (usage_in_pause is not null))
+    check (status <> 'paused' or usage_in_pause is not null)
 );
 
 create index subscriptions_by_plan on subscriptions (tenant_id, plan_id, id);
@@ -131,6 +132,7 @@ create index subscriptions_by_scheduled_plan_version on subscriptions (tenant_id
 
 create table subscription_phases (
     tenant_id uuid not null references tenants (id),
+    id uuid not null,
     subscription_id uuid not null,
     from_at timestamptz not null,
     until_at timestamptz not null,
@@ -138,8 +140,10 @@ create table subscription_phases (
     plan_version_id uuid not null,
     interval text not null,
     anchor_at timestamptz not null,
+    trial_end_at timestamptz,
     usage_ignored boolean not null,
-    primary key (tenant_id, subscription_id, from_at),
+    primary key (tenant_id, id),
+    unique (tenant_id, subscription_id, from_at),
     foreign key (tenant_id, subscription_id) references subscriptions (tenant_id, id),
     foreign key (tenant_id, plan_id) references plans (tenant_id, id),
     foreign key (tenant_id, plan_version_id) references plan_versions (tenant_id, id),

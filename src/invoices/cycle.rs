@@ -1,5 +1,7 @@
 //! The billing cycle: turn by turn, each in one transaction with its invoice.
 
+use std::collections::HashSet;
+
 use accrue_core::{
     calendar::{CalendarError, Period},
     id::{SubscriptionId, TenantId},
@@ -78,9 +80,11 @@ pub(super) async fn lock_with_invoices(
     Ok(subscription)
 }
 
-/// What a turn was billed by.
+/// What turns were billed by.
 #[derive(Debug, Default)]
 pub struct Billed {
+    /// Whether more turns are due than are billed at once.
+    pub has_more: bool,
     pub invoices: Vec<Invoice>,
     pub credit_notes: Vec<CreditNote>,
 }
@@ -120,8 +124,16 @@ async fn draft_of(
 ) -> Result<Option<Invoice>, InvoiceError> {
     let past = Past::of(tx, before).await?;
     let old = &past.at(turn.at).plan;
-    let new = catalog::service::get_plan_version(tx, tenant.id, after.plan_version_id).await?;
-    let due = rating::due((old, &new), turn);
+    let changed = before.plan_version_id != after.plan_version_id;
+    let new = match changed {
+        true => Some(catalog::service::get_plan_version(tx, tenant.id, after.plan_version_id).await?),
+        false => None,
+    };
+    let new = new.as_ref().unwrap_or(old);
+    let mut due = rating::due((old, new), turn);
+    if turn.closes.is_some_and(|part| part.before.is_some()) {
+        leave_out_carried(tx, &mut due, new).await?;
+    }
     let mut charges = Vec::new();
     for due in &due {
         let opens = turn.opens.is_some_and(|part| part.fees == Some(due.period));
@@ -141,10 +153,30 @@ async fn draft_of(
     // An invoice is known by its period, so a turn that only closes one is known by that (P1); a change is known by itself.
     let Some(period) = opens.or(turn.closes.map(|part| part.period)) else { return Ok(None) };
     let mut plans = past.plans();
-    plans.push(&new);
+    plans.push(new);
     let reason = Reason::of(turn);
     let basis = basis(tx, tenant, after, plans, period, reason).await?;
     Ok(draft(Basis { change: turn.change, ..basis }, charges, now)?)
+}
+
+/// A stateful metric carries its value over a change: it is billed once, at the end of the period, by the plan that it has
+/// then, unless that does not price it (RULES 14). What is prorated is billed for the days of each.
+async fn leave_out_carried(
+    tx: &DatabaseTransaction,
+    due: &mut Vec<Due<'_>>,
+    new: &PlanVersion,
+) -> Result<(), InvoiceError> {
+    let mut carried = HashSet::new();
+    for metric in due.iter().filter(|due| !due.price.prorate).filter_map(|due| due.price.metric_id) {
+        let goes_on = new.prices.iter().any(|price| price.metric_id == Some(metric));
+        if goes_on && catalog::service::get_metric(tx, new.tenant_id, metric).await?.rules.recurring {
+            carried.insert(metric);
+        }
+    }
+    due.retain(|due| {
+        due.price.prorate || due.price.metric_id.is_none_or(|metric| !carried.contains(&metric))
+    });
+    Ok(())
 }
 
 /// What an invoice of a subscription is made from, beside its charges.
@@ -178,7 +210,8 @@ pub(super) fn due_of<'a>(
     period: Period,
 ) -> Result<Due<'a>, CalendarError> {
     let full = subscription.full(period)?;
-    Ok(Due { price, period, full, trial: subscription.is_trial(period), basis: Proration::Day })
+    let has_no_minimum = subscription.is_trial(period);
+    Ok(Due { price, period, full, has_no_minimum, basis: Proration::Day, before: None })
 }
 
 /// What a price costs for a period, by what was agreed or measured.

@@ -156,9 +156,10 @@ async fn missing<'a>(
 ) -> Result<Vec<Missing<'a>>, InvoiceError> {
     let mut missing = Vec::new();
     for closing in closings {
-        let Stretch { subscription, plan, .. } = past.at(closing.period.start);
+        let stretch = past.at(closing.period.start);
+        let Stretch { subscription, plan, .. } = stretch;
         for price in plan.prices.iter().filter(|price| price.metric_id == Some(closing.metric_id)) {
-            let due = cycle::due_of(subscription, price, closing.period)?;
+            let due = past.due(stretch, price, closing.period)?;
             let mut billed = store::billed(tx, subscription, price.id, closing.period, None).await?;
             let mut right = cycle::charges(tx, subscription, due).await?;
             add_vanished(&mut right, &billed, due);

@@ -8,7 +8,7 @@ use accrue_core::{
 use chrono::{DateTime, Utc};
 use sea_orm::ConnectionTrait;
 
-use super::service::InvoiceError;
+use super::{cycle, rating::Due, service::InvoiceError};
 use crate::{
     catalog::{self, PlanVersion, Price},
     subscriptions::{self, Subscription},
@@ -44,6 +44,18 @@ impl Past {
     pub(super) fn at(&self, at: DateTime<Utc>) -> &Stretch {
         let holds = |stretch: &&Stretch| stretch.from <= at;
         self.0.iter().rfind(holds).unwrap_or(&self.0[0])
+    }
+
+    /// What a usage price costs, as it was when a period, or a part of one, was closed: a part before a change that did
+    /// not end the period has no minimum.
+    pub(super) fn due<'a>(&self, stretch: &Stretch, price: &'a Price, period: Period) -> Result<Due<'a>, InvoiceError> {
+        let due = cycle::due_of(&stretch.subscription, price, period)?;
+        let next = self.0.iter().find(|next| stretch.until == Some(next.from) && next.from == period.end);
+        let grid = |subscription: &Subscription| (subscription.anchor_at, subscription.interval);
+        let goes_on = next.is_some_and(|next| {
+            period.end < due.full.end && grid(&next.subscription) == grid(&stretch.subscription)
+        });
+        Ok(Due { has_no_minimum: due.has_no_minimum || goes_on, ..due })
     }
 
     /// The phases that bill usage of a period, each with its part of it.

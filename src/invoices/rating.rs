@@ -10,6 +10,7 @@ use accrue_core::{
     proration::{self, Basis, Fraction, ProrationError},
     usage::{BucketKey, BucketUsage},
 };
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
@@ -26,10 +27,12 @@ pub(super) struct Due<'a> {
     pub period: Period,
     /// The whole nominal period around `period`.
     pub full: Period,
-    /// Whether `period` is a trial.
-    pub trial: bool,
+    /// Whether its usage has no minimum: that of a trial, or of a part of a period that goes on after a change.
+    pub has_no_minimum: bool,
     /// How `period` is measured if it is a part of `full`.
     pub basis: Basis,
+    /// Of a part before a change: where its period would have ended, and how what is left of it is measured.
+    pub before: Option<(DateTime<Utc>, Basis)>,
 }
 
 /// What of a price a charge is for: all of it or a bucket of its usage, or what is missing to its minimum.
@@ -105,7 +108,8 @@ pub(super) fn due<'a>((before, after): (&'a PlanVersion, &'a PlanVersion), turn:
         let left_out = price.kind != PriceKind::Usage && part.only_prorated && !price.prorate;
         let period =
             if price.kind == PriceKind::Usage { part.usage } else { part.fees.filter(|_| !left_out) };
-        Some(Due { price, period: period?, full: part.full, trial: part.is_trial, basis: part.basis })
+        let (full, has_no_minimum, basis) = (part.full, part.has_no_minimum, part.basis);
+        Some(Due { price, period: period?, full, has_no_minimum, basis, before: part.before })
     };
     let others = after.prices.iter().filter(|_| before.id != after.id);
     before.prices.iter().chain(others).filter_map(of).collect()
@@ -124,10 +128,10 @@ pub(super) fn agreed_quantity(price: &Price, subscription: &Subscription) -> Opt
 
 /// Prices an agreed quantity for its period.
 pub(super) fn charge(due: Due<'_>, quantity: Decimal, zone: Tz) -> Result<Charge<'_>, ChargeError> {
-    let Due { price, period, full, basis, .. } = due;
+    let Due { price, period, .. } = due;
     let quantity = quantity.max(Decimal::ZERO);
     let rated = rate(&price.model, quantity)?;
-    let proration = if price.prorate { part_of(basis, period, full, zone)? } else { None };
+    let proration = if price.prorate { part_of(due, zone)? } else { None };
     let exact_amount = proration.unwrap_or(Fraction::ONE).of(rated.exact_amount)?.to_decimal()?;
     let unit_price = match (&price.model, price.kind) {
         (Model::PerUnit { unit_price }, _) => Some(unit_price.0),
@@ -158,11 +162,11 @@ pub(super) fn usage_charges<'a>(
     usage: &[BucketUsage],
     currency: Currency,
 ) -> Result<Vec<Charge<'a>>, ChargeError> {
-    let Due { price, period, trial, .. } = due;
+    let Due { price, period, has_no_minimum, .. } = due;
     let terms = Terms {
         free_quantity: price.free_quantity,
         discount_percent: Decimal::ZERO,
-        minimum: price.minimum_amount.filter(|_| !trial),
+        minimum: price.minimum_amount.filter(|_| !has_no_minimum),
         maximum: price.maximum_amount,
     };
     let bucket = |used: &BucketUsage| price::Bucket {
@@ -275,9 +279,28 @@ pub(super) fn leave_out(charges: &mut Vec<Charge<'_>>, left_over: &[Charge<'_>])
 }
 
 /// A period's part of the nominal one (RULES 8); `None` for all of it.
-fn part_of(basis: Basis, period: Period, full: Period, zone: Tz) -> Result<Option<Fraction>, ProrationError> {
-    let part = proration::remaining(basis, period, full, period.start, zone)?;
+fn part_of(due: Due<'_>, zone: Tz) -> Result<Option<Fraction>, ProrationError> {
+    let Due { period, full, basis, before, .. } = due;
+    let part = match before {
+        None => proration::remaining(basis, period, full, period.start, zone)?,
+        Some((end, after)) => {
+            // What the change bills of the rest, taken off what was to be billed: so both are the whole, however either
+            // is measured.
+            let whole = Period { end, ..period };
+            let all = proration::remaining(basis, whole, full, period.start, zone)?;
+            let rest = proration::remaining(after, whole, full, period.end, zone)?;
+            less(all, rest)
+        }
+    };
     Ok((part.numerator != part.denominator).then_some(part))
+}
+
+fn less(all: Fraction, rest: Fraction) -> Fraction {
+    if all.denominator == rest.denominator {
+        return Fraction { numerator: (all.numerator - rest.numerator).max(0), ..all };
+    }
+    let numerator = all.numerator * rest.denominator - rest.numerator * all.denominator;
+    Fraction { numerator: numerator.max(0), denominator: all.denominator * rest.denominator }
 }
 
 impl<'a> Charge<'a> {

@@ -21,7 +21,7 @@ use super::{
     cycle::{self, Billed},
     events,
     model::{Invoice, InvoiceStatus, MoveError},
-    postings,
+    postings, progress,
     rating::ChargeError,
     store,
     unused::{self, UnusedOf},
@@ -94,7 +94,7 @@ pub async fn lock_subscription(
     cycle::lock_with_invoices(tx, tenant, id).await
 }
 
-/// Bills every turn of the locked subscription that is due at `now`, the customer's time, as the jobs would. `stored` is
+/// Bills the turns of the locked subscription that are due at `now`, the customer's time, as the jobs would, up to a hundred. `stored` is
 /// what is stored of it; what a command has made of it since is stored, and told, with the first turn, or now if none is
 /// due.
 pub async fn bill_due(
@@ -108,13 +108,27 @@ pub async fn bill_due(
     for _ in 0..TURNS_AT_ONCE {
         let Some(billed) = cycle::bill_turn(tx, (now, wall), tenant, &stored, subscription).await? else {
             subscriptions::service::keep(tx, now, &stored, subscription).await?;
+            if stored.next_due_at != subscription.next_due_at {
+                progress::watch(tx, wall, (&stored, subscription)).await?;
+            }
             return Ok(all);
         };
         all.invoices.extend(billed.invoices);
         all.credit_notes.extend(billed.credit_notes);
         stored = subscription.clone();
     }
-    Err(InvoiceError::Busy)
+    all.has_more = subscription.due(now)?.is_some();
+    Ok(all)
+}
+
+/// Locks the invoices of a subscription, before anything of them or the subscription.
+pub async fn lock_invoices_of(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: SubscriptionId,
+) -> Result<(), InvoiceError> {
+    store::lock_of_subscription(tx, tenant, id).await?;
+    Ok(())
 }
 
 /// What is unused of each invoice that billed something in advance. The subscription is as it was before it ended, and its

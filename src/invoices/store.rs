@@ -90,18 +90,19 @@ pub(super) async fn billed(
     Ok(billed.into_iter().map(|(part, lines)| (part, sums(lines))).collect())
 }
 
-/// The lines that bill fees from an instant on, each with its invoice, the older first.
-pub(super) async fn fees_billed_from(
+/// The lines that bill fees for a period, or from an instant in it on, each with its invoice, the older first.
+pub(super) async fn fees_billed_within(
     db: &impl ConnectionTrait,
     subscription: &Subscription,
-    from: DateTime<Utc>,
+    period: Period,
 ) -> Result<Vec<(InvoiceId, InvoiceLineId)>, DbErr> {
     lines::that_bill(subscription.tenant_id)
         .select_only()
         .column(lines::Column::InvoiceId)
         .column(lines::Column::Id)
         .filter(lines::Column::SubscriptionId.eq(subscription.id))
-        .filter(lines::Column::PeriodStartAt.eq(from))
+        .filter(lines::Column::PeriodStartAt.gte(period.start))
+        .filter(lines::Column::PeriodStartAt.lt(period.end))
         .filter(lines::Column::Kind.is_in(["fixed", "seat"]))
         .order_by_asc(lines::Column::Id)
         .into_tuple()
@@ -136,13 +137,18 @@ pub(super) async fn that_billed_last(
         return Ok(Some(line.invoice_id));
     }
     // A turn's invoice is known by the period that it opens, or by the last one that it closes (P1).
-    let [went_on, changed, ended] =
-        [(period.end, Reason::Cycle), (period.end, Reason::Change), (period.start, Reason::Cancel)]
-            .map(|(start, reason)| Column::PeriodStartAt.eq(start).and(Column::Reason.eq(reason)));
+    let turns = [
+        (period.end, Reason::Cycle),
+        (period.end, Reason::Change),
+        (period.start, Reason::Change),
+        (period.start, Reason::Cancel),
+    ];
+    let [went_on, changed, changed_only, ended] =
+        turns.map(|(start, reason)| Column::PeriodStartAt.eq(start).and(Column::Reason.eq(reason)));
     let select = invoices::of(subscription.tenant_id)
         .filter(Column::SubscriptionId.eq(subscription.id))
         .filter(Column::ReplacedBy.is_null())
-        .filter(went_on.or(changed).or(ended))
+        .filter(went_on.or(changed).or(changed_only).or(ended))
         .order_by_asc(Column::Change);
     Ok(select.one(db).await?.map(|row| row.id))
 }

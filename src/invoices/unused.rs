@@ -45,7 +45,7 @@ pub(super) async fn find(
     unused: Unused,
 ) -> Result<Vec<UnusedOf>, InvoiceError> {
     let past = Past::of(db, subscription).await?;
-    let billed = store::fees_billed_from(db, subscription, unused.billed_from).await?;
+    let billed = store::fees_billed_within(db, subscription, unused.period).await?;
     let mut invoices = BTreeMap::<InvoiceId, Vec<InvoiceLineId>>::new();
     for (invoice, line) in billed {
         invoices.entry(invoice).or_default().push(line);
@@ -83,12 +83,15 @@ fn unused_of(
     subscription: &Subscription,
     (price, line): (&Price, &Line),
     left: Money,
-    Unused { from, basis, unprorated, .. }: Unused,
+    Unused { from, basis, unprorated, billed_from, .. }: Unused,
 ) -> Result<Money, InvoiceError> {
-    if from <= line.period.start || (!price.prorate && unprorated) {
+    if !price.prorate {
+        return Ok(if unprorated { left } else { Money::zero(left.currency()) });
+    }
+    if from <= line.period.start && line.period.start == billed_from {
         return Ok(left);
     }
-    if basis == Basis::None || !price.prorate || line.period.end <= from {
+    if basis == Basis::None || line.period.start != billed_from || line.period.end <= from {
         return Ok(Money::zero(left.currency()));
     }
     let full = subscription.full(line.period)?;

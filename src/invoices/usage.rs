@@ -91,7 +91,9 @@ pub(super) async fn so_far(
     let plan = catalog::service::get_plan_version(db, tenant, subscription.plan_version_id).await?;
     let running = subscription.usage_period();
     let (mut prices, mut invoiced) = (Vec::new(), Vec::new());
-    for price in plan.prices.iter().filter(|price| price.kind == PriceKind::Usage) {
+    for price in
+        plan.prices.iter().filter(|price| price.kind == PriceKind::Usage && subscription.counts_usage())
+    {
         let Some(metric) = price.metric_id else { continue };
         if subscription.progressive_billing_threshold.is_some() {
             let billed = store::billed(db, subscription, price.id, running, None).await?;
@@ -131,9 +133,10 @@ pub(super) async fn amount(
     let currency = subscription.currency;
     let past = Past::of(db, subscription).await?;
     let mut amounts = Vec::new();
-    for (Stretch { subscription, plan, .. }, part) in past.within(period) {
+    for (stretch, part) in past.within(period) {
+        let Stretch { subscription, plan, .. } = stretch;
         for price in plan.prices.iter().filter(|price| price.metric_id == Some(metric)) {
-            let due = cycle::due_of(subscription, price, part)?;
+            let due = past.due(stretch, price, part)?;
             let charges = cycle::charges(db, subscription, due).await?;
             let used = charges.into_iter().filter(|charge| charge.part != Part::TrueUp);
             amounts.extend(used.map(|charge| Money::round(charge.exact_amount, currency)));

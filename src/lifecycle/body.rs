@@ -18,6 +18,8 @@ pub(super) struct PreviewBody {
     pub subscription: SubscriptionBody,
     /// Those that it would make now, the oldest first. Their identifiers and numbers will be others.
     pub invoices: Vec<InvoiceBody>,
+    /// Whether it would make more of them: only those of the first hundred periods are shown.
+    pub has_more: bool,
     /// What it would give back now.
     pub credit_notes: Vec<CreditNoteBody>,
 }

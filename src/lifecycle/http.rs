@@ -168,6 +168,7 @@ async fn preview_body(
         object: "subscription_preview",
         livemode,
         subscription: subscriptions::service::body(tx, &subscription).await?,
+        has_more: billed.has_more,
         invoices: invoices.collect(),
         credit_notes: notes.collect(),
     })

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use accrue_core::{decimal::Number, proration::Basis};
+use accrue_core::{decimal::Number, invalid::Invalid, proration::Basis};
 use chrono::{DateTime, Utc};
-use sea_orm::{DatabaseTransaction, DbErr};
+use sea_orm::{DatabaseTransaction, DbErr, TransactionTrait};
 
 use super::unused::{self, OnUnused};
 use crate::{
@@ -74,14 +74,28 @@ pub(super) async fn act(
     let found = subscriptions::resolve(tx, tenant.id, reference).await?;
     let now = clocks::service::now_of(tx, &*app.clock, tenant.id, found.test_clock_id).await?;
     let times = (now, app.now());
+    if let Asked::Cancel { unused: OnUnused::Refund, .. } = &asked {
+        // Payments come after invoices and before subscriptions.
+        invoices::lock_invoices_of(tx, tenant.id, found.id).await?;
+        unused::lock_payments(tx, tenant, &found, now).await?;
+    }
     let mut subscription = invoices::lock_subscription(tx, tenant.id, found.id).await?;
+    subscriptions::lock_customer(tx, &subscription).await?;
     let stored = subscription.clone();
-    let mut billed = invoices::bill_due(tx, times, tenant, stored, &mut subscription).await?;
+    let mut billed = match bill(tx, times, tenant, stored, &mut subscription).await {
+        // What cannot be billed, for an absurd event, can be ended all the same: jobs say what is wrong with it.
+        Err(LifecycleError::Invoice(InvoiceError::Charge(_) | InvoiceError::Metering(_)))
+            if asked.ends_it() =>
+        {
+            return without_billing(tx, now, subscription, asked).await;
+        }
+        billed => billed?,
+    };
 
     let before = subscription.clone();
     let (verb, on_unused) = verb(tx, &before, asked).await?;
     let _ = subscriptions::act(tx, now, &mut subscription, verb).await?;
-    let more = invoices::bill_due(tx, times, tenant, before.clone(), &mut subscription).await?;
+    let more = bill(tx, times, tenant, before.clone(), &mut subscription).await?;
     billed.invoices.extend(more.invoices);
     billed.credit_notes.extend(more.credit_notes);
     if before.ended_at.is_none()
@@ -93,13 +107,65 @@ pub(super) async fn act(
     Ok(Done { subscription, billed })
 }
 
+/// Bills what is due; all of that, or nothing.
+async fn bill(
+    tx: &DatabaseTransaction,
+    times: (DateTime<Utc>, DateTime<Utc>),
+    tenant: &Tenant,
+    stored: Subscription,
+    subscription: &mut Subscription,
+) -> Result<Billed, LifecycleError> {
+    let part = tx.begin().await?;
+    let mut after = subscription.clone();
+    match invoices::bill_due(&part, times, tenant, stored, &mut after).await {
+        Ok(billed) if billed.has_more => Err(InvoiceError::Busy.into()),
+        Ok(billed) => {
+            part.commit().await?;
+            *subscription = after;
+            Ok(billed)
+        }
+        Err(error) => {
+            part.rollback().await?;
+            Err(error.into())
+        }
+    }
+}
+
+/// Ends it, or goes on with it, and bills nothing.
+async fn without_billing(
+    tx: &DatabaseTransaction,
+    now: DateTime<Utc>,
+    mut subscription: Subscription,
+    asked: Asked,
+) -> Result<Done, LifecycleError> {
+    let before = subscription.clone();
+    let (verb, _) = verb(tx, &before, asked).await?;
+    let _ = subscriptions::act(tx, now, &mut subscription, verb).await?;
+    subscriptions::keep(tx, now, &before, &subscription).await?;
+    Ok(Done { subscription, billed: Billed::default() })
+}
+
+impl Asked {
+    /// Whether it asks for an end, or takes one back, and nothing is to be given back for it.
+    fn ends_it(&self) -> bool {
+        matches!(self, Self::Cancel { unused: OnUnused::None, .. } | Self::Undo)
+    }
+}
+
 async fn verb(
     tx: &DatabaseTransaction,
     subscription: &Subscription,
     asked: Asked,
 ) -> Result<(Verb, OnUnused), LifecycleError> {
     let verb = match asked {
-        Asked::Cancel { when, unused } => return Ok((Verb::Cancel(when), unused)),
+        Asked::Cancel { when, unused } if when == When::Now || unused == OnUnused::None => {
+            return Ok((Verb::Cancel(when), unused));
+        }
+        Asked::Cancel { .. } => {
+            let detail = "only an end that is now leaves something unused that is known now";
+            let mistake = Invalid::new("/unused", "conflict", detail);
+            return Err(SubscriptionError::Invalid(vec![mistake]).into());
+        }
         Asked::Change(asked) => change(tx, subscription, asked).await?,
         Asked::Pause { usage, resume_at } => Verb::Pause(usage, resume_at),
         Asked::Resume => Verb::Resume,

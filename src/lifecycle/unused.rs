@@ -61,6 +61,23 @@ pub(super) async fn give_back(
     Ok(given)
 }
 
+/// Locks the payments that may be given back.
+pub(super) async fn lock_payments(
+    tx: &DatabaseTransaction,
+    tenant: &Tenant,
+    subscription: &Subscription,
+    now: DateTime<Utc>,
+) -> Result<(), LifecycleError> {
+    let Some(unused) = subscription.unused_from(now) else { return Ok(()) };
+    for UnusedOf { invoice, .. } in invoices::service::find_unused(tx, subscription, unused).await? {
+        match payments::service::lock_of_invoice(tx, tenant.id, invoice.id).await {
+            Ok(_) | Err(PaymentError::NothingToRefund) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 /// Of an invoice that is still to be paid it is taken off, unless a payment is under way that brings all of it.
 async fn kind_of_credit(
     tx: &DatabaseTransaction,

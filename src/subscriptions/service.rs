@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, hash_map::Entry};
 use accrue_core::{
     calendar::CalendarError,
     clock::Clock,
-    id::{CustomerId, MetricId, PlanVersionId, SubscriptionId, TenantId},
+    id::{CustomerId, MetricId, PlanId, PlanVersionId, SubscriptionId, TenantId},
     invalid::Invalid,
     money::Currency,
 };
@@ -89,7 +89,7 @@ pub async fn create(
     let plan = catalog::plan_to_sell(tx, tenant.id, plan).await?;
     // Locks the customer as well: of two subscriptions at once only one finds that there was no trial.
     customers::fix_currency(tx, tenant.id, customer.id, plan.currency).await?;
-    let had_trial = store::had_trial(tx, tenant.id, customer.id, plan.plan_id).await?;
+    let had_trial = had_trial(tx, tenant.id, customer.id, plan.plan_id).await?;
     let now = clocks::service::now_of(tx, clock, tenant.id, customer.test_clock_id).await?;
 
     let made = Subscription::try_new(now, tenant, &customer, &plan, wanted, had_trial)
@@ -104,6 +104,23 @@ pub async fn create(
     Ok(made)
 }
 
+/// Has the customer a trial of the plan, or had one that began, whatever the subscription has now (RULES 13)?
+async fn had_trial(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    customer: CustomerId,
+    plan: PlanId,
+) -> Result<bool, DbErr> {
+    let tried = store::on_trial(tx, tenant, customer).await?;
+    let former = former_phases(tx, tenant, &tried).await?;
+    Ok(tried.iter().any(|subscription| {
+        let in_trial = |from: DateTime<Utc>| subscription.trial_end_at.is_some_and(|end| from < end);
+        let mut phases = former.get(&subscription.id).into_iter().flatten();
+        (subscription.plan_id == plan && in_trial(subscription.phase_from))
+            || phases.any(|phase| phase.plan_id == plan && in_trial(phase.from))
+    }))
+}
+
 /// Usage belongs to one subscription (RULES 16), and an event does not say which: of a customer's
 /// subscriptions only one at a time may price a metric, or its events would be billed twice.
 async fn refuse_second_meter(
@@ -116,15 +133,34 @@ async fn refuse_second_meter(
         plan.prices.iter().filter_map(|price| price.metric_id).collect()
     };
     let wanted = metrics(plan);
-    let others = store::not_over_at(tx, made.tenant_id, made.customer_id, from).await?;
-    for other in others.into_iter().filter(|other| other.id != made.id) {
-        let theirs = metrics(&catalog::get_plan_version(tx, made.tenant_id, other.plan_version_id).await?);
-        if !wanted.is_disjoint(&theirs) {
-            let detail =
-                format!("subscription {} of the customer meters the same usage at that time", other.id);
-            return Err(SubscriptionError::Invalid(vec![Invalid::new("/plan", "metric_taken", detail)]));
+    let mut others = store::not_over_at(tx, made.tenant_id, made.customer_id, from).await?;
+    others.retain(|other| other.id != made.id);
+    let former = former_phases(tx, made.tenant_id, &others).await?;
+    for other in others {
+        // What it has, what it had since then, and what it will have.
+        let phases = former.get(&other.id).into_iter().flatten().filter(|phase| from < phase.until);
+        let had = phases.map(|phase| phase.plan_version_id);
+        let versions = had.chain([other.plan_version_id]).chain(other.scheduled_version());
+        for version in versions.collect::<HashSet<_>>() {
+            let theirs = metrics(&catalog::get_plan_version(tx, made.tenant_id, version).await?);
+            if !wanted.is_disjoint(&theirs) {
+                let detail =
+                    format!("subscription {} of the customer meters the same usage at that time", other.id);
+                return Err(SubscriptionError::Invalid(vec![Invalid::new("/plan", "metric_taken", detail)]));
+            }
         }
     }
+    Ok(())
+}
+
+/// Locks the customer of a locked subscription: of two verbs at once, of any of its subscriptions, one comes after the other
+/// and sees it.
+pub async fn lock_customer(
+    tx: &DatabaseTransaction,
+    subscription: &Subscription,
+) -> Result<(), SubscriptionError> {
+    let (tenant, customer) = (subscription.tenant_id, subscription.customer_id);
+    customers::fix_currency(tx, tenant, customer, subscription.currency).await?;
     Ok(())
 }
 
@@ -159,7 +195,14 @@ pub async fn act(
         Verb::Resume => subscription.resume(now)?,
         Verb::TrialEnd(Some(at)) => subscription.extend_trial(now, at)?,
         Verb::TrialEnd(None) => subscription.end_trial(now)?,
-        Verb::Undo => subscription.undo()?,
+        Verb::Undo => {
+            if let Some(end) = subscription.cancel_at.filter(|_| subscription.canceled_at.is_some()) {
+                let plan =
+                    catalog::get_plan_version(tx, subscription.tenant_id, subscription.plan_version_id);
+                refuse_second_meter(tx, subscription, &plan.await?, end).await?;
+            }
+            subscription.undo()?
+        }
     };
     Ok(outcome)
 }
@@ -190,9 +233,6 @@ async fn fits(
     if change.plan_version_id == subscription.plan_version_id {
         return Ok(());
     }
-    // Of two changes at once of one customer's subscriptions each sees the other.
-    customers::fix_currency(tx, subscription.tenant_id, subscription.customer_id, subscription.currency)
-        .await?;
     let plan = catalog::get_plan_version(tx, subscription.tenant_id, change.plan_version_id).await?;
     refuse_second_meter(tx, subscription, &plan, from).await
 }
@@ -284,8 +324,13 @@ async fn save(
     store::save(tx, after).await?;
     let tenant = auth::get_tenant(tx, after.tenant_id).await?;
     let plan = catalog::get_plan_version(tx, after.tenant_id, after.plan_version_id).await?;
-    let [before, after] =
-        [before, after].map(|subscription| SubscriptionBody::new(subscription, &plan, tenant.livemode));
+    let old = if before.plan_version_id == after.plan_version_id {
+        plan.clone()
+    } else {
+        catalog::get_plan_version(tx, after.tenant_id, before.plan_version_id).await?
+    };
+    let [before, after] = [(before, old), (after, plan)]
+        .map(|(subscription, plan)| SubscriptionBody::new(subscription, &plan, tenant.livemode));
     Ok(events::changed(tx, now, tenant.id, &before, &after).await?)
 }
 

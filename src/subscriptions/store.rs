@@ -24,7 +24,7 @@ use sea_orm::{
     entity::prelude::*, sea_query::ExprTrait,
 };
 
-use super::model::{Access, CancelReason, Collection, Scheduled, Status, Step, Subscription, UsageInPause};
+use super::model::{Access, CancelReason, Collection, Scheduled, Status, Subscription, UsageInPause};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "subscriptions")]
@@ -51,6 +51,7 @@ pub struct Model {
     pub opened: bool,
     pub phase_from_at: DateTime<Utc>,
     pub fees_from_at: DateTime<Utc>,
+    pub fees_until_at: DateTime<Utc>,
     pub fees_basis: String,
     pub changes: i32,
     pub scheduled: Option<Json<Scheduled>>,
@@ -122,10 +123,6 @@ pub(super) async fn insert(
 
 /// What a subscription's life changes; the rest is fixed when it is made.
 fn changing(subscription: &Subscription) -> ActiveModel {
-    let next_plan = match subscription.scheduled.as_ref().map(|scheduled| &scheduled.step) {
-        Some(Step::Change(change)) => Some(change.plan_version_id),
-        _ => None,
-    };
     ActiveModel {
         plan_id: Set(subscription.plan_id),
         plan_version_id: Set(subscription.plan_version_id),
@@ -138,10 +135,11 @@ fn changing(subscription: &Subscription) -> ActiveModel {
         opened: Set(subscription.opened),
         phase_from_at: Set(subscription.phase_from),
         fees_from_at: Set(subscription.fees_from),
+        fees_until_at: Set(subscription.fees_until),
         fees_basis: Set(basis_text(subscription.fees_basis).to_owned()),
         changes: Set(subscription.changes),
         scheduled: Set(subscription.scheduled.clone().map(Json)),
-        scheduled_plan_version_id: Set(next_plan),
+        scheduled_plan_version_id: Set(subscription.scheduled_version()),
         usage_in_pause: Set(subscription.usage_in_pause),
         access: Set(subscription.access),
         quantities: Set(Json(subscription.quantities.clone())),
@@ -309,24 +307,20 @@ pub(super) async fn unbilled_before(
         .await
 }
 
-/// Has the customer a trial of the plan, or had one that began?
-pub(super) async fn had_trial(
+/// The customer's subscriptions that are, or were, on a trial that began.
+pub(super) async fn on_trial(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     customer: CustomerId,
-    plan: PlanId,
-) -> Result<bool, DbErr> {
+) -> Result<Vec<Subscription>, DbErr> {
     let began = Condition::any()
         .add(Column::EndedAt.is_null())
         .add(Expr::col(Column::EndedAt).gt(Expr::col(Column::StartAt)));
-    let found = of(tenant)
+    let select = of(tenant)
         .filter(Column::CustomerId.eq(customer))
-        .filter(Column::PlanId.eq(plan))
         .filter(Column::TrialEndAt.is_not_null())
-        .filter(began)
-        .one(db)
-        .await?;
-    Ok(found.is_some())
+        .filter(began);
+    models(select.all(db).await?)
 }
 
 pub(super) use phases::{insert_phase, phases_of};
@@ -371,6 +365,7 @@ impl TryFrom<Model> for Subscription {
             opened: row.opened,
             phase_from: row.phase_from_at,
             fees_from: row.fees_from_at,
+            fees_until: row.fees_until_at,
             fees_basis: basis(&row.fees_basis).ok_or_else(|| unreadable("fees_basis"))?,
             changes: row.changes,
             scheduled: row.scheduled.map(|scheduled| scheduled.0),

@@ -87,6 +87,8 @@ impl Told<'_> {
             "past_due" => {
                 format!("The subscription to {plan} is past due: an invoice could not be collected.")
             }
+            "paused" => format!("The subscription to {plan} was paused."),
+            "resumed" => format!("The subscription to {plan} goes on after a pause."),
             "canceled" => {
                 let why = match self.text("/cancel_reason").as_str() {
                     "unpaid" => ", because it was not paid",
@@ -104,6 +106,17 @@ impl Told<'_> {
         let has = |field: &str| self.previous.get(field).is_some();
         if has("cancel_at") && self.is_set("/cancel_at") {
             format!("The subscription to {plan} will end on {}.", self.day("/cancel_at"))
+        } else if has("cancel_at") {
+            format!("The subscription to {plan} goes on: its end was taken back.")
+        } else if has("plan") {
+            format!("The subscription was changed to {plan}.")
+        } else if has("scheduled") && self.is_set("/scheduled") {
+            let [kind, day] = [self.text("/scheduled/kind"), self.day("/scheduled/at")];
+            format!("The subscription to {plan} has a {kind} scheduled for {day}.")
+        } else if has("quantities") {
+            format!("The quantities of the subscription to {plan} were changed.")
+        } else if has("trial_end") {
+            format!("The trial of {plan} ends on {}.", self.day("/trial_end"))
         } else if has("access") {
             format!("Access by the subscription to {plan} is {} now.", self.text("/access"))
         } else if has("current_period") {

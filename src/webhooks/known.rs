@@ -14,6 +14,8 @@ pub const TYPES: &[&str] = &[
     "subscription.trial_will_end",
     "subscription.changed",
     "subscription.past_due",
+    "subscription.paused",
+    "subscription.resumed",
     "subscription.canceled",
     "invoice.created",
     "invoice.finalized",

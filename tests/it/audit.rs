@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use accrue::api;
+use chrono::{SecondsFormat, TimeDelta, Utc};
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::{Engine, Engine::*, Receiver, Shop, World, text};
 
-/// These read, whatever their method says.
-const READS: &[&str] =
-    &["POST /v1/credit_notes/preview", "POST /v1/customers/{id}/entitlements/{feature}/check"];
+/// These read, whatever their method says; previews do, too.
+const READS: &[&str] = &["POST /v1/customers/{id}/entitlements/{feature}/check"];
 
 /// Every operation that changes something, as the OpenAPI document lists them.
 fn writes() -> BTreeSet<String> {
@@ -19,7 +19,9 @@ fn writes() -> BTreeSet<String> {
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in ["post", "patch", "put", "delete"] {
             let operation = format!("{} {path}", method.to_uppercase());
-            let is_write = path.starts_with("/v1/") && !path.starts_with("/v1/calculate/");
+            let is_write = path.starts_with("/v1/")
+                && !path.starts_with("/v1/calculate/")
+                && !path.ends_with("/preview");
             if item.get(method).is_some() && is_write && !READS.contains(&operation.as_str()) {
                 found.insert(operation);
             }
@@ -92,6 +94,7 @@ async fn every_operation_that_writes_leaves_one_audit_entry(#[values(Sqlite, Pos
         json!({"customer": "other", "plan": "pro", "external_id": "second"}),
     )
     .await;
+    lifecycle(&mut walk).await;
     walk.does("POST /v1/subscriptions/{id}/cancel", &[&subscription], json!({"when": "now"})).await;
     walk.world.work().await;
     let open = walk.world.list("/v1/invoices?customer=other").await;
@@ -102,6 +105,25 @@ async fn every_operation_that_writes_leaves_one_audit_entry(#[values(Sqlite, Pos
 
     let forgotten: Vec<_> = writes().difference(&walk.done).cloned().collect();
     assert!(forgotten.is_empty(), "do these in this test: {forgotten:?}");
+}
+
+async fn lifecycle(walk: &mut Walk) {
+    let far = (Utc::now() + TimeDelta::days(30)).to_rfc3339_opts(SecondsFormat::Secs, true);
+    let later = (Utc::now() + TimeDelta::days(60)).to_rfc3339_opts(SecondsFormat::Secs, true);
+    walk.world.create("/v1/customers", json!({"name": "Third", "external_id": "third"})).await;
+    let trial = json!({"customer": "third", "plan": "pro", "external_id": "third", "trial_end": far});
+    walk.does("POST /v1/subscriptions", &[], trial).await;
+    walk.world.work().await;
+    walk.does("POST /v1/subscriptions/{id}/extend_trial", &["third"], json!({"trial_end": later})).await;
+    for (verb, body) in [
+        ("end_trial", json!({})),
+        ("change", json!({"anchor": "reset", "when": "period_end"})),
+        ("undo", json!({})),
+        ("pause", json!({})),
+        ("resume", json!({})),
+    ] {
+        walk.does(&format!("POST /v1/subscriptions/{{id}}/{verb}"), &["third"], body).await;
+    }
 }
 
 async fn account(walk: &mut Walk) {

@@ -100,6 +100,7 @@ fn subscription(currency: Currency, seats: &str) -> Subscription {
         opened: true,
         phase_from: start,
         fees_from: start,
+        fees_until: start,
         fees_basis: Basis::Day,
         changes: 0,
         scheduled: None,
@@ -128,7 +129,8 @@ fn turn(closes: Option<Period>, opens: Option<Period>) -> Turn {
         fees: Some(period),
         usage: Some(period),
         basis: Basis::Day,
-        is_trial: false,
+        before: None,
+        has_no_minimum: false,
         only_prorated: false,
     };
     Turn {
@@ -148,7 +150,7 @@ fn within(part: Option<TurnPart>, full: Period) -> Option<TurnPart> {
 
 /// The same as a trial: it costs nothing but usage.
 fn on_trial(part: Option<TurnPart>) -> Option<TurnPart> {
-    part.map(|part| TurnPart { fees: None, is_trial: true, ..part })
+    part.map(|part| TurnPart { fees: None, has_no_minimum: true, ..part })
 }
 
 fn january() -> Period {
@@ -363,7 +365,14 @@ fn a_price_with_the_plans_own_name_is_not_named_twice() {
 
 #[test]
 fn what_is_too_large_to_count_is_an_error_and_no_invoice() {
-    let due = Due { price: &calls(), period: january(), full: january(), trial: false, basis: Basis::Day };
+    let due = Due {
+        price: &calls(),
+        period: january(),
+        full: january(),
+        has_no_minimum: false,
+        basis: Basis::Day,
+        before: None,
+    };
     let used = [used_of(None, &[], &"9".repeat(28))];
     assert!(matches!(
         usage_charges(due, &used, Currency::EUR),

@@ -94,6 +94,7 @@ pub struct Phase {
     pub plan_version_id: PlanVersionId,
     pub interval: Interval,
     pub anchor_at: DateTime<Utc>,
+    pub trial_end_at: Option<DateTime<Utc>>,
     /// A pause whose usage is never billed.
     pub usage_ignored: bool,
 }
@@ -150,6 +151,14 @@ impl Subscription {
         }
         let (plan_id, plan_version_id, interval) = (plan.plan_id, plan.id, plan.interval);
         Ok(Change { plan_id, plan_version_id, interval, quantities, proration, anchor })
+    }
+
+    /// The version of a plan that a scheduled change leads to.
+    pub fn scheduled_version(&self) -> Option<PlanVersionId> {
+        match &self.scheduled.as_ref()?.step {
+            Step::Change(change) => Some(change.plan_version_id),
+            Step::Pause { .. } | Step::Resume => None,
+        }
     }
 
     /// Whether `change` would leave everything as it is.
@@ -232,11 +241,16 @@ impl Subscription {
         Ok(Outcome::Changed)
     }
 
-    /// The running period as it is without an end that was taken back.
+    /// The running period as it is without an end that was taken back. One that was opened with that end was billed up to
+    /// there: it stays short, and the next one is the rest of it.
     fn whole_period(&self) -> Result<Period, CalendarError> {
         let end = match self.trial_end_at {
             Some(end) if self.period.start < end => end,
-            _ => self.grid()?.containing(self.period.start)?.end,
+            _ => {
+                let whole = self.grid()?.containing(self.period.start)?.end;
+                let is_billed_short = self.opened && self.usage_in_pause.is_none();
+                if is_billed_short { whole.min(self.fees_until.max(self.period.end)) } else { whole }
+            }
         };
         Ok(cut(Period { end, ..self.period }, self.cancel_at))
     }
@@ -277,6 +291,12 @@ impl Subscription {
         }
         let mut other = self.clone();
         (other.trial_end_at, other.anchor_at) = (Some(end), end);
+        // What was to happen at the end of the trial happens at its end.
+        if let Some(scheduled) =
+            other.scheduled.as_mut().filter(|scheduled| self.trial_end_at == Some(scheduled.at))
+        {
+            scheduled.at = end;
+        }
         // A grid that has no first period shall be refused here and not at the trial's end.
         other.grid()?.first_period(end)?;
         other.period = cut(Period { start: self.start_at, end }, self.cancel_at);
@@ -382,7 +402,14 @@ impl Subscription {
         let runs = self.opened && self.period.start <= end && end < self.period.end;
         let costs = self.usage_in_pause.is_none() && !self.is_trial(self.period);
         let billed_from = self.period.start.max(self.fees_from);
-        (runs && costs).then_some(Unused { billed_from, from: end, basis: Basis::Day, unprorated: false })
+        let period = self.period;
+        (runs && costs).then_some(Unused {
+            period,
+            billed_from,
+            from: end,
+            basis: Basis::Day,
+            unprorated: false,
+        })
     }
 
     /// The phase that ends where the present one of `after` begins, if one ends there.
@@ -395,6 +422,7 @@ impl Subscription {
             plan_version_id: self.plan_version_id,
             interval: self.interval,
             anchor_at: self.anchor_at,
+            trial_end_at: self.trial_end_at,
             usage_ignored: !self.counts_usage(),
         })
     }
@@ -406,6 +434,7 @@ impl Subscription {
             plan_version_id: phase.plan_version_id,
             interval: phase.interval,
             anchor_at: phase.anchor_at,
+            trial_end_at: phase.trial_end_at,
             usage_in_pause: phase.usage_ignored.then_some(UsageInPause::Ignore),
             ..self.clone()
         }

@@ -102,6 +102,7 @@ impl Subscription {
             opened: false,
             phase_from: term.start,
             fees_from: term.start,
+            fees_until: term.start,
             fees_basis: Basis::Day,
             changes: 0,
             scheduled: None,

@@ -60,19 +60,24 @@ impl Subscription {
         let splits_fees = basis != Basis::None || restarts;
         let ends_phase = next.phase_from != self.phase_from && self.counts_usage();
         let before = Period { end: at, ..self.period };
-        let closes = self.closing(before, splits_fees, ends_phase)?;
-        let closes = (self.period.start < at).then_some(Part { only_prorated: !restarts, ..closes });
+        let mut closes = self.closing(before, splits_fees, ends_phase)?;
+        if !restarts {
+            (closes.only_prorated, closes.has_no_minimum) = (true, true);
+            closes.before = Some((self.period.end, basis));
+        }
+        let closes = (self.period.start < at).then_some(closes);
         let opens = if restarts {
             Some(next.opening(next.next_period(at)?, Basis::Day)?)
         } else if splits_fees {
             let rest = next.opening(Period { start: at, ..self.period }, basis)?;
-            // Of the period in which it was paused that was billed before.
-            let was_billed = matches!(step, Step::Resume) && self.period.start < self.fees_from;
+            // Of a period that began before the pause that was billed then.
+            let was_billed = matches!(step, Step::Resume) && self.period.start < self.fees_until;
             Some(Part { only_prorated: was_billed, ..rest })
         } else {
             None
         };
         let unused = (basis != Basis::None && self.costs_fees(self.period)).then(|| Unused {
+            period: self.period,
             billed_from: self.fees_of(self.period).start,
             from: at,
             basis,
@@ -98,7 +103,8 @@ impl Subscription {
             fees: spans(self.fees_of(period)).filter(|_| fees && self.costs_fees(period)),
             usage: spans(of_usage).filter(|_| usage && self.counts_usage()),
             basis: self.fees_basis,
-            is_trial: self.is_trial(period),
+            before: None,
+            has_no_minimum: self.is_trial(period),
             only_prorated: false,
         })
     }
@@ -111,7 +117,8 @@ impl Subscription {
             fees: Some(period).filter(|_| self.costs_fees(period)),
             usage: None,
             basis,
-            is_trial: self.is_trial(period),
+            before: None,
+            has_no_minimum: self.is_trial(period),
             only_prorated: false,
         })
     }
@@ -156,7 +163,6 @@ impl Subscription {
         if turn.ends {
             self.next_due_at = None;
             self.scheduled = None;
-            self.usage_in_pause = None;
             self.ended_at.get_or_insert(turn.at);
             self.react(Event::Canceled);
             return Ok(());
@@ -172,6 +178,7 @@ impl Subscription {
         }
         if let Some(opens) = turn.opens {
             (next.fees_from, next.fees_basis) = (opens.period.start, opens.basis);
+            next.fees_until = opens.fees.map_or(next.fees_until, |fees| fees.end);
         }
         next.opened = true;
         *self = next;
@@ -205,7 +212,7 @@ impl Subscription {
 
     /// Is its period billed from its start, and not yet to its end, at `now`?
     pub fn is_open(&self, now: DateTime<Utc>) -> bool {
-        self.opened && self.next_due_at.is_some() && self.period.start <= now && now < self.period.end
+        self.opened && self.period.start <= now && self.next_due_at.is_some_and(|next| now < next)
     }
 
     /// Is it worth telling at `now` that the trial ends soon? Not if it is over, or if nothing follows it.

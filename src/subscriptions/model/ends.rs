@@ -3,7 +3,7 @@
 use accrue_core::calendar::CalendarError;
 use chrono::{DateTime, Utc};
 
-use super::{CancelReason, Event, Status, Subscription, When, cycle::cut};
+use super::{CancelReason, Event, Status, Subscription, When, create::micros, cycle::cut};
 
 /// Did a command change anything? A repeated command is not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Subscription {
     ) -> Result<Outcome, CalendarError> {
         let end = match when {
             When::PeriodEnd if self.start_at <= now => Some(self.running_until(now)?),
-            When::At(at) if self.start_at < at && now < at => Some(at),
+            When::At(at) if self.start_at < at && now < at => Some(micros(at)),
             When::PeriodEnd | When::Now | When::At(_) => None,
         };
         let asked_before = self.canceled_at.is_some() && when == When::PeriodEnd;
@@ -38,7 +38,6 @@ impl Subscription {
             Some(end) => {
                 let end = self.cancel_at.map_or(end, |before| before.min(end));
                 self.cancel_at = Some(end);
-                self.scheduled.take_if(|scheduled| end <= scheduled.at);
                 self.period = cut(self.period, Some(end));
                 self.wait_for_next_turn();
             }
@@ -59,7 +58,7 @@ impl Subscription {
         let ended_at = self.cancel_at.map_or(now, |before| before.min(now));
         self.react(Event::Canceled);
         self.ended_at = Some(ended_at);
-        self.scheduled = None;
+        self.scheduled.take_if(|scheduled| ended_at <= scheduled.at);
         if self.opened && self.next_due_at.is_some() {
             self.wait_for_next_turn();
         } else if ended_at <= self.start_at {

@@ -57,6 +57,8 @@ pub struct Subscription {
     pub phase_from: DateTime<Utc>,
     /// Since when fees are these: within the running period, the start of what is billed for them.
     pub fees_from: DateTime<Utc>,
+    /// Up to where fees in advance are billed.
+    pub fees_until: DateTime<Utc>,
     /// How a part of a period is measured that begins at `fees_from`.
     pub fees_basis: Basis,
     /// How often something was changed within a period: each has invoices of its own (P1).
@@ -185,8 +187,11 @@ pub struct Part {
     pub usage: Option<Period>,
     /// How `fees` is measured if it is not a whole period.
     pub basis: Basis,
-    /// Whether it is a trial: its usage has no minimum.
-    pub is_trial: bool,
+    /// Of a part that a change closes: where its period would have ended, and how the rest is measured that the change
+    /// bills. What is left for `fees` is what makes both the whole.
+    pub before: Option<(DateTime<Utc>, Basis)>,
+    /// Whether its usage has no minimum: that of a trial, or of a part of a period that goes on after a change.
+    pub has_no_minimum: bool,
     /// Whether it leaves out what is not prorated, which the other part of the period bills.
     pub only_prorated: bool,
 }
@@ -194,7 +199,9 @@ pub struct Part {
 /// What was billed in advance for a time that a change has now billed, or that is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unused {
-    /// Where the lines begin that billed it.
+    /// The running period.
+    pub period: Period,
+    /// Where the lines begin that billed it; those of fees that are not prorated may begin anywhere in the period.
     pub billed_from: DateTime<Utc>,
     /// It is unused from here on; by days, from the beginning of this day (RULES 8).
     pub from: DateTime<Utc>,

@@ -20,14 +20,16 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub tenant_id: TenantId,
     #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
     pub subscription_id: SubscriptionId,
-    #[sea_orm(primary_key, auto_increment = false)]
+    /// Phases of a subscription follow each other: each begins once.
     pub from_at: DateTime<Utc>,
     pub until_at: DateTime<Utc>,
     pub plan_id: PlanId,
     pub plan_version_id: PlanVersionId,
     pub interval: Json<Interval>,
     pub anchor_at: DateTime<Utc>,
+    pub trial_end_at: Option<DateTime<Utc>>,
     pub usage_ignored: bool,
 }
 
@@ -44,6 +46,7 @@ pub(in crate::subscriptions) async fn insert_phase(
 ) -> Result<(), DbErr> {
     let row = ActiveModel {
         tenant_id: Set(of.tenant_id),
+        id: Set(Uuid::now_v7()),
         subscription_id: Set(of.id),
         from_at: Set(phase.from),
         until_at: Set(phase.until),
@@ -51,6 +54,7 @@ pub(in crate::subscriptions) async fn insert_phase(
         plan_version_id: Set(phase.plan_version_id),
         interval: Set(Json(phase.interval)),
         anchor_at: Set(phase.anchor_at),
+        trial_end_at: Set(phase.trial_end_at),
         usage_ignored: Set(phase.usage_ignored),
     };
     Entity::insert(row).exec_without_returning(tx).await.map(drop)
@@ -74,6 +78,7 @@ pub(in crate::subscriptions) async fn phases_of(
                 plan_version_id: row.plan_version_id,
                 interval: row.interval.0,
                 anchor_at: row.anchor_at,
+                trial_end_at: row.trial_end_at,
                 usage_ignored: row.usage_ignored,
             });
         }

@@ -3,6 +3,7 @@
 mod changes;
 mod ends;
 mod pauses;
+mod seams;
 mod trials;
 
 use accrue::{

@@ -159,11 +159,11 @@ fn closes_full(turn: &Turn) -> Option<Period> {
 }
 
 fn opens_trial(turn: &Turn) -> bool {
-    turn.opens.is_some_and(|part| part.is_trial)
+    turn.opens.is_some_and(|part| part.has_no_minimum)
 }
 
 fn closes_trial(turn: &Turn) -> bool {
-    turn.closes.is_some_and(|part| part.is_trial)
+    turn.closes.is_some_and(|part| part.has_no_minimum)
 }
 
 fn cancel(subscription: &mut Subscription, now: &str, when: When) -> Outcome {
