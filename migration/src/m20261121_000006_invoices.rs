@@ -43,7 +43,9 @@ create table invoices (
     offset_minor bigint not null check (offset_minor >= 0),
     credited_minor bigint not null check (credited_minor >= offset_minor and credited_minor <= total_minor),
     amount_paid_minor bigint not null check (amount_paid_minor >= 0),
+    issuer_id uuid,
     issuer text not null,
+    letterhead text not null,
     customer text not null,
     exemption text not null check (exemption in ('none', 'exempt', 'reverse_charge')),
     taxes text not null,
@@ -59,6 +61,7 @@ create table invoices (
     unique (tenant_id, number),
     unique (tenant_id, replaces),
     foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, issuer_id) references issuers (tenant_id, id),
     foreign key (tenant_id, subscription_id) references subscriptions (tenant_id, id),
     foreign key (tenant_id, replaces) references invoices (tenant_id, id),
     foreign key (tenant_id, replaced_by) references invoices (tenant_id, id) deferrable initially deferred,
@@ -68,6 +71,7 @@ create table invoices (
     check (status = 'draft' or number is not null)
 );
 
+create index invoices_by_issuer on invoices (tenant_id, issuer_id, id) where issuer_id is not null;
 create index invoices_by_customer on invoices (tenant_id, customer_id, id);
 create unique index invoices_by_turn on invoices (tenant_id, subscription_id, period_start_at, reason)
     where reason not in ('adjustment', 'threshold') and replaces is null;

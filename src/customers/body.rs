@@ -1,7 +1,7 @@
 //! A customer as the API and events show it.
 
 use accrue_core::{
-    id::{CustomerId, PaymentMethodId, TestClockId},
+    id::{CustomerId, IssuerId, PaymentMethodId, TestClockId},
     money::Currency,
     tax_id::TaxId,
 };
@@ -10,6 +10,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::model::{Address, Contact, Customer, Exemption};
+use crate::{
+    auth::Tenant,
+    issuers::{Issuer, SettingsBody},
+};
 
 /// Who is billed.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -21,6 +25,8 @@ pub struct CustomerBody {
     /// The caller's own name for the customer; it can be used wherever an identifier is asked for.
     #[schema(example = "acme")]
     pub external_id: Option<String>,
+    /// In whose name they are billed; null for the account itself.
+    pub issuer: Option<IssuerId>,
     #[schema(example = "Acme Corp")]
     pub name: String,
     #[schema(example = "billing@acme.example")]
@@ -33,6 +39,8 @@ pub struct CustomerBody {
     pub timezone: Option<String>,
     #[schema(example = "en")]
     pub locale: Option<String>,
+    /// Days to pay an invoice that is sent, of subscriptions that name none.
+    pub net_terms_days: Option<u16>,
     pub address: Address,
     /// Printed on invoices.
     pub tax_ids: Vec<TaxId>,
@@ -49,12 +57,14 @@ impl CustomerBody {
             tenant_id: _,
             id,
             external_id,
+            issuer_id,
             name,
             email,
             invoice_contacts,
             currency,
             timezone,
             locale,
+            net_terms_days,
             address,
             tax_ids,
             exemption,
@@ -68,12 +78,14 @@ impl CustomerBody {
             object: "customer",
             livemode,
             external_id,
+            issuer: issuer_id,
             name,
             email,
             invoice_contacts,
             currency,
             timezone,
             locale,
+            net_terms_days,
             address,
             tax_ids,
             exemption,
@@ -82,5 +94,29 @@ impl CustomerBody {
             metadata,
             created_at,
         }
+    }
+}
+
+/// A customer, and what they are billed by.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Customer)]
+pub(super) struct CustomerAnswer {
+    #[serde(flatten)]
+    pub customer: CustomerBody,
+    /// What is in force for the customer, and who said so: the customer, the issuer, the account, or nobody.
+    pub settings: SettingsBody,
+}
+
+impl CustomerAnswer {
+    /// `issuer` is the customer's.
+    pub fn of(customer: Customer, tenant: &Tenant, issuer: Option<&Issuer>) -> Self {
+        let SettingsBody { timezone, currency, net_terms_days, .. } = SettingsBody::of(tenant, issuer);
+        let settings = SettingsBody {
+            timezone: timezone.unless_customer(customer.timezone.clone()),
+            currency: currency.unless_customer(customer.currency.map(Some)),
+            net_terms_days: net_terms_days.unless_customer(customer.net_terms_days),
+            ..SettingsBody::of(tenant, issuer)
+        };
+        Self { customer: CustomerBody::new(customer, tenant.livemode), settings }
     }
 }

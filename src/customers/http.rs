@@ -1,7 +1,9 @@
 //! Customers over HTTP.
 
+use std::collections::HashSet;
+
 use accrue_core::{
-    id::{PaymentMethodId, TestClockId},
+    id::{IssuerId, PaymentMethodId, TenantId, TestClockId},
     tax_id::TaxId,
 };
 use accrue_platform::{
@@ -12,16 +14,18 @@ use accrue_platform::{
     routes::Routes,
 };
 use actix_web::{get, http::StatusCode, patch, post, web::Path};
+use sea_orm::DatabaseTransaction;
 use serde::Deserialize;
 
 use super::{
-    body::CustomerBody,
+    body::CustomerAnswer,
     model::{Address, Contact, Customer, Exemption},
-    service::{self, CustomerError, NewCustomer},
+    service::{self, CustomerError, NewCustomer, Which},
 };
 use crate::{
-    auth::{Answer, Read, Write, resource},
+    auth::{Answer, Read, Write, resource, said::check_net_terms},
     clocks,
+    issuers::{self, Issuer},
 };
 
 const NAME_MAX: usize = 200;
@@ -38,6 +42,9 @@ struct CreateCustomer {
     /// Your own name for the customer; it can be used wherever an identifier is asked for.
     #[schema(example = "acme")]
     external_id: Option<String>,
+    /// In whose name they are billed, by identifier or code; the account itself unless given.
+    #[schema(example = "de")]
+    issuer: Option<String>,
     #[schema(example = "Acme Corp")]
     name: String,
     #[schema(example = "billing@acme.example")]
@@ -51,6 +58,9 @@ struct CreateCustomer {
     timezone: Option<String>,
     #[schema(example = "en")]
     locale: Option<String>,
+    /// Days to pay an invoice that is sent, of subscriptions that name none: 0 to 365.
+    #[schema(example = 30)]
+    net_terms_days: Option<u16>,
     #[serde(default)]
     address: Address,
     /// Printed on invoices: at most 10, each checked by the rules of its kind.
@@ -72,6 +82,7 @@ impl CreateCustomer {
         check.text("/name", &self.name, NAME_MAX);
         check_reach(&mut check, self.email.as_deref(), self.timezone.as_deref(), self.locale.as_deref());
         check_contacts(&mut check, &self.invoice_contacts);
+        check_net_terms(&mut check, self.net_terms_days);
         check_address(&mut check, &self.address);
         let tax_ids = check.tax_ids("/tax_ids", self.tax_ids);
         check.metadata("/metadata", &self.metadata);
@@ -79,12 +90,14 @@ impl CreateCustomer {
         check.finish()?;
         Ok(NewCustomer {
             external_id: self.external_id,
+            issuer: None,
             name: self.name,
             email: self.email,
             invoice_contacts: self.invoice_contacts,
             currency,
             timezone: self.timezone,
             locale: self.locale,
+            net_terms_days: self.net_terms_days,
             address: self.address,
             tax_ids,
             exemption: self.exemption,
@@ -150,6 +163,10 @@ struct UpdateCustomer {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     external_id: Change<String>,
+    /// Of the invoices from now on, by identifier or code; null for the account itself.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    issuer: Change<String>,
     name: Option<String>,
     #[serde(default)]
     #[schema(value_type = Option<String>)]
@@ -166,6 +183,10 @@ struct UpdateCustomer {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     locale: Change<String>,
+    /// Of subscriptions from now on.
+    #[serde(default)]
+    #[schema(value_type = Option<u16>)]
+    net_terms_days: Change<u16>,
     /// Replaces the address as a whole.
     #[serde(default)]
     #[schema(value_type = Option<Address>)]
@@ -197,6 +218,7 @@ impl UpdateCustomer {
             self.timezone.value().map(String::as_str),
             self.locale.value().map(String::as_str),
         );
+        check_net_terms(&mut check, self.net_terms_days.value().copied());
         self.invoice_contacts.value().into_iter().for_each(|contacts| check_contacts(&mut check, contacts));
         self.address.value().into_iter().for_each(|address| check_address(&mut check, address));
         let tax_ids = self.tax_ids.map(|given| check.tax_ids("/tax_ids", given));
@@ -217,6 +239,7 @@ impl UpdateCustomer {
             customer.currency = currency.or(customer.currency);
             self.timezone.apply(&mut customer.timezone);
             self.locale.apply(&mut customer.locale);
+            self.net_terms_days.apply(&mut customer.net_terms_days);
             self.address.replace(&mut customer.address);
             tax_ids.replace(&mut customer.tax_ids);
             self.exemption.replace(&mut customer.exemption);
@@ -231,13 +254,13 @@ impl UpdateCustomer {
     tag = "customers",
     request_body = CreateCustomer,
     responses(
-        (status = 201, description = "The customer", body = CustomerBody),
+        (status = 201, description = "The customer", body = CustomerAnswer),
         (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 #[post("/v1/customers")]
 async fn create(write: Write<resource::Customers>, mut body: Body<CreateCustomer>) -> Answer {
-    let test_clock = body.0.test_clock.take();
+    let (test_clock, issuer) = (body.0.test_clock.take(), body.0.issuer.take());
     let mut new = body.0.check()?;
 
     let tx = write.begin().await?;
@@ -245,9 +268,23 @@ async fn create(write: Write<resource::Customers>, mut body: Body<CreateCustomer
         .await
         .map_err(|error| Problem::from(error).named_at("/test_clock"))?;
     let now = clocks::service::now_of(&tx, &*write.app.clock, write.tenant_id(), new.test_clock).await?;
+    let issuer = issuer_of(&tx, write.tenant_id(), None, issuer.as_deref()).await?;
+    new.issuer = issuer.as_ref().map(|issuer| issuer.id);
     let customer = service::create(&tx, now, &write.tenant, new).await?;
-    let body = CustomerBody::new(customer, write.tenant.livemode);
-    write.commit(tx, StatusCode::CREATED, body.id, &body).await
+    let body = CustomerAnswer::of(customer, &write.tenant, issuer.as_ref());
+    write.commit(tx, StatusCode::CREATED, body.customer.id, &body).await
+}
+
+/// The issuer that a body names, if it does.
+async fn issuer_of(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    present: Option<IssuerId>,
+    named: Option<&str>,
+) -> Result<Option<Issuer>, Problem> {
+    let Some(named) = named else { return Ok(None) };
+    let found = issuers::service::to_bill(tx, tenant, present, named).await;
+    found.map(Some).map_err(|error| Problem::from(error).named_at("/issuer"))
 }
 
 /// Which customers to list.
@@ -256,6 +293,8 @@ async fn create(write: Write<resource::Customers>, mut body: Body<CreateCustomer
 struct CustomerFilter {
     /// Only those that hang on this test clock.
     test_clock: Option<String>,
+    /// Only those that this issuer bills, by identifier or code.
+    issuer: Option<String>,
 }
 
 /// List customers.
@@ -263,7 +302,7 @@ struct CustomerFilter {
     tag = "customers",
     params(CustomerFilter, PageQuery),
     responses(
-        (status = 200, description = "A page of customers", body = Page<CustomerBody>),
+        (status = 200, description = "A page of customers", body = Page<CustomerAnswer>),
         (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
@@ -273,9 +312,20 @@ async fn list(
     filter: Query<CustomerFilter>,
     page: Query<PageQuery>,
 ) -> Answer {
-    let clock = filter.0.test_clock.as_deref().map(str::parse::<TestClockId>).transpose()?;
-    let customers = service::list(read.db(), read.tenant_id(), clock, &page.0).await?;
-    let body = |customer| CustomerBody::new(customer, read.tenant.livemode);
+    let CustomerFilter { test_clock, issuer } = filter.0;
+    let test_clock = test_clock.as_deref().map(str::parse::<TestClockId>).transpose()?;
+    let issuer = match issuer {
+        Some(issuer) => Some(issuers::service::resolve(read.db(), read.tenant_id(), &issuer).await?.id),
+        None => None,
+    };
+    let which = Which { test_clock, issuer };
+    let customers = service::list(read.db(), read.tenant_id(), which, &page.0).await?;
+    let ids: HashSet<_> = customers.iter().filter_map(|customer| customer.issuer_id).collect();
+    let issuers = issuers::service::all_of(read.db(), read.tenant_id(), ids).await?;
+    let body = |customer: Customer| {
+        let issuer = customer.issuer_id.and_then(|id| issuers.get(&id));
+        CustomerAnswer::of(customer, &read.tenant, issuer)
+    };
     read.answer(&Page::of(&page.0, "/v1/customers", customers, body))
 }
 
@@ -284,14 +334,15 @@ async fn list(
     tag = "customers",
     params(("id" = String, Path, description = "The customer's identifier, or your own name for it")),
     responses(
-        (status = 200, description = "The customer", body = CustomerBody),
+        (status = 200, description = "The customer", body = CustomerAnswer),
         (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 #[get("/v1/customers/{id}")]
 async fn get_one(read: Read<resource::Customers>, id: Path<String>) -> Answer {
     let customer = service::resolve(read.db(), read.tenant_id(), &id).await?;
-    read.answer(&CustomerBody::new(customer, read.tenant.livemode))
+    let issuer = issuers::service::get(read.db(), read.tenant_id(), customer.issuer_id).await?;
+    read.answer(&CustomerAnswer::of(customer, &read.tenant, issuer.as_ref()))
 }
 
 /// Change a customer.
@@ -300,20 +351,34 @@ async fn get_one(read: Read<resource::Customers>, id: Path<String>) -> Answer {
     params(("id" = String, Path, description = "The customer's identifier, or your own name for it")),
     request_body = UpdateCustomer,
     responses(
-        (status = 200, description = "The customer as it is now", body = CustomerBody),
+        (status = 200, description = "The customer as it is now", body = CustomerAnswer),
         (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
 #[patch("/v1/customers/{id}")]
-async fn update(write: Write<resource::Customers>, id: Path<String>, body: Body<UpdateCustomer>) -> Answer {
+async fn update(
+    write: Write<resource::Customers>,
+    id: Path<String>,
+    mut body: Body<UpdateCustomer>,
+) -> Answer {
+    let issuer = std::mem::take(&mut body.0.issuer);
     let change = body.0.check()?;
 
     let tx = write.begin().await?;
     let found = service::resolve(&tx, write.tenant_id(), &id).await?;
     let now = clocks::service::now_of(&tx, &*write.app.clock, write.tenant_id(), found.test_clock_id).await?;
+    let named = issuer.value().map(String::as_str);
+    let named = issuer_of(&tx, write.tenant_id(), found.issuer_id, named).await?;
+    // A name that was found is one; of none, the change says whether the account itself was meant.
+    let issuer = issuer.try_map(|_| named.map(|issuer| issuer.id).ok_or(())).unwrap_or_default();
+    let change = |customer: &mut Customer| {
+        change(customer);
+        issuer.apply(&mut customer.issuer_id);
+    };
     let customer = service::update(&tx, now, &write.tenant, found.id, change).await?;
-    let body = CustomerBody::new(customer, write.tenant.livemode);
-    write.commit(tx, StatusCode::OK, body.id, &body).await
+    let issuer = issuers::service::get(&tx, write.tenant_id(), customer.issuer_id).await?;
+    let body = CustomerAnswer::of(customer, &write.tenant, issuer.as_ref());
+    write.commit(tx, StatusCode::OK, body.customer.id, &body).await
 }
 
 impl From<CustomerError> for Problem {
@@ -322,7 +387,7 @@ impl From<CustomerError> for Problem {
             CustomerError::NotFound(_) => Self::not_found("customer"),
             CustomerError::NoSuchMethod(_) => Self::not_found("payment method"),
             CustomerError::ExternalIdTaken(_) => Self::new(&problem::CONFLICT, error.to_string()),
-            CustomerError::CurrencyFixed(_) => Self::field("/currency", "fixed", error.to_string()),
+            CustomerError::CurrencyFixed(_) | CustomerError::IssuerCurrency(_) => Self::field("/currency", "fixed", error.to_string()),
             CustomerError::Database(error) => error.into(),
         }
     }

@@ -1,9 +1,9 @@
 //! The verbs of customers.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use accrue_core::{
-    id::{CustomerId, PaymentMethodId, TenantId, TestClockId},
+    id::{CustomerId, IssuerId, PaymentMethodId, TenantId, TestClockId},
     money::Currency,
     tax_id::TaxId,
 };
@@ -21,7 +21,9 @@ use super::{
     model::{Address, Contact, Customer, Exemption},
     store,
 };
-use crate::auth::Tenant;
+use crate::{auth::Tenant, issuers};
+
+pub use super::store::Which;
 
 /// Why a customer cannot be had or changed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,8 @@ pub enum CustomerError {
     NoSuchMethod(PaymentMethodId),
     #[error("the customer is billed in {0} already")]
     CurrencyFixed(Currency),
+    #[error("the customer's issuer bills in {0}: name another currency of the customer to bill in that")]
+    IssuerCurrency(Currency),
     #[error("the database failed")]
     Database(#[from] DbErr),
 }
@@ -43,12 +47,14 @@ pub enum CustomerError {
 #[derive(Clone, Debug, Default)]
 pub struct NewCustomer {
     pub external_id: Option<String>,
+    pub issuer: Option<IssuerId>,
     pub name: String,
     pub email: Option<String>,
     pub invoice_contacts: Vec<Contact>,
     pub currency: Option<Currency>,
     pub timezone: Option<String>,
     pub locale: Option<String>,
+    pub net_terms_days: Option<u16>,
     pub address: Address,
     pub tax_ids: Vec<TaxId>,
     pub exemption: Exemption,
@@ -125,14 +131,28 @@ pub async fn next(
     store::next(db, tenant, after, limit).await
 }
 
-/// One page of customers, of one test clock if it is given.
+/// Who bills a customer: the tenant, with the settings of the customer's issuer where it has any, and the customer's own
+/// terms of payment.
+pub async fn billed_by<'a>(
+    db: &impl ConnectionTrait,
+    tenant: &'a Tenant,
+    customer: &Customer,
+) -> Result<Cow<'a, Tenant>, DbErr> {
+    let mut billed_by = issuers::service::in_name_of(db, tenant, customer.issuer_id).await?;
+    if let Some(days) = customer.net_terms_days {
+        billed_by.to_mut().settings.net_terms_days = days;
+    }
+    Ok(billed_by)
+}
+
+/// One page of customers.
 pub async fn list(
     db: &impl ConnectionTrait,
     tenant: TenantId,
-    test_clock: Option<TestClockId>,
+    which: Which,
     page: &PageQuery,
 ) -> Result<Vec<Customer>, PageError> {
-    store::list(db, tenant, test_clock, page).await
+    store::list(db, tenant, which, page).await
 }
 
 pub async fn create(
@@ -145,12 +165,14 @@ pub async fn create(
         tenant_id: tenant.id,
         id: CustomerId::new(now),
         external_id: new.external_id,
+        issuer_id: new.issuer,
         name: new.name,
         email: new.email,
         invoice_contacts: new.invoice_contacts,
         currency: new.currency,
         timezone: new.timezone,
         locale: new.locale,
+        net_terms_days: new.net_terms_days,
         address: new.address,
         tax_ids: new.tax_ids,
         exemption: new.exemption,
@@ -197,7 +219,8 @@ pub async fn update(
     Ok(after)
 }
 
-/// The customer is billed in this currency from now on; refuses another one than before.
+/// The customer is billed in this currency from now on; refuses another one than before, and than the issuer's if the
+/// customer names none.
 pub async fn fix_currency(
     tx: &DatabaseTransaction,
     tenant: TenantId,
@@ -209,6 +232,10 @@ pub async fn fix_currency(
         Some(fixed) if fixed == currency => Ok(()),
         Some(fixed) => Err(CustomerError::CurrencyFixed(fixed)),
         None => {
+            let issuer = issuers::service::get(tx, tenant, customer.issuer_id).await?;
+            if let Some(other) = issuer.and_then(|issuer| issuer.currency).filter(|theirs| *theirs != currency) {
+                return Err(CustomerError::IssuerCurrency(other));
+            }
             customer.currency = Some(currency);
             Ok(store::save(tx, &customer).await?)
         }

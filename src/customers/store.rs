@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use accrue_core::{
-    id::{CustomerId, PaymentMethodId, TenantId, TestClockId},
+    id::{CustomerId, IssuerId, PaymentMethodId, TenantId, TestClockId},
     tax_id::TaxId,
 };
 use accrue_platform::{
@@ -28,12 +28,14 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: CustomerId,
     pub external_id: Option<String>,
+    pub issuer_id: Option<IssuerId>,
     pub name: String,
     pub email: Option<String>,
     pub invoice_contacts: Json<Vec<Contact>>,
     pub currency: Option<String>,
     pub timezone: Option<String>,
     pub locale: Option<String>,
+    pub net_terms_days: Option<i32>,
     pub address: Json<Address>,
     pub tax_ids: Json<Vec<TaxId>>,
     pub exemption: Exemption,
@@ -47,6 +49,13 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+/// Which customers to list: those of all that is given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Which {
+    pub test_clock: Option<TestClockId>,
+    pub issuer: Option<IssuerId>,
+}
 
 /// Every query starts here, so that none can forget its tenant.
 fn of(tenant: TenantId) -> Select<Entity> {
@@ -130,13 +139,13 @@ pub(super) async fn find_for_update(
 pub(super) async fn list(
     db: &impl ConnectionTrait,
     tenant: TenantId,
-    test_clock: Option<TestClockId>,
+    which: Which,
     page: &PageQuery,
 ) -> Result<Vec<Customer>, PageError> {
-    let mut select = of(tenant);
-    if let Some(clock) = test_clock {
-        select = select.filter(Column::TestClockId.eq(clock));
-    }
+    let wanted = Condition::all()
+        .add_option(which.test_clock.map(|clock| Column::TestClockId.eq(clock)))
+        .add_option(which.issuer.map(|issuer| Column::IssuerId.eq(issuer)));
+    let select = of(tenant).filter(wanted);
     let rows = page.fetch::<Entity, CustomerId>(select, Column::Id, db).await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
@@ -181,12 +190,14 @@ pub(super) async fn can_be_charged(
 fn changeable(customer: &Customer) -> ActiveModel {
     ActiveModel {
         external_id: Set(customer.external_id.clone()),
+        issuer_id: Set(customer.issuer_id),
         name: Set(customer.name.clone()),
         email: Set(customer.email.clone()),
         invoice_contacts: Set(Json(customer.invoice_contacts.clone())),
         currency: Set(customer.currency.map(|currency| currency.code().to_owned())),
         timezone: Set(customer.timezone.clone()),
         locale: Set(customer.locale.clone()),
+        net_terms_days: Set(customer.net_terms_days.map(Into::into)),
         address: Set(Json(customer.address.clone())),
         tax_ids: Set(Json(customer.tax_ids.clone())),
         exemption: Set(customer.exemption),
@@ -202,12 +213,14 @@ impl From<Model> for Customer {
             tenant_id: row.tenant_id,
             id: row.id,
             external_id: row.external_id,
+            issuer_id: row.issuer_id,
             name: row.name,
             email: row.email,
             invoice_contacts: row.invoice_contacts.0,
             currency: row.currency.and_then(|code| code.parse().ok()),
             timezone: row.timezone,
             locale: row.locale,
+            net_terms_days: row.net_terms_days.and_then(|days| days.try_into().ok()),
             address: row.address.0,
             tax_ids: row.tax_ids.0,
             exemption: row.exemption,

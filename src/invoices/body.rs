@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use accrue_core::{
     calendar::Period,
     decimal::Number,
-    id::{CustomerId, InvoiceId, InvoiceLineId, PriceId, SubscriptionId},
+    id::{CustomerId, InvoiceId, InvoiceLineId, IssuerId, PriceId, SubscriptionId},
     money::{Currency, Money},
     price::TierCharge,
     proration::Fraction,
@@ -59,6 +59,8 @@ pub struct InvoiceBody {
     /// What is left to pay.
     pub amount_due: Money,
     pub amount_paid: Money,
+    /// In whose name it was issued; null for the account itself.
+    pub issuer_id: Option<IssuerId>,
     /// Who issued it, as it was when it was finalized.
     pub issuer: PartyCopy,
     /// Who was billed, as it was when it was finalized.
@@ -150,6 +152,7 @@ impl InvoiceBody {
             credited_total: invoice.credited_total,
             amount_due: invoice.amount_due(),
             amount_paid: invoice.amount_paid,
+            issuer_id: invoice.issuer_id,
             issuer: invoice.issuer.clone(),
             bill_to: invoice.customer.clone(),
             issued_at: invoice.issued_at,

@@ -12,7 +12,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use super::{
     draft::{Basis, TaxRate, draft},
     late,
-    model::{Invoice, PartyCopy, Reason},
+    model::{Invoice, Letterhead, PartyCopy, Reason},
     progress,
     rating::{self, Charge, ChargeError, Due},
     service::{InvoiceError, issue},
@@ -83,6 +83,7 @@ pub(super) async fn basis<'a>(
     reason: Reason,
 ) -> Result<Basis<'a>, InvoiceError> {
     let customer = customers::service::get(tx, tenant.id, subscription.customer_id).await?;
+    let billed_by = customers::service::billed_by(tx, tenant, &customer).await?;
     let tax = catalog::service::default_tax(tx, tenant.id).await?;
     Ok(Basis {
         subscription,
@@ -91,8 +92,10 @@ pub(super) async fn basis<'a>(
         reason,
         tax: tax.map(|tax| TaxRate { name: tax.name, rate: tax.rate }),
         exemption: customer.exemption,
-        issuer: PartyCopy::issuer(tenant),
+        issuer_id: customer.issuer_id,
+        issuer: PartyCopy::issuer(&billed_by),
         customer: PartyCopy::customer(&customer, subscription.timezone),
+        letterhead: Letterhead::of(&billed_by),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use accrue_core::{
     calendar::Period,
-    id::{InvoiceId, InvoiceLineId},
+    id::{InvoiceId, InvoiceLineId, IssuerId},
     invoice::{self as arithmetic, Input, LineInput, Totals, calculate},
     money::{Currency, Money},
 };
@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
 use super::{
-    model::{Bucket, Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow},
+    model::{Bucket, Invoice, InvoiceStatus, Letterhead, Line, PartyCopy, Reason, TaxRow},
     rating::{Charge, Part, TRUE_UP},
 };
 use crate::{
@@ -34,8 +34,10 @@ pub(super) struct Basis<'a> {
     pub tax: Option<TaxRate>,
     /// Who is exempt pays none.
     pub exemption: Exemption,
+    pub issuer_id: Option<IssuerId>,
     pub issuer: PartyCopy,
     pub customer: PartyCopy,
+    pub letterhead: Letterhead,
 }
 
 /// A tax, as an invoice names it.
@@ -51,7 +53,8 @@ pub(super) fn draft(
     charges: Vec<Charge<'_>>,
     now: DateTime<Utc>,
 ) -> Result<Option<Invoice>, arithmetic::InvoiceError> {
-    let Basis { subscription, plan, period, reason, tax, exemption, issuer, customer } = basis;
+    let Basis { subscription, plan, period, reason, tax, exemption, issuer_id, issuer, customer, letterhead } =
+        basis;
     let tax = tax.filter(|_| exemption == Exemption::None);
     let charges: Vec<Charge<'_>> = charges.into_iter().filter(|charge| !charge.is_nothing()).collect();
     if charges.is_empty() {
@@ -89,8 +92,10 @@ pub(super) fn draft(
         offset_total: Money::zero(subscription.currency),
         credited_total: Money::zero(subscription.currency),
         amount_paid: Money::zero(subscription.currency),
+        issuer_id,
         issuer,
         customer,
+        letterhead,
         exemption,
         taxes,
         issued_at: None,

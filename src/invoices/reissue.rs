@@ -132,7 +132,9 @@ fn basis<'a>(subscription: &'a Subscription, plan: &'a PlanVersion, invoice: &In
         reason: invoice.reason,
         tax: invoice.taxes.first().map(|tax| TaxRate { name: tax.name.clone(), rate: tax.rate }),
         exemption: invoice.exemption,
+        issuer_id: invoice.issuer_id,
         issuer: invoice.issuer.clone(),
         customer: invoice.customer.clone(),
+        letterhead: invoice.letterhead.clone(),
     }
 }

@@ -7,7 +7,7 @@ use accrue_core::{
 };
 use chrono::{DateTime, Utc};
 
-use super::model::{Bucket, Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow};
+use super::model::{Bucket, Invoice, InvoiceStatus, Letterhead, Line, PartyCopy, Reason, TaxRow};
 use crate::{customers::Exemption, subscriptions::Collection};
 
 pub(super) fn at(text: &str) -> DateTime<Utc> {
@@ -68,8 +68,10 @@ pub(super) fn open_invoice(total: &str) -> Invoice {
         offset_total: usd("0"),
         credited_total: usd("0"),
         amount_paid: usd("0"),
+        issuer_id: None,
         issuer: PartyCopy { name: "Acme Cloud".into(), timezone: Some("UTC".into()), ..PartyCopy::default() },
         customer: PartyCopy { name: "Globex".into(), timezone: Some("UTC".into()), ..PartyCopy::default() },
+        letterhead: Letterhead::default(),
         exemption: Exemption::None,
         taxes: vec![TaxRow {
             name: "VAT".into(),

@@ -28,6 +28,7 @@ use crate::{
     auth::{self, Tenant},
     catalog::service::CatalogError,
     customers::service::CustomerError,
+    issuers,
     ledger::{self, service::LedgerError},
     metering::service::MeteringError,
     subscriptions::{Collection, Subscription, service::SubscriptionError},
@@ -151,7 +152,7 @@ pub(super) async fn list(
     store::list(db, tenant, which, page).await
 }
 
-/// Numbers a draft and stores it as a claim, with its entry in the books and its events. Credit notes of earlier
+/// Numbers a draft in its issuer's series and stores it as a claim, with its entry in the books and its events. Credit notes of earlier
 /// invoices pay what they can of it. `now` is the customer's time: what is made up for after downtime is issued now,
 /// for its own period (RULES 7).
 ///
@@ -166,11 +167,12 @@ pub(super) async fn issue(
     let due_at = match draft.collection {
         Collection::Automatic => now,
         Collection::SendInvoice => {
-            days_later(now, net_terms_days, tenant.timezone.parse().unwrap_or(Tz::UTC))?
+            days_later(now, net_terms_days, draft.issuer.zone())?
         }
     };
     let taken = credit_notes::service::take(tx, &draft).await?;
-    let prefix = &tenant.settings.invoice_prefix;
+    let issuer = issuers::service::in_name_of(tx, tenant, draft.issuer_id).await?;
+    let prefix = &issuer.settings.invoice_prefix;
     let position = counter::take(tx, tenant.id, &format!("{NUMBERS}{prefix}"), 1).await?;
     let mut open = draft.clone();
     open.apply_credits(Money::sum(draft.currency, taken.iter().map(|(_, paid)| *paid))?);

@@ -35,6 +35,7 @@ pub(super) enum ComposeError {
 /// Everything that an email is written from.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
+    /// As it bills the customer; about an invoice, as it was issued.
     pub tenant: auth::Tenant,
     pub customer: Customer,
     pub recipient_name: String,
@@ -218,7 +219,7 @@ impl Facts {
     }
 
     fn zone(&self) -> Tz {
-        self.customer.zone(&self.tenant.timezone)
+        self.customer.zone(&self.tenant)
     }
 
     /// The customer's calendar day.

@@ -49,6 +49,8 @@ pub enum SubscriptionError {
     ExternalIdTaken(String),
     #[error("the customer is billed in {0}")]
     CurrencyFixed(Currency),
+    #[error("the customer's issuer bills in {0}: name another currency of the customer to bill in that")]
+    IssuerCurrency(Currency),
     #[error("{} values cannot be taken", .0.len())]
     Invalid(Vec<Invalid>),
     #[error("the calendar has no such period")]
@@ -87,7 +89,8 @@ pub async fn create(
     let had_trial = store::had_trial(tx, tenant.id, customer.id, plan.plan_id).await?;
     let now = clocks::service::now_of(tx, clock, tenant.id, customer.test_clock_id).await?;
 
-    let made = Subscription::try_new(now, tenant, &customer, &plan, wanted, had_trial)
+    let billed_by = customers::billed_by(tx, tenant, &customer).await?;
+    let made = Subscription::try_new(now, &billed_by, &customer, &plan, wanted, had_trial)
         .map_err(SubscriptionError::Invalid)?;
     refuse_second_meter(tx, &made, &plan).await?;
     store::insert(tx, &made, made.trial_notice_at(now)).await.map_err(|error| match &made.external_id {
@@ -352,6 +355,7 @@ impl From<CustomerError> for SubscriptionError {
         match error {
             CustomerError::NotFound(reference) => Self::NoSuchCustomer(reference),
             CustomerError::CurrencyFixed(currency) => Self::CurrencyFixed(currency),
+            CustomerError::IssuerCurrency(currency) => Self::IssuerCurrency(currency),
             CustomerError::Database(error) => Self::Database(error),
             error @ (CustomerError::ExternalIdTaken(_) | CustomerError::NoSuchMethod(_)) => {
                 Self::Broken(error.into())

@@ -24,6 +24,7 @@ mod full_queue;
 mod import;
 mod ingest_crash;
 mod invoices;
+mod issuers;
 mod late_usage;
 mod ledger;
 mod metering;

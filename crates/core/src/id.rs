@@ -120,6 +120,10 @@ typed_id!(/// A durable piece of work in the queue.
     JobId, "job");
 typed_id!(/// Something that happened, as others may see it.
     EventId, "evt");
+typed_id!(/// A legal entity in whose name invoices are issued.
+    IssuerId, "iss");
+typed_id!(/// A picture at the head of documents. It never changes: another one has another identifier.
+    LogoId, "logo");
 typed_id!(CustomerId, "cus");
 typed_id!(TestClockId, "clk");
 typed_id!(MetricId, "met");

@@ -53,6 +53,12 @@ pub struct Invoice {
     pub notes: Option<String>,
     /// Small print at the foot of every page: registration, bank, managing directors.
     pub footer: Option<String>,
+    /// A PNG picture above the issuer's name.
+    #[serde(default)]
+    pub logo: Option<Vec<u8>>,
+    /// Of names and rules, like `#1f3f66`; anything else is passed over.
+    #[serde(default)]
+    pub color: Option<String>,
 }
 
 /// Which document it is. It decides the title and what the large amount means.

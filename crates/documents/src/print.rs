@@ -52,6 +52,7 @@ pub(crate) fn input(invoice: &Invoice, labels: &str) -> Result<Value, RenderErro
         "payment_url": invoice.payment_url.as_deref().map(web_address).transpose()?,
         "notes": invoice.notes.as_deref().map(many_lines),
         "footer": invoice.footer.as_deref().map(many_lines),
+        "color": invoice.color.as_deref().filter(|color| is_color(color)),
     }))
 }
 
@@ -115,6 +116,12 @@ impl Page {
         }
         format!("{} – {}", self.date(first_on), self.date(last_on))
     }
+}
+
+/// What the template can read as a colour.
+fn is_color(text: &str) -> bool {
+    text.strip_prefix('#')
+        .is_some_and(|digits| digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn party(party: &Party) -> Value {

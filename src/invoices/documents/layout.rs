@@ -21,11 +21,11 @@ use crate::{
 
 /// Dates are the issuer's, periods are in the zone in which they begin and end.
 pub(super) fn document(invoice: &Invoice, margin: Margin, sort: Sort) -> printed::Invoice {
-    let zone = zone(&invoice.issuer);
+    let zone = invoice.issuer.zone();
     let on = |at: DateTime<Utc>| local_date(at, zone);
     let paper = Paper {
         locale: locale(invoice),
-        zone: self::zone(&invoice.customer),
+        zone: invoice.customer.zone(),
         digits: invoice.currency.digits(),
     };
     let issued_on = on(invoice.issued_at.unwrap_or(invoice.created_at));
@@ -66,7 +66,9 @@ pub(super) fn document(invoice: &Invoice, margin: Margin, sort: Sort) -> printed
         payment_instructions: None,
         payment_url: None,
         notes: margin.notes,
-        footer: margin.footer,
+        footer: invoice.letterhead.footer.clone(),
+        logo: margin.logo,
+        color: invoice.letterhead.color.clone(),
     }
 }
 
@@ -251,10 +253,6 @@ fn positive(amount: Money) -> Option<String> {
     (amount.minor() > 0).then(|| amount.to_string())
 }
 
-fn zone(copy: &PartyCopy) -> Tz {
-    copy.timezone.as_deref().and_then(|zone| zone.parse().ok()).unwrap_or(Tz::UTC)
-}
-
 /// The customer's language, or English.
 fn locale(invoice: &Invoice) -> Locale {
     let language = invoice.customer.language();
@@ -268,7 +266,10 @@ mod tests {
     use super::*;
     use crate::{
         customers::Exemption,
-        invoices::samples::{at, open_invoice, period},
+        invoices::{
+            model::Letterhead,
+            samples::{at, open_invoice, period},
+        },
     };
 
     fn tier(up_to: Option<&str>, quantity: &str, unit_price: &str, flat_fee: &str) -> TierCharge {
@@ -414,10 +415,18 @@ mod tests {
         ");
     }
 
+    /// A picture of one pixel.
+    const DOT: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc`\0\0\0\x02\0\x01H\xaf\xa4q\0\0\0\0IEND\xaeB`\x82";
+
     #[test]
     fn every_state_of_an_invoice_prints() {
-        let margin = Margin { footer: Some("Court of Somewhere".into()), ..Margin::default() };
-        let open = open_invoice("119.00");
+        let margin = Margin { logo: Some(DOT.to_vec()), ..Margin::default() };
+        let letterhead = Letterhead {
+            footer: Some("Court of Somewhere".into()),
+            color: Some("#1f4fd8".into()),
+            logo: None,
+        };
+        let open = Invoice { letterhead, ..open_invoice("119.00") };
         let mut paid = open.clone();
         paid.pay(paid.total, at("2026-02-02T00:00:00Z")).unwrap();
         let mut void = open.clone();

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 
 use accrue_core::{
     calendar::Period,
-    id::{CustomerId, InvoiceId, InvoiceLineId, PriceId, SubscriptionId, TenantId, TestClockId},
+    id::{CustomerId, InvoiceId, InvoiceLineId, IssuerId, PriceId, SubscriptionId, TenantId, TestClockId},
     money::{Currency, Money, MoneyError},
     price::TierCharge,
     usage::Filter,
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-pub use party::PartyCopy;
+pub use party::{Letterhead, PartyCopy};
 
 use crate::{
     customers::Exemption,
@@ -53,9 +53,13 @@ pub struct Invoice {
     /// What all credit notes of its own came to, of whatever kind (RULES 33).
     pub credited_total: Money,
     pub amount_paid: Money,
+    /// In whose name it was issued; the account's own unless given. Its numbers, and those of its credit notes, are of that
+    /// issuer's series.
+    pub issuer_id: Option<IssuerId>,
     /// Copies taken when it was finalized.
     pub issuer: PartyCopy,
     pub customer: PartyCopy,
+    pub letterhead: Letterhead,
     /// Why it has no tax, if that is so (RULES 32).
     pub exemption: Exemption,
     pub taxes: Vec<TaxRow>,

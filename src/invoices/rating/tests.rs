@@ -16,7 +16,7 @@ use crate::{
     customers::Exemption,
     invoices::{
         draft::{Basis as Of, TaxRate, draft},
-        model::{Invoice, PartyCopy, Reason},
+        model::{Invoice, Letterhead, PartyCopy, Reason},
         samples::{at, period},
     },
     subscriptions::{Access, Collection, Status},
@@ -156,7 +156,18 @@ fn bill(
     let (issuer, customer) = (PartyCopy::default(), PartyCopy::default());
     let (period, reason) = (turn.opens.or(turn.closes).unwrap(), Reason::of(turn));
     let exemption = Exemption::None;
-    let of = Of { subscription, plan, period, reason, tax, exemption, issuer, customer };
+    let of = Of {
+        subscription,
+        plan,
+        period,
+        reason,
+        tax,
+        exemption,
+        issuer_id: None,
+        issuer,
+        customer,
+        letterhead: Letterhead::default(),
+    };
     draft(of, charges, turn.at).unwrap()
 }
 

@@ -2,7 +2,7 @@
 
 use accrue_core::{
     calendar::Period,
-    id::{CustomerId, InvoiceId, SubscriptionId, TenantId, TestClockId},
+    id::{CustomerId, InvoiceId, IssuerId, SubscriptionId, TenantId, TestClockId},
     money::Money,
 };
 use accrue_platform::{
@@ -15,7 +15,7 @@ use sea_orm::{ActiveValue::Set, DbErr, entity::prelude::*};
 use super::lines;
 use crate::{
     customers::Exemption,
-    invoices::model::{Invoice, InvoiceStatus, PartyCopy, Reason, TaxRow},
+    invoices::model::{Invoice, InvoiceStatus, Letterhead, PartyCopy, Reason, TaxRow},
     subscriptions::Collection,
 };
 
@@ -44,8 +44,10 @@ pub struct Model {
     pub offset_minor: i64,
     pub credited_minor: i64,
     pub amount_paid_minor: i64,
+    pub issuer_id: Option<IssuerId>,
     pub issuer: Json<PartyCopy>,
     pub customer: Json<PartyCopy>,
+    pub letterhead: Json<Letterhead>,
     pub exemption: Exemption,
     pub taxes: Json<Vec<TaxRow>>,
     pub issued_at: Option<DateTime<Utc>>,
@@ -93,8 +95,10 @@ pub(super) fn invoice(row: Model, lines: Vec<lines::Model>) -> Result<Invoice, D
         offset_total: money(row.offset_minor),
         credited_total: money(row.credited_minor),
         amount_paid: money(row.amount_paid_minor),
+        issuer_id: row.issuer_id,
         issuer: row.issuer.0,
         customer: row.customer.0,
+        letterhead: row.letterhead.0,
         exemption: row.exemption,
         taxes: row.taxes.0,
         issued_at: row.issued_at,
@@ -130,8 +134,10 @@ pub(super) fn row_of(invoice: &Invoice) -> ActiveModel {
         offset_minor: Set(invoice.offset_total.minor()),
         credited_minor: Set(invoice.credited_total.minor()),
         amount_paid_minor: Set(invoice.amount_paid.minor()),
+        issuer_id: Set(invoice.issuer_id),
         issuer: Set(Json(invoice.issuer.clone())),
         customer: Set(Json(invoice.customer.clone())),
+        letterhead: Set(Json(invoice.letterhead.clone())),
         exemption: Set(invoice.exemption),
         taxes: Set(Json(invoice.taxes.clone())),
         issued_at: Set(invoice.issued_at),
