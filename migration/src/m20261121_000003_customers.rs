@@ -18,7 +18,8 @@ impl MigrationTrait for Migration {
     }
 }
 
-const TABLES: &[&str] = &["logos", "issuers", "number_series", "customers", "payment_methods", "subscriptions"];
+const TABLES: &[&str] =
+    &["logos", "issuers", "number_series", "customers", "payment_methods", "subscriptions"];
 
 const UP: &str = "
 create table logos (
@@ -68,6 +69,7 @@ create table customers (
     tenant_id uuid not null references tenants (id),
     id uuid not null,
     external_id text,
+    parent_id uuid,
     issuer_id uuid,
     name text not null,
     email text,
@@ -85,10 +87,13 @@ create table customers (
     created_at timestamptz not null,
     primary key (tenant_id, id),
     unique (tenant_id, external_id),
+    foreign key (tenant_id, parent_id) references customers (tenant_id, id),
     foreign key (tenant_id, issuer_id) references issuers (tenant_id, id),
-    foreign key (tenant_id, test_clock_id) references test_clocks (tenant_id, id)
+    foreign key (tenant_id, test_clock_id) references test_clocks (tenant_id, id),
+    check (parent_id is null or (parent_id <> id and issuer_id is null))
 );
 
+create index customers_by_parent on customers (tenant_id, parent_id, id) where parent_id is not null;
 create index customers_by_issuer on customers (tenant_id, issuer_id, id) where issuer_id is not null;
 create index customers_by_test_clock on customers (tenant_id, test_clock_id) where test_clock_id is not null;
 

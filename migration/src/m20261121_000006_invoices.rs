@@ -26,6 +26,8 @@ create table invoices (
     tenant_id uuid not null references tenants (id),
     id uuid not null,
     customer_id uuid not null,
+    for_customer_id uuid,
+    for_name text,
     test_clock_id uuid,
     subscription_id uuid,
     number text,
@@ -61,10 +63,12 @@ create table invoices (
     unique (tenant_id, number),
     unique (tenant_id, replaces),
     foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, for_customer_id) references customers (tenant_id, id),
     foreign key (tenant_id, issuer_id) references issuers (tenant_id, id),
     foreign key (tenant_id, subscription_id) references subscriptions (tenant_id, id),
     foreign key (tenant_id, replaces) references invoices (tenant_id, id),
     foreign key (tenant_id, replaced_by) references invoices (tenant_id, id) deferrable initially deferred,
+    check ((for_customer_id is null) = (for_name is null)),
     check (replaced_by is null or status = 'void'),
     check (exemption = 'none' or tax_minor = 0),
     check (credits_applied_minor + offset_minor + amount_paid_minor <= total_minor),
@@ -73,6 +77,7 @@ create table invoices (
 
 create index invoices_by_issuer on invoices (tenant_id, issuer_id, id) where issuer_id is not null;
 create index invoices_by_customer on invoices (tenant_id, customer_id, id);
+create index invoices_for_customer on invoices (tenant_id, for_customer_id, id) where for_customer_id is not null;
 create unique index invoices_by_turn on invoices (tenant_id, subscription_id, period_start_at, reason)
     where reason not in ('adjustment', 'threshold') and replaces is null;
 create index invoices_by_subscription on invoices (tenant_id, subscription_id, id);

@@ -64,6 +64,7 @@ pub async fn claim_own(tx: &DatabaseTransaction, tenant: &Tenant) -> Result<Resu
 
 /// An issuer that never issued anything gives its prefixes back.
 pub async fn free(tx: &DatabaseTransaction, tenant: TenantId, owner: IssuerId) -> Result<(), DbErr> {
-    let statement = Statement::from_sql_and_values(tx.get_database_backend(), FREE, [tenant.into(), owner.into()]);
+    let statement =
+        Statement::from_sql_and_values(tx.get_database_backend(), FREE, [tenant.into(), owner.into()]);
     tx.execute_raw(statement).await.map(drop)
 }

@@ -25,7 +25,9 @@ pub struct CustomerBody {
     /// The caller's own name for the customer; it can be used wherever an identifier is asked for.
     #[schema(example = "acme")]
     pub external_id: Option<String>,
-    /// In whose name they are billed; null for the account itself.
+    /// Who pays for them.
+    pub parent: Option<CustomerId>,
+    /// In whose name they are billed; null for the account itself, or whoever bills the parent.
     pub issuer: Option<IssuerId>,
     #[schema(example = "Acme Corp")]
     pub name: String,
@@ -57,6 +59,7 @@ impl CustomerBody {
             tenant_id: _,
             id,
             external_id,
+            parent_id,
             issuer_id,
             name,
             email,
@@ -78,6 +81,7 @@ impl CustomerBody {
             object: "customer",
             livemode,
             external_id,
+            parent: parent_id,
             issuer: issuer_id,
             name,
             email,
@@ -103,18 +107,27 @@ impl CustomerBody {
 pub(super) struct CustomerAnswer {
     #[serde(flatten)]
     pub customer: CustomerBody,
-    /// What is in force for the customer, and who said so: the customer, the issuer, the account, or nobody.
+    /// What is in force for the customer, and who said so: the customer, who pays for it, the issuer, the account, or nobody.
     pub settings: SettingsBody,
 }
 
 impl CustomerAnswer {
-    /// `issuer` is the customer's.
-    pub fn of(customer: Customer, tenant: &Tenant, issuer: Option<&Issuer>) -> Self {
+    /// `payer` is who pays for the customer, if that is another one; `issuer` is who bills them.
+    pub fn of(
+        customer: Customer,
+        tenant: &Tenant,
+        payer: Option<&Customer>,
+        issuer: Option<&Issuer>,
+    ) -> Self {
         let SettingsBody { timezone, currency, net_terms_days, .. } = SettingsBody::of(tenant, issuer);
         let settings = SettingsBody {
             timezone: timezone.unless_customer(customer.timezone.clone()),
-            currency: currency.unless_customer(customer.currency.map(Some)),
-            net_terms_days: net_terms_days.unless_customer(customer.net_terms_days),
+            currency: currency
+                .unless_parent(payer.and_then(|payer| payer.currency).map(Some))
+                .unless_customer(customer.currency.map(Some)),
+            net_terms_days: net_terms_days
+                .unless_parent(payer.and_then(|payer| payer.net_terms_days))
+                .unless_customer(customer.net_terms_days),
             ..SettingsBody::of(tenant, issuer)
         };
         Self { customer: CustomerBody::new(customer, tenant.livemode), settings }

@@ -20,6 +20,8 @@ pub struct Customer {
     pub id: CustomerId,
     /// The tenant's own name for the customer.
     pub external_id: Option<String>,
+    /// Who pays for them, and for whom that one's parent pays.
+    pub parent_id: Option<CustomerId>,
     /// In whose name they are billed; the account's own unless given.
     pub issuer_id: Option<IssuerId>,
     pub name: String,
@@ -136,6 +138,7 @@ mod tests {
             tenant_id: TenantId::new(now),
             id: CustomerId::new(now),
             external_id: None,
+            parent_id: None,
             issuer_id: None,
             name: "Acme".to_owned(),
             email: email.map(str::to_owned),

@@ -18,6 +18,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
     events,
+    family::{self, FamilyError},
     model::{Address, Contact, Customer, Exemption},
     store,
 };
@@ -39,6 +40,8 @@ pub enum CustomerError {
     CurrencyFixed(Currency),
     #[error("the customer's issuer bills in {0}: name another currency of the customer to bill in that")]
     IssuerCurrency(Currency),
+    #[error("the parent {0}")]
+    Family(#[from] FamilyError),
     #[error("the database failed")]
     Database(#[from] DbErr),
 }
@@ -47,6 +50,7 @@ pub enum CustomerError {
 #[derive(Clone, Debug, Default)]
 pub struct NewCustomer {
     pub external_id: Option<String>,
+    pub parent: Option<CustomerId>,
     pub issuer: Option<IssuerId>,
     pub name: String,
     pub email: Option<String>,
@@ -131,15 +135,16 @@ pub async fn next(
     store::next(db, tenant, after, limit).await
 }
 
-/// Who bills a customer: the tenant, with the settings of the customer's issuer where it has any, and the customer's own
-/// terms of payment.
+/// Who bills a customer: the tenant, with the settings of the issuer where it has any, and the customer's own terms of
+/// payment. The issuer is that of who pays.
 pub async fn billed_by<'a>(
     db: &impl ConnectionTrait,
     tenant: &'a Tenant,
     customer: &Customer,
 ) -> Result<Cow<'a, Tenant>, DbErr> {
-    let mut billed_by = issuers::service::in_name_of(db, tenant, customer.issuer_id).await?;
-    if let Some(days) = customer.net_terms_days {
+    let payer = family::payer(db, customer).await?;
+    let mut billed_by = issuers::service::in_name_of(db, tenant, payer.issuer_id).await?;
+    if let Some(days) = customer.net_terms_days.or(payer.net_terms_days) {
         billed_by.to_mut().settings.net_terms_days = days;
     }
     Ok(billed_by)
@@ -155,6 +160,7 @@ pub async fn list(
     store::list(db, tenant, which, page).await
 }
 
+/// Makes a customer. Whoever gives it a parent has taken turns ([`family::take_turns`]).
 pub async fn create(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
@@ -165,6 +171,7 @@ pub async fn create(
         tenant_id: tenant.id,
         id: CustomerId::new(now),
         external_id: new.external_id,
+        parent_id: new.parent,
         issuer_id: new.issuer,
         name: new.name,
         email: new.email,
@@ -181,12 +188,15 @@ pub async fn create(
         metadata: new.metadata,
         created_at: now,
     };
+    family::check(tx, &customer).await?;
     store::insert(tx, &customer).await.map_err(|error| taken(error, &customer))?;
+    family::agree(tx, &customer).await?;
     events::created(tx, now, &customer, tenant.livemode).await?;
     Ok(customer)
 }
 
-/// Changes a customer by `change`, and tells if anything did change.
+/// Changes a customer by `change`, and tells if anything did change. Whoever changes its parent has taken turns
+/// ([`family::take_turns`]).
 pub async fn update(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
@@ -208,19 +218,25 @@ pub async fn update(
     {
         return Err(CustomerError::NoSuchMethod(method));
     }
+    if after.parent_id != before.parent_id || after.issuer_id != before.issuer_id {
+        family::check(tx, &after).await?;
+    }
     if after != before {
         if after.external_id != before.external_id {
             // Events that name the customer one way or the other are being taken.
             Gate::Usage.close(tx, tenant.id).await?;
         }
         store::save(tx, &after).await.map_err(|error| taken(error, &after))?;
+        if after.parent_id != before.parent_id || after.currency != before.currency {
+            family::agree(tx, &after).await?;
+        }
         events::updated(tx, now, &before, &after, tenant.livemode).await?;
     }
     Ok(after)
 }
 
 /// The customer is billed in this currency from now on; refuses another one than before, and than the issuer's if the
-/// customer names none.
+/// customer names none. It is that of everybody who pays for the customer too.
 pub async fn fix_currency(
     tx: &DatabaseTransaction,
     tenant: TenantId,
@@ -232,12 +248,16 @@ pub async fn fix_currency(
         Some(fixed) if fixed == currency => Ok(()),
         Some(fixed) => Err(CustomerError::CurrencyFixed(fixed)),
         None => {
-            let issuer = issuers::service::get(tx, tenant, customer.issuer_id).await?;
-            if let Some(other) = issuer.and_then(|issuer| issuer.currency).filter(|theirs| *theirs != currency) {
+            let payer = family::payer(tx, &customer).await?.issuer_id;
+            let issuer = issuers::service::get(tx, tenant, payer).await?;
+            if let Some(other) =
+                issuer.and_then(|issuer| issuer.currency).filter(|theirs| *theirs != currency)
+            {
                 return Err(CustomerError::IssuerCurrency(other));
             }
             customer.currency = Some(currency);
-            Ok(store::save(tx, &customer).await?)
+            store::save(tx, &customer).await?;
+            family::agree(tx, &customer).await
         }
     }
 }

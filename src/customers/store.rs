@@ -28,6 +28,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: CustomerId,
     pub external_id: Option<String>,
+    pub parent_id: Option<CustomerId>,
     pub issuer_id: Option<IssuerId>,
     pub name: String,
     pub email: Option<String>,
@@ -55,6 +56,7 @@ impl ActiveModelBehavior for ActiveModel {}
 pub struct Which {
     pub test_clock: Option<TestClockId>,
     pub issuer: Option<IssuerId>,
+    pub parent: Option<CustomerId>,
 }
 
 /// Every query starts here, so that none can forget its tenant.
@@ -76,6 +78,30 @@ pub(super) async fn find_by_external_id(
     external_id: &str,
 ) -> Result<Option<Customer>, DbErr> {
     Ok(of(tenant).filter(Column::ExternalId.eq(external_id)).one(db).await?.map(Into::into))
+}
+
+pub(super) async fn all_of(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    ids: Vec<CustomerId>,
+) -> Result<Vec<Customer>, DbErr> {
+    Ok(of(tenant).filter(Column::Id.is_in(ids)).all(db).await?.into_iter().map(Into::into).collect())
+}
+
+/// Whose parent is one of these.
+pub(super) async fn children_of(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    parents: Vec<CustomerId>,
+) -> Result<Vec<CustomerId>, DbErr> {
+    let mut children = Vec::new();
+    for some in parents.chunks(bulk::LIST_MAX) {
+        let some = some.iter().map(|parent| parent.0).collect();
+        let select =
+            of(tenant).select_only().column(Column::Id).filter(bulk::one_of(db, Column::ParentId, some));
+        children.extend(select.into_tuple::<CustomerId>().all(db).await?);
+    }
+    Ok(children)
 }
 
 /// Those with one of these identifiers or of the tenant's own names, as far as it takes to know them.
@@ -144,7 +170,8 @@ pub(super) async fn list(
 ) -> Result<Vec<Customer>, PageError> {
     let wanted = Condition::all()
         .add_option(which.test_clock.map(|clock| Column::TestClockId.eq(clock)))
-        .add_option(which.issuer.map(|issuer| Column::IssuerId.eq(issuer)));
+        .add_option(which.issuer.map(|issuer| Column::IssuerId.eq(issuer)))
+        .add_option(which.parent.map(|parent| Column::ParentId.eq(parent)));
     let select = of(tenant).filter(wanted);
     let rows = page.fetch::<Entity, CustomerId>(select, Column::Id, db).await?;
     Ok(rows.into_iter().map(Into::into).collect())
@@ -190,6 +217,7 @@ pub(super) async fn can_be_charged(
 fn changeable(customer: &Customer) -> ActiveModel {
     ActiveModel {
         external_id: Set(customer.external_id.clone()),
+        parent_id: Set(customer.parent_id),
         issuer_id: Set(customer.issuer_id),
         name: Set(customer.name.clone()),
         email: Set(customer.email.clone()),
@@ -213,6 +241,7 @@ impl From<Model> for Customer {
             tenant_id: row.tenant_id,
             id: row.id,
             external_id: row.external_id,
+            parent_id: row.parent_id,
             issuer_id: row.issuer_id,
             name: row.name,
             email: row.email,

@@ -15,7 +15,7 @@ use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::model::{Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow};
+use super::model::{Invoice, InvoiceStatus, Line, MadeFor, PartyCopy, Reason, TaxRow};
 use crate::{customers::Exemption, subscriptions::Collection};
 
 /// What is owed.
@@ -31,7 +31,10 @@ pub struct InvoiceBody {
     pub number: Option<String>,
     pub status: InvoiceStatus,
     pub reason: Reason,
+    /// Who owes it.
     pub customer: CustomerId,
+    /// Whose subscription it bills, if the customer pays for them.
+    pub made_for: Option<MadeFor>,
     pub subscription: Option<SubscriptionId>,
     pub collection: Collection,
     pub currency: Currency,
@@ -134,6 +137,7 @@ impl InvoiceBody {
             status: invoice.status,
             reason: invoice.reason,
             customer: invoice.customer_id,
+            made_for: invoice.made_for.clone(),
             subscription: invoice.subscription_id,
             collection: invoice.collection,
             currency: invoice.currency,

@@ -12,7 +12,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use super::{
     draft::{Basis, TaxRate, draft},
     late,
-    model::{Invoice, Letterhead, PartyCopy, Reason},
+    model::{Invoice, Letterhead, MadeFor, PartyCopy, Reason},
     progress,
     rating::{self, Charge, ChargeError, Due},
     service::{InvoiceError, issue},
@@ -84,6 +84,9 @@ pub(super) async fn basis<'a>(
 ) -> Result<Basis<'a>, InvoiceError> {
     let customer = customers::service::get(tx, tenant.id, subscription.customer_id).await?;
     let billed_by = customers::service::billed_by(tx, tenant, &customer).await?;
+    let payer = customers::family::payer(tx, &customer).await?;
+    let made_for =
+        (payer.id != customer.id).then(|| MadeFor { customer: customer.id, name: customer.name.clone() });
     let tax = catalog::service::default_tax(tx, tenant.id).await?;
     Ok(Basis {
         subscription,
@@ -91,10 +94,12 @@ pub(super) async fn basis<'a>(
         period,
         reason,
         tax: tax.map(|tax| TaxRate { name: tax.name, rate: tax.rate }),
-        exemption: customer.exemption,
-        issuer_id: customer.issuer_id,
+        exemption: payer.exemption,
+        payer: payer.id,
+        made_for,
+        issuer_id: payer.issuer_id,
         issuer: PartyCopy::issuer(&billed_by),
-        customer: PartyCopy::customer(&customer, subscription.timezone),
+        customer: PartyCopy::customer(&payer, subscription.timezone),
         letterhead: Letterhead::of(&billed_by),
     })
 }

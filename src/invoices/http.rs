@@ -51,8 +51,10 @@ pub fn routes(routes: &mut Routes) {
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct InvoiceFilter {
-    /// Of this customer: its identifier, or your own name for it.
+    /// Owed by this customer: its identifier, or your own name for it.
     customer: Option<String>,
+    /// For this customer, whoever pays for it: its identifier, or your own name for it.
+    made_for: Option<String>,
     /// Of this subscription: its identifier, or your own name for it.
     subscription: Option<String>,
     status: Option<InvoiceStatus>,
@@ -61,15 +63,16 @@ struct InvoiceFilter {
 impl InvoiceFilter {
     async fn resolve(self, read: &Read<resource::Invoices>) -> Result<Which, InvoiceError> {
         let (db, tenant) = (read.db(), read.tenant_id());
-        let customer = match &self.customer {
-            Some(reference) => Some(customers::service::resolve(db, tenant, reference).await?.id),
-            None => None,
+        let customer = async |named: &Option<String>| match named {
+            Some(reference) => customers::service::resolve(db, tenant, reference).await.map(|of| Some(of.id)),
+            None => Ok(None),
         };
+        let (made_for, customer) = (customer(&self.made_for).await?, customer(&self.customer).await?);
         let subscription = match &self.subscription {
             Some(reference) => Some(subscriptions::service::resolve(db, tenant, reference).await?.id),
             None => None,
         };
-        Ok(Which { customer, subscription, status: self.status })
+        Ok(Which { customer, made_for, subscription, status: self.status })
     }
 }
 

@@ -132,6 +132,8 @@ fn basis<'a>(subscription: &'a Subscription, plan: &'a PlanVersion, invoice: &In
         reason: invoice.reason,
         tax: invoice.taxes.first().map(|tax| TaxRate { name: tax.name.clone(), rate: tax.rate }),
         exemption: invoice.exemption,
+        payer: invoice.customer_id,
+        made_for: invoice.made_for.clone(),
         issuer_id: invoice.issuer_id,
         issuer: invoice.issuer.clone(),
         customer: invoice.customer.clone(),

@@ -35,6 +35,7 @@ pub(super) fn open_invoice(total: &str) -> Invoice {
         tenant_id: TenantId(id),
         id: InvoiceId(id),
         customer_id: CustomerId(id),
+        made_for: None,
         test_clock_id: None,
         subscription_id: Some(SubscriptionId(id)),
         number: Some("INV-000001".into()),

@@ -117,13 +117,13 @@ pub async fn resolve_for_update(
     get_for_update(tx, tenant, found.id).await
 }
 
-/// A customer's open invoices, the oldest first.
-pub async fn open_of_customer(
+/// The open invoices for a customer, whoever pays for them, the oldest first.
+pub async fn open_for_customer(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     customer: CustomerId,
 ) -> Result<Vec<Invoice>, DbErr> {
-    let which = Which { customer: Some(customer), status: Some(InvoiceStatus::Open), ..Which::default() };
+    let which = Which { made_for: Some(customer), status: Some(InvoiceStatus::Open), ..Which::default() };
     store::all(db, tenant, which).await
 }
 
@@ -166,9 +166,7 @@ pub(super) async fn issue(
 ) -> Result<Invoice, InvoiceError> {
     let due_at = match draft.collection {
         Collection::Automatic => now,
-        Collection::SendInvoice => {
-            days_later(now, net_terms_days, draft.issuer.zone())?
-        }
+        Collection::SendInvoice => days_later(now, net_terms_days, draft.issuer.zone())?,
     };
     let taken = credit_notes::service::take(tx, &draft).await?;
     let issuer = issuers::service::in_name_of(tx, tenant, draft.issuer_id).await?;

@@ -17,6 +17,8 @@ use crate::auth::{Tenant, TenantSettings};
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     Customer,
+    /// Whoever pays for the customer.
+    Parent,
     Issuer,
     Account,
     /// What holds for every account that says nothing else.
@@ -43,6 +45,12 @@ impl<T: PartialEq> Resolved<T> {
     #[must_use]
     pub fn unless_customer(self, says: Option<T>) -> Self {
         says.map_or(self, |value| Self { value, from: Origin::Customer })
+    }
+
+    /// What says who pays for the customer counts before issuer and account.
+    #[must_use]
+    pub fn unless_parent(self, says: Option<T>) -> Self {
+        says.map_or(self, |value| Self { value, from: Origin::Parent })
     }
 }
 
@@ -233,8 +241,11 @@ mod tests {
     #[test]
     fn a_setting_comes_from_the_first_that_has_it() {
         let mut tenant = tenant();
-        let issuer =
-            Issuer { timezone: Some("Europe/Berlin".to_owned()), currency: Some(Currency::EUR), ..issuer(&tenant) };
+        let issuer = Issuer {
+            timezone: Some("Europe/Berlin".to_owned()),
+            currency: Some(Currency::EUR),
+            ..issuer(&tenant)
+        };
         let of_issuer = SettingsBody::of(&tenant, Some(&issuer));
         let expected = [
             ("Europe/Berlin", Origin::Issuer),

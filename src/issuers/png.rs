@@ -75,7 +75,8 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<u8>, NotPng> {
 
 /// The next chunk, whose checksum is right, and what follows it.
 fn next(rest: &[u8]) -> Result<(&[u8], &[u8]), NotPng> {
-    let length = rest.first_chunk::<4>().map(|length| u32::from_be_bytes(*length)).ok_or(NotPng::Malformed)?;
+    let length =
+        rest.first_chunk::<4>().map(|length| u32::from_be_bytes(*length)).ok_or(NotPng::Malformed)?;
     let length = usize::try_from(length).ok().filter(|length| *length <= BYTES_MAX);
     let end = length.map(|length| length + AROUND).ok_or(NotPng::Malformed)?;
     let (chunk, after) = rest.split_at_checked(end).ok_or(NotPng::Malformed)?;
@@ -143,8 +144,15 @@ impl Header {
 
     /// Width and height of the pictures that it is sent as: itself, or Adam7's seven passes.
     fn passes(self) -> Vec<(u32, u32)> {
-        const ADAM7: [(u32, u32, u32, u32); 7] =
-            [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)];
+        const ADAM7: [(u32, u32, u32, u32); 7] = [
+            (0, 0, 8, 8),
+            (4, 0, 8, 8),
+            (0, 4, 4, 8),
+            (2, 0, 4, 4),
+            (0, 2, 2, 4),
+            (1, 0, 2, 2),
+            (0, 1, 1, 2),
+        ];
         if !self.is_interlaced {
             return vec![(self.width, self.height)];
         }

@@ -132,7 +132,9 @@ pub(super) async fn facts(db: &impl ConnectionTrait, email: &Email) -> Result<Fa
     };
     let open = match email.kind {
         Kind::AccessRestricted | Kind::PaymentRecovered => {
-            invoices::open_of_customer(db, tenant.id, customer.id).await?
+            let child = invoice.as_ref().and_then(|invoice| invoice.made_for.as_ref());
+            let whose = child.map_or(customer.id, |child| child.customer);
+            invoices::open_for_customer(db, tenant.id, whose).await?
         }
         _ => Vec::new(),
     };

@@ -33,7 +33,10 @@ use crate::{
         service::{self as catalog, CatalogError},
     },
     clocks,
-    customers::service::{self as customers, CustomerError},
+    customers::{
+        family::FamilyError,
+        service::{self as customers, CustomerError},
+    },
 };
 
 /// Why a subscription cannot be had or moved.
@@ -356,10 +359,11 @@ impl From<CustomerError> for SubscriptionError {
             CustomerError::NotFound(reference) => Self::NoSuchCustomer(reference),
             CustomerError::CurrencyFixed(currency) => Self::CurrencyFixed(currency),
             CustomerError::IssuerCurrency(currency) => Self::IssuerCurrency(currency),
+            CustomerError::Family(FamilyError::Currency(currency)) => Self::CurrencyFixed(currency),
             CustomerError::Database(error) => Self::Database(error),
-            error @ (CustomerError::ExternalIdTaken(_) | CustomerError::NoSuchMethod(_)) => {
-                Self::Broken(error.into())
-            }
+            error @ (CustomerError::ExternalIdTaken(_)
+            | CustomerError::NoSuchMethod(_)
+            | CustomerError::Family(_)) => Self::Broken(error.into()),
         }
     }
 }

@@ -95,7 +95,8 @@ async fn an_answer_says_where_each_setting_comes_from(#[values(Sqlite, Postgres)
     assert_eq!(world.get("/v1/issuers/jp").await, made);
     assert_eq!(world.list("/v1/issuers").await, std::slice::from_ref(&made));
 
-    let settings = ["timezone", "currency", "net_terms_days", "invoice_prefix", "invoice_footer", "brand_color"];
+    let settings =
+        ["timezone", "currency", "net_terms_days", "invoice_prefix", "invoice_footer", "brand_color"];
     let told = |value: &Value| settings.map(|setting| resolved(value, setting));
     let of_issuer =
         ["Asia/Tokyo issuer", "JPY issuer", "14 account", "JP issuer", "Thank you account", "#aa0000 issuer"];
@@ -115,7 +116,10 @@ async fn an_answer_says_where_each_setting_comes_from(#[values(Sqlite, Postgres)
     assert_eq!(world.list("/v1/customers?issuer=jp").await, [own]);
 
     let back = world.send("PATCH", "/v1/customers/plain", &json!({"issuer": null})).await.expect(200);
-    assert_eq!((resolved(&back, "invoice_prefix"), &back["issuer"]), ("INV default".to_owned(), &Value::Null));
+    assert_eq!(
+        (resolved(&back, "invoice_prefix"), &back["issuer"]),
+        ("INV default".to_owned(), &Value::Null)
+    );
     assert!(world.list("/v1/customers?issuer=jp").await.is_empty());
 }
 
@@ -144,12 +148,17 @@ async fn periods_begin_and_invoices_are_due_in_the_issuers_zone(#[values(Sqlite,
     world.create("/v1/subscriptions", wanted).await;
     world.work().await;
     let invoice = world.get("/v1/invoices/US-000002").await;
-    assert_eq!((&invoice["due_at"], &invoice["period"]["end"]), (&invoice["issued_at"], &json!("2026-03-20T05:00:00Z")));
+    assert_eq!(
+        (&invoice["due_at"], &invoice["period"]["end"]),
+        (&invoice["issued_at"], &json!("2026-03-20T05:00:00Z"))
+    );
 }
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invoice_stays_its_issuers_when_the_customer_goes_to_another(#[values(Sqlite, Postgres)] on: Engine) {
+async fn an_invoice_stays_its_issuers_when_the_customer_goes_to_another(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
     let Some(world) = selling(on).await else { return };
     world.create("/v1/issuers", issuer("de", "DE")).await;
     world.create("/v1/issuers", issuer("fr", "FR")).await;
@@ -187,7 +196,10 @@ async fn nobodys_numbers_begin_as_anybody_elses(#[values(Sqlite, Postgres)] on: 
     assert_eq!(refused(world.send("POST", "/v1/issuers", &same).await), taken("/credit_note_prefix"));
     world.create("/v1/issuers", issuer("de", "DE")).await;
     assert_eq!(world.send("POST", "/v1/issuers", &issuer("de", "X")).await.status, 409);
-    assert_eq!(refused(world.send("POST", "/v1/issuers", &issuer("fr", "DE")).await), taken("/invoice_prefix"));
+    assert_eq!(
+        refused(world.send("POST", "/v1/issuers", &issuer("fr", "DE")).await),
+        taken("/invoice_prefix")
+    );
     assert_eq!(refused(world.send("PATCH", "/v1/account", &account("DE")).await), taken("/invoice_prefix"));
 
     // What it has had stays its own, and it may go back to it.
@@ -198,7 +210,9 @@ async fn nobodys_numbers_begin_as_anybody_elses(#[values(Sqlite, Postgres)] on: 
 
     // Of several at once one gets it.
     let bodies: Vec<Value> = (0..8).map(|n| issuer(&format!("n{n}"), "ONE")).collect();
-    let replies = futures_util::future::join_all(bodies.iter().map(|body| world.send("POST", "/v1/issuers", body))).await;
+    let replies =
+        futures_util::future::join_all(bodies.iter().map(|body| world.send("POST", "/v1/issuers", body)))
+            .await;
     let mut statuses: Vec<u16> = replies.iter().map(|reply| reply.status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 422, 422, 422, 422, 422, 422, 422]);
@@ -356,7 +370,11 @@ async fn a_strangers_issuer_does_not_exist(#[values(Sqlite, Postgres)] on: Engin
         ("GET", format!("/v1/customers?issuer={id}")),
     ] {
         let reply = Reply::of(world.request_as(&stranger, method, &path).json(&json!({}))).await;
-        assert_eq!((reply.status, reply.json()["detail"].clone()), (404, json!("there is no such issuer")), "{path}");
+        assert_eq!(
+            (reply.status, reply.json()["detail"].clone()),
+            (404, json!("there is no such issuer")),
+            "{path}"
+        );
     }
     let body = json!({"name": "N", "issuer": id});
     let refused = Reply::of(world.request_as(&stranger, "POST", "/v1/customers").json(&body)).await;
@@ -378,9 +396,18 @@ async fn every_mistake_in_an_issuer_is_named_with_its_place(#[values(Sqlite, Pos
     assert_eq!(
         refused.errors(),
         [
-            "/code malformed", "/name blank", "/address/0 blank", "/tax_ids/0/value malformed", "/email malformed",
-            "/timezone unknown", "/invoice_prefix malformed", "/credit_note_prefix malformed",
-            "/net_terms_days out_of_range", "/invoice_footer blank", "/brand_color malformed", "/currency unknown",
+            "/code malformed",
+            "/name blank",
+            "/address/0 blank",
+            "/tax_ids/0/value malformed",
+            "/email malformed",
+            "/timezone unknown",
+            "/invoice_prefix malformed",
+            "/credit_note_prefix malformed",
+            "/net_terms_days out_of_range",
+            "/invoice_footer blank",
+            "/brand_color malformed",
+            "/currency unknown",
         ]
     );
     assert!(world.list("/v1/issuers").await.is_empty());

@@ -15,6 +15,7 @@ mod catalog;
 mod catalog_archive;
 mod crash;
 mod credit_notes;
+mod customer_family;
 mod customers;
 mod dunning;
 mod entitlements;

@@ -23,11 +23,8 @@ use crate::{
 pub(super) fn document(invoice: &Invoice, margin: Margin, sort: Sort) -> printed::Invoice {
     let zone = invoice.issuer.zone();
     let on = |at: DateTime<Utc>| local_date(at, zone);
-    let paper = Paper {
-        locale: locale(invoice),
-        zone: invoice.customer.zone(),
-        digits: invoice.currency.digits(),
-    };
+    let paper =
+        Paper { locale: locale(invoice), zone: invoice.customer.zone(), digits: invoice.currency.digits() };
     let issued_on = on(invoice.issued_at.unwrap_or(invoice.created_at));
     // What is paid is not due.
     let due_on = invoice.due_at.filter(|_| sort == Sort::Invoice).map(on);
@@ -48,6 +45,7 @@ pub(super) fn document(invoice: &Invoice, margin: Margin, sort: Sort) -> printed
         customer: paper.party(&invoice.customer),
         references: [
             margin.replaces.map(|number| paper.replaces(number)),
+            invoice.made_for.as_ref().map(|child| paper.made_for(child.name.clone())),
             due_on.map(|due_on| paper.terms(invoice.collection, issued_on, due_on)),
         ]
         .into_iter()
@@ -204,6 +202,18 @@ impl Paper {
             Locale::Ja => "差替元",
         };
         Reference { label: label.to_owned(), text: number }
+    }
+
+    /// The customer for whom another one pays.
+    fn made_for(self, name: String) -> Reference {
+        let label = match self.locale {
+            Locale::En => "For",
+            Locale::De => "Für",
+            Locale::Fr => "Pour",
+            Locale::Es => "Para",
+            Locale::Ja => "ご利用者",
+        };
+        Reference { label: label.to_owned(), text: name }
     }
 
     /// When and how it is to be paid.

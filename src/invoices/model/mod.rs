@@ -32,7 +32,10 @@ use crate::{
 pub struct Invoice {
     pub tenant_id: TenantId,
     pub id: InvoiceId,
+    /// Who owes it.
     pub customer_id: CustomerId,
+    /// Whose subscription it bills, if somebody else pays for them.
+    pub made_for: Option<MadeFor>,
     pub test_clock_id: Option<TestClockId>,
     pub subscription_id: Option<SubscriptionId>,
     pub number: Option<String>,
@@ -73,6 +76,14 @@ pub struct Invoice {
     pub replaced_by: Option<InvoiceId>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
+}
+
+/// A customer for whom another one pays, as they were called then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct MadeFor {
+    pub customer: CustomerId,
+    #[schema(example = "Globex Berlin")]
+    pub name: String,
 }
 
 /// A line of an invoice: one price in one period.

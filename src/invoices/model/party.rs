@@ -135,6 +135,7 @@ mod tests {
             tenant_id: TenantId::new(now),
             id: CustomerId::new(now),
             external_id: None,
+            parent_id: None,
             issuer_id: None,
             name: "Acme".into(),
             email: None,

@@ -163,6 +163,8 @@ fn bill(
         reason,
         tax,
         exemption,
+        payer: subscription.customer_id,
+        made_for: None,
         issuer_id: None,
         issuer,
         customer,

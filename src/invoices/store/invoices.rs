@@ -15,7 +15,7 @@ use sea_orm::{ActiveValue::Set, DbErr, entity::prelude::*};
 use super::lines;
 use crate::{
     customers::Exemption,
-    invoices::model::{Invoice, InvoiceStatus, Letterhead, PartyCopy, Reason, TaxRow},
+    invoices::model::{Invoice, InvoiceStatus, Letterhead, MadeFor, PartyCopy, Reason, TaxRow},
     subscriptions::Collection,
 };
 
@@ -27,6 +27,8 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: InvoiceId,
     pub customer_id: CustomerId,
+    pub for_customer_id: Option<CustomerId>,
+    pub for_name: Option<String>,
     pub test_clock_id: Option<TestClockId>,
     pub subscription_id: Option<SubscriptionId>,
     pub number: Option<String>,
@@ -78,6 +80,7 @@ pub(super) fn invoice(row: Model, lines: Vec<lines::Model>) -> Result<Invoice, D
         tenant_id: row.tenant_id,
         id: row.id,
         customer_id: row.customer_id,
+        made_for: row.for_customer_id.zip(row.for_name).map(|(customer, name)| MadeFor { customer, name }),
         test_clock_id: row.test_clock_id,
         subscription_id: row.subscription_id,
         number: row.number,
@@ -117,6 +120,8 @@ pub(super) fn row_of(invoice: &Invoice) -> ActiveModel {
         tenant_id: Set(invoice.tenant_id),
         id: Set(invoice.id),
         customer_id: Set(invoice.customer_id),
+        for_customer_id: Set(invoice.made_for.as_ref().map(|child| child.customer)),
+        for_name: Set(invoice.made_for.as_ref().map(|child| child.name.clone())),
         test_clock_id: Set(invoice.test_clock_id),
         subscription_id: Set(invoice.subscription_id),
         number: Set(invoice.number.clone()),

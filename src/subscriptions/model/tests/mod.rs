@@ -45,6 +45,7 @@ fn customer(now: DateTime<Utc>, timezone: Option<&str>) -> Customer {
         tenant_id: TenantId::new(now),
         id: CustomerId::new(now),
         external_id: None,
+        parent_id: None,
         issuer_id: None,
         name: "Buyer".to_owned(),
         email: None,
