@@ -3,7 +3,7 @@
 
 use accrue_core::id::{IssuerId, TenantId};
 use accrue_platform::counter;
-use sea_orm::{DatabaseTransaction, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement};
 
 use super::model::{Numbered, Tenant};
 

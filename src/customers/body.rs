@@ -120,11 +120,12 @@ impl CustomerAnswer {
         issuer: Option<&Issuer>,
     ) -> Self {
         let SettingsBody { timezone, currency, net_terms_days, .. } = SettingsBody::of(tenant, issuer);
+        let code = |currency: Currency| Some(currency.code().to_owned());
         let settings = SettingsBody {
             timezone: timezone.unless_customer(customer.timezone.clone()),
             currency: currency
-                .unless_parent(payer.and_then(|payer| payer.currency).map(Some))
-                .unless_customer(customer.currency.map(Some)),
+                .unless_parent(payer.and_then(|payer| payer.currency).map(code))
+                .unless_customer(customer.currency.map(code)),
             net_terms_days: net_terms_days
                 .unless_parent(payer.and_then(|payer| payer.net_terms_days))
                 .unless_customer(customer.net_terms_days),

@@ -60,14 +60,14 @@ impl<T: PartialEq> Resolved<T> {
 pub struct SettingsBody {
     pub timezone: Resolved<String>,
     /// Null if nobody names one: then the first subscription does.
-    pub currency: Resolved<Option<Currency>>,
+    pub currency: Resolved<Option<String>>,
     /// Of subscriptions that are made from now on.
     pub net_terms_days: Resolved<u16>,
     pub invoice_prefix: Resolved<String>,
     pub credit_note_prefix: Resolved<String>,
     pub invoice_footer: Resolved<Option<String>>,
     pub brand_color: Resolved<String>,
-    pub logo: Resolved<Option<LogoId>>,
+    pub logo: Resolved<Option<String>>,
 }
 
 impl SettingsBody {
@@ -77,10 +77,12 @@ impl SettingsBody {
         let text = |said: fn(&Issuer) -> Option<String>, own: &str, default: &str| {
             Resolved::of(issuer.and_then(said), own.to_owned(), &default.to_owned())
         };
+        let shown = |logo: Option<LogoId>| logo.map(|id| id.to_string());
+        let currency = issuer.and_then(|issuer| issuer.currency);
         let footer = issuer.and_then(|issuer| issuer.invoice_footer.clone());
         Self {
             timezone: text(|issuer| issuer.timezone.clone(), &tenant.timezone, "UTC"),
-            currency: Resolved::of(issuer.and_then(|issuer| issuer.currency).map(Some), None, &None),
+            currency: Resolved::of(currency.map(|currency| Some(currency.code().to_owned())), None, &None),
             net_terms_days: Resolved::of(
                 issuer.and_then(|issuer| issuer.net_terms_days),
                 own.net_terms_days,
@@ -98,7 +100,7 @@ impl SettingsBody {
             ),
             invoice_footer: Resolved::of(footer.map(Some), own.invoice_footer.clone(), &None),
             brand_color: text(|issuer| issuer.brand_color.clone(), &own.brand_color, &default.brand_color),
-            logo: Resolved::of(issuer.map(|issuer| issuer.logo_id), own.logo, &None),
+            logo: Resolved::of(issuer.map(|issuer| shown(issuer.logo_id)), shown(own.logo), &None),
         }
     }
 }
@@ -255,7 +257,7 @@ mod tests {
             ("#1f4fd8", Origin::Default),
         ];
         assert_eq!(said(&of_issuer), expected.map(|(value, from)| (value.to_owned(), from)));
-        assert_eq!(of_issuer.currency, Resolved { value: Some(Currency::EUR), from: Origin::Issuer });
+        assert_eq!(of_issuer.currency, Resolved { value: Some("EUR".to_owned()), from: Origin::Issuer });
         assert_eq!(of_issuer.logo, Resolved { value: None, from: Origin::Issuer });
 
         let of_account = SettingsBody::of(&tenant, None);

@@ -267,7 +267,9 @@ async fn pdf(world: &World, number: &str) -> Vec<u8> {
 }
 
 fn has_picture(pdf: &[u8]) -> bool {
-    pdf.windows(6).any(|part| part == b"/Image")
+    [&b"/Subtype/Image"[..], b"/Subtype /Image"]
+        .iter()
+        .any(|mark| pdf.windows(mark.len()).any(|part| part == *mark))
 }
 
 #[rstest]
