@@ -83,6 +83,7 @@ create table customers (
     exemption text not null check (exemption in ('none', 'exempt', 'reverse_charge')),
     test_clock_id uuid,
     default_payment_method_id uuid,
+    balance_minor bigint not null default 0,
     metadata text not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),
@@ -90,6 +91,7 @@ create table customers (
     foreign key (tenant_id, parent_id) references customers (tenant_id, id),
     foreign key (tenant_id, issuer_id) references issuers (tenant_id, id),
     foreign key (tenant_id, test_clock_id) references test_clocks (tenant_id, id),
+    check (balance_minor = 0 or currency is not null),
     check (parent_id is null or (parent_id <> id and issuer_id is null))
 );
 

@@ -18,8 +18,15 @@ impl MigrationTrait for Migration {
     }
 }
 
-const TABLES: &[&str] =
-    &["invoices", "invoice_lines", "documents", "credit_notes", "credit_note_lines", "credit_applications"];
+const TABLES: &[&str] = &[
+    "invoices",
+    "invoice_lines",
+    "documents",
+    "credit_notes",
+    "credit_note_lines",
+    "credit_applications",
+    "balance_entries",
+];
 
 const UP: &str = "
 create table invoices (
@@ -42,6 +49,8 @@ create table invoices (
     tax_minor bigint not null,
     total_minor bigint not null check (total_minor >= 0),
     credits_applied_minor bigint not null check (credits_applied_minor >= 0),
+    balance_applied_minor bigint not null,
+    balance_credited_minor bigint not null check (balance_credited_minor >= 0),
     offset_minor bigint not null check (offset_minor >= 0),
     credited_minor bigint not null check (credited_minor >= offset_minor and credited_minor <= total_minor),
     amount_paid_minor bigint not null check (amount_paid_minor >= 0),
@@ -71,7 +80,8 @@ create table invoices (
     check ((for_customer_id is null) = (for_name is null)),
     check (replaced_by is null or status = 'void'),
     check (exemption = 'none' or tax_minor = 0),
-    check (credits_applied_minor + offset_minor + amount_paid_minor <= total_minor),
+    check (balance_credited_minor = 0 or (total_minor = 0 and balance_applied_minor = 0)),
+    check (credits_applied_minor + balance_applied_minor + offset_minor + amount_paid_minor <= total_minor),
     check (status = 'draft' or number is not null)
 );
 
@@ -188,6 +198,28 @@ create table credit_applications (
 );
 
 create index credit_applications_by_note on credit_applications (tenant_id, credit_note_id, id);
+
+create table balance_entries (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    customer_id uuid not null,
+    test_clock_id uuid,
+    kind text not null check (kind in ('adjustment', 'invoice_applied', 'invoice_credited', 'invoice_voided')),
+    currency text not null,
+    amount_minor bigint not null check (amount_minor <> 0),
+    balance_after_minor bigint not null,
+    invoice_id uuid,
+    description text,
+    metadata text not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, invoice_id, kind),
+    foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, invoice_id) references invoices (tenant_id, id),
+    check ((kind = 'adjustment') = (invoice_id is null))
+);
+
+create index balance_entries_by_customer on balance_entries (tenant_id, customer_id, id);
 
 create table documents (
     tenant_id uuid not null references tenants (id),

@@ -2,7 +2,7 @@
 
 use accrue_core::{
     id::{CustomerId, IssuerId, PaymentMethodId, TestClockId},
-    money::Currency,
+    money::{Currency, Money},
     tax_id::TaxId,
 };
 use accrue_platform::check::Metadata;
@@ -49,6 +49,9 @@ pub struct CustomerBody {
     pub exemption: Exemption,
     pub test_clock: Option<TestClockId>,
     pub default_payment_method: Option<PaymentMethodId>,
+    /// What they have with you beside credit notes: it pays the next invoice. Negative for a debt, which is asked for with it;
+    /// null without a currency.
+    pub balance: Option<Money>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
 }
@@ -73,6 +76,7 @@ impl CustomerBody {
             exemption,
             test_clock_id,
             default_payment_method_id,
+            balance_minor,
             metadata,
             created_at,
         } = customer;
@@ -95,6 +99,7 @@ impl CustomerBody {
             exemption,
             test_clock: test_clock_id,
             default_payment_method: default_payment_method_id,
+            balance: currency.map(|currency| Money::from_minor(balance_minor, currency)),
             metadata,
             created_at,
         }

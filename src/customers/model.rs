@@ -42,6 +42,8 @@ pub struct Customer {
     /// The test clock that everything about this customer goes by.
     pub test_clock_id: Option<TestClockId>,
     pub default_payment_method_id: Option<PaymentMethodId>,
+    /// What they have with us beside credit notes, in their currency; negative for a debt.
+    pub balance_minor: i64,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
 }
@@ -152,6 +154,7 @@ mod tests {
             exemption: Exemption::None,
             test_clock_id: None,
             default_payment_method_id: None,
+            balance_minor: 0,
             metadata: Metadata::new(),
             created_at: now,
         }

@@ -1,10 +1,13 @@
 //! The verbs of customers.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use accrue_core::{
     id::{CustomerId, IssuerId, PaymentMethodId, TenantId, TestClockId},
-    money::Currency,
+    money::{Currency, Money},
     tax_id::TaxId,
 };
 use accrue_platform::{
@@ -185,6 +188,7 @@ pub async fn create(
         exemption: new.exemption,
         test_clock_id: new.test_clock,
         default_payment_method_id: None,
+        balance_minor: 0,
         metadata: new.metadata,
         created_at: now,
     };
@@ -260,6 +264,29 @@ pub async fn fix_currency(
             family::agree(tx, &customer).await
         }
     }
+}
+
+/// What the locked customer has with us from now on; only entries of balances say what that is.
+pub async fn set_balance(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: CustomerId,
+    balance: Money,
+) -> Result<(), DbErr> {
+    store::set_balance(tx, tenant, id, balance.minor()).await
+}
+
+/// The customers whose balance is another one than expected; whoever is not expected to have any has none.
+pub async fn unlike_balances(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    expected: impl IntoIterator<Item = (CustomerId, Money)>,
+) -> Result<Vec<CustomerId>, DbErr> {
+    let mut unlike: BTreeMap<CustomerId, i64> = store::balances(db, tenant).await?.into_iter().collect();
+    for (customer, amount) in expected {
+        *unlike.entry(customer).or_default() -= amount.minor();
+    }
+    Ok(unlike.into_iter().filter(|(_, difference)| *difference != 0).map(|(customer, _)| customer).collect())
 }
 
 /// Locks the customer for the rest of the transaction: before their payment methods, here and everywhere.

@@ -42,6 +42,7 @@ pub struct Model {
     pub exemption: Exemption,
     pub test_clock_id: Option<TestClockId>,
     pub default_payment_method_id: Option<PaymentMethodId>,
+    pub balance_minor: i64,
     pub metadata: Json<Metadata>,
     pub created_at: DateTime<Utc>,
 }
@@ -182,6 +183,7 @@ pub(super) async fn insert(tx: &DatabaseTransaction, customer: &Customer) -> Res
         tenant_id: Set(customer.tenant_id),
         id: Set(customer.id),
         test_clock_id: Set(customer.test_clock_id),
+        balance_minor: Set(customer.balance_minor),
         created_at: Set(customer.created_at),
         ..changeable(customer)
     };
@@ -197,6 +199,31 @@ pub(super) async fn save(tx: &DatabaseTransaction, customer: &Customer) -> Resul
         .exec(tx)
         .await
         .map(drop)
+}
+
+/// Of the locked customer.
+pub(super) async fn set_balance(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: CustomerId,
+    minor: i64,
+) -> Result<(), DbErr> {
+    Entity::update_many()
+        .col_expr(Column::BalanceMinor, minor.into())
+        .filter(Column::TenantId.eq(tenant))
+        .filter(Column::Id.eq(id))
+        .exec(tx)
+        .await
+        .map(drop)
+}
+
+/// Who has a balance, and which.
+pub(super) async fn balances(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+) -> Result<Vec<(CustomerId, i64)>, DbErr> {
+    let select = of(tenant).select_only().columns([Column::Id, Column::BalanceMinor]);
+    select.filter(Column::BalanceMinor.ne(0)).into_tuple().all(db).await
 }
 
 /// Payments keep the methods; of them only this much is known here: whose one is, and that it was not detached.
@@ -255,6 +282,7 @@ impl From<Model> for Customer {
             exemption: row.exemption,
             test_clock_id: row.test_clock_id,
             default_payment_method_id: row.default_payment_method_id,
+            balance_minor: row.balance_minor,
             metadata: row.metadata.0,
             created_at: row.created_at,
         }

@@ -54,6 +54,10 @@ pub struct InvoiceBody {
     pub total: Money,
     /// What credit notes of earlier invoices paid of it when it was finalized.
     pub credits_applied: Money,
+    /// What the customer's balance paid of it when it was finalized; negative for a debt that it asks for.
+    pub balance_applied: Money,
+    /// What it came to below zero, and left to the customer's balance.
+    pub balance_credited: Money,
     pub wallets_applied: Money,
     /// What credit notes of its own took off what is left to pay.
     pub offset_total: Money,
@@ -151,6 +155,8 @@ impl InvoiceBody {
             tax_total: invoice.tax_total,
             total: invoice.total,
             credits_applied: invoice.credits_applied,
+            balance_applied: invoice.balance_applied,
+            balance_credited: invoice.balance_credited,
             wallets_applied: Money::zero(invoice.currency),
             offset_total: invoice.offset_total,
             credited_total: invoice.credited_total,

@@ -92,6 +92,8 @@ pub(super) fn draft(
         tax_total: totals.tax_total,
         total: totals.total,
         credits_applied: Money::zero(subscription.currency),
+        balance_applied: Money::zero(subscription.currency),
+        balance_credited: totals.credited_to_balance,
         offset_total: Money::zero(subscription.currency),
         credited_total: Money::zero(subscription.currency),
         amount_paid: Money::zero(subscription.currency),

@@ -15,6 +15,7 @@ use actix_web::{
 use serde::Deserialize;
 
 use super::{
+    balance,
     body::InvoiceBody,
     documents::{self, DocumentError},
     event::{self, EventExplanation},
@@ -36,6 +37,7 @@ use crate::{
 
 /// Mounts the endpoints. The document comes before the invoice, whose address would match it too.
 pub fn routes(routes: &mut Routes) {
+    balance::routes(routes);
     routes
         .service(list_invoices)
         .service(get_invoice_pdf)

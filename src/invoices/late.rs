@@ -222,12 +222,15 @@ pub async fn check(
     Ok(metering::service::check_again(tx, &at_once, None).await?)
 }
 
-/// Locks the credit notes of everybody who pays, or paid, for a subscription.
+/// Locks everybody who pays, or paid, for a subscription, and then their credit notes.
 async fn lock_credit(tx: &DatabaseTransaction, subscription: &Subscription) -> Result<(), InvoiceError> {
     let tenant = subscription.tenant_id;
     let customer = customers::service::get(tx, tenant, subscription.customer_id).await?;
     let mut payers = store::payers_of_subscription(tx, subscription).await?;
     payers.insert(customers::family::payer(tx, &customer).await?.id);
+    for payer in &payers {
+        customers::service::get_for_update(tx, tenant, *payer).await?;
+    }
     for payer in payers {
         credit_notes::service::lock_of_customer(tx, tenant, payer).await?;
     }

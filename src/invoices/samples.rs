@@ -66,6 +66,8 @@ pub(super) fn open_invoice(total: &str) -> Invoice {
         tax_total: tax,
         total,
         credits_applied: usd("0"),
+        balance_applied: usd("0"),
+        balance_credited: usd("0"),
         offset_total: usd("0"),
         credited_total: usd("0"),
         amount_paid: usd("0"),

@@ -17,6 +17,7 @@ use chrono_tz::Tz;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
+    balance,
     credit_notes::{self, CreditError, CreditKind, CreditNote},
     events,
     model::{Invoice, InvoiceStatus, MoveError},
@@ -152,8 +153,8 @@ pub(super) async fn list(
     store::list(db, tenant, which, page).await
 }
 
-/// Numbers a draft in its issuer's series and stores it as a claim, with its entry in the books and its events. Credit notes of earlier
-/// invoices pay what they can of it. `now` is the customer's time: what is made up for after downtime is issued now,
+/// Numbers a draft in its issuer's series and stores it as a claim, with its entry in the books and its events. Credit notes
+/// of earlier invoices and then the balance pay what they can of it, or the balance is a debt that it asks for (RULES 31). `now` is the customer's time: what is made up for after downtime is issued now,
 /// for its own period (RULES 7).
 ///
 /// The number is taken last, so that the series is locked as shortly as can be.
@@ -168,12 +169,15 @@ pub(super) async fn issue(
         Collection::Automatic => now,
         Collection::SendInvoice => days_later(now, net_terms_days, draft.issuer.zone())?,
     };
+    // Whoever has a balance is locked before their credit notes.
+    let balance = balance::service::lock(tx, &draft).await?;
     let taken = credit_notes::service::take(tx, &draft).await?;
     let issuer = issuers::service::in_name_of(tx, tenant, draft.issuer_id).await?;
     let prefix = &issuer.settings.invoice_prefix;
     let position = counter::take(tx, tenant.id, &format!("{NUMBERS}{prefix}"), 1).await?;
     let mut open = draft.clone();
     open.apply_credits(Money::sum(draft.currency, taken.iter().map(|(_, paid)| *paid))?);
+    open.apply_balance(balance::applied(balance, &open));
     open.finalize(format!("{prefix}-{position:06}"), now, due_at)?;
     let mut invoice = open.clone();
     if invoice.amount_due().is_zero() {
@@ -182,6 +186,7 @@ pub(super) async fn issue(
     store::insert(tx, &invoice).await?;
     ledger::service::post(tx, now, tenant.id, postings::finalized(&invoice)?).await?;
     credit_notes::service::spend(tx, now, tenant.livemode, &invoice, taken).await?;
+    balance::service::settle(tx, now, tenant, &invoice).await?;
     events::created(tx, now, tenant.livemode, &draft).await?;
     events::moved(tx, now, events::FINALIZED, tenant.livemode, (&draft, &open)).await?;
     if invoice.status == InvoiceStatus::Paid {
@@ -288,6 +293,7 @@ async fn void_for(
     voided.void(now)?;
     store::save(tx, &voided).await?;
     ledger::service::post(tx, now, tenant.id, postings::voided(&invoice)?).await?;
+    balance::service::give_back(tx, now, tenant, &voided).await?;
     credit_notes::service::give_back(tx, now, tenant.livemode, &voided).await?;
     events::moved(tx, now, events::VOIDED, tenant.livemode, (&invoice, &voided)).await?;
     Ok(voided)

@@ -99,7 +99,7 @@ impl Facts {
             tax_note: invoice.exemption_note,
             number: invoice.number.unwrap_or_default(),
             total: total.into(),
-            covered: (!covered.is_zero()).then(|| covered.into()),
+            covered: (covered.minor() > 0).then(|| covered.into()),
             amount_due: due.into(),
             due_on: self.day(invoice.due_at.unwrap_or(self.event.created_at)),
             settlement,

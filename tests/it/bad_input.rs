@@ -213,6 +213,10 @@ fn valid() -> Vec<(String, Value)> {
             "/v1/usage_alerts",
             json!({"customer": "acme", "metric": "m", "kind": "quantity", "threshold": "10", "name": "A", "metadata": {"a": "b"}}),
         ),
+        (
+            "/v1/customers/acme/balance_entries",
+            json!({"amount": "1.00", "currency": "USD", "description": "d", "metadata": {"a": "b"}}),
+        ),
         ("/v1/webhook_endpoints", json!({"url": "http://127.0.0.1:1/x", "events": ["*"]})),
         ("/v1/payment_methods", json!({"customer": "acme", "token": "tok_visa", "default": true})),
         ("/v1/test_clocks", json!({"now": "2026-01-01T00:00:00Z"})),

@@ -93,8 +93,10 @@ async fn the_parent_pays_and_usage_and_entitlements_stay_the_childs(#[values(Sql
     world.create("/v1/payment_methods", card).await;
     let made = subscribe(&world, "branch", "automatic").await;
     assert_eq!((&made["customer"], &made["timezone"]), (&branch["id"], &json!("Asia/Tokyo")));
+    world.advance(&clock, "2026-02-04T00:00:00Z").await;
     let call = |id: &str| json!({"event_id": id, "customer_id": "branch", "event_name": "call", "timestamp": "2026-02-03T00:00:00Z"});
-    world.post("/v1/usage_events?backfill=true", json!([call("a"), call("b"), call("c")])).await;
+    let taken = world.post("/v1/usage_events", json!([call("a"), call("b"), call("c")])).await;
+    assert_eq!(taken["accepted"], 3);
     world.advance(&clock, "2026-03-02T00:00:00Z").await;
 
     // 10.00 and VAT; then 10.00 and three calls.

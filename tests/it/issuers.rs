@@ -7,10 +7,7 @@ use accrue::{
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{Engine, Engine::*, Reply, World, text};
-
-/// A picture of one pixel.
-const DOT: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc`\0\0\0\x02\0\x01H\xaf\xa4q\0\0\0\0IEND\xaeB`\x82";
+use crate::support::{DOT, Engine, Engine::*, Reply, World, text};
 
 /// Ten dollars a month in advance.
 async fn selling(on: Engine) -> Option<World> {

@@ -10,6 +10,7 @@ mod archiving;
 mod audit;
 mod awaited_customers;
 mod bad_input;
+mod balance;
 mod calculate;
 mod catalog;
 mod catalog_archive;

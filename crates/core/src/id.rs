@@ -143,6 +143,8 @@ typed_id!(/// That an alert triggered in a period.
     UsageAlertTriggerId, "uat");
 typed_id!(InvoiceId, "inv");
 typed_id!(InvoiceLineId, "lin");
+typed_id!(/// A change of what a customer has with us.
+    BalanceEntryId, "bal");
 typed_id!(CreditNoteId, "cn");
 typed_id!(CreditNoteLineId, "cnl");
 typed_id!(/// That a credit note paid a part of an invoice.

@@ -43,6 +43,9 @@ pub struct Invoice {
     pub total: String,
     /// Positive: what balance and prepaid credits took off the total. Printed with a minus sign.
     pub credits_applied: Option<String>,
+    /// Positive: a debt from before that is asked for with this document.
+    #[serde(default)]
+    pub previous_balance: Option<String>,
     /// Positive, or zero. Printed with a minus sign.
     pub amount_paid: String,
     pub amount_due: String,

@@ -45,6 +45,11 @@ pub(crate) fn input(invoice: &Invoice, labels: &str) -> Result<Value, RenderErro
         "tax_note": invoice.tax_note.as_deref().map(one_line),
         "total": page.money("total", &invoice.total)?,
         "credits_applied": page.deduction("credits_applied", invoice.credits_applied.as_deref())?,
+        "previous_balance": invoice
+            .previous_balance
+            .as_deref()
+            .map(|amount| page.amount("previous_balance", amount))
+            .transpose()?,
         "amount_paid": page.money("amount_paid", &invoice.amount_paid)?,
         "amount_paid_deducted": page.deduction("amount_paid", Some(&invoice.amount_paid))?,
         "amount_due": page.money("amount_due", &invoice.amount_due)?,

@@ -59,6 +59,7 @@ pub(super) fn document(invoice: &Invoice, margin: Margin, sort: Sort) -> printed
         tax_note: invoice.exemption_note().map(str::to_owned),
         total: invoice.total.to_string(),
         credits_applied: positive(credits(invoice)),
+        previous_balance: invoice.balance_applied.checked_neg().ok().and_then(positive),
         amount_paid: invoice.amount_paid.to_string(),
         amount_due: invoice.amount_due().to_string(),
         payment_instructions: None,
@@ -256,7 +257,13 @@ fn plain(number: Decimal) -> String {
 
 /// What credit notes paid, of this invoice or of earlier ones.
 fn credits(invoice: &Invoice) -> Money {
-    invoice.credits_applied.checked_add(invoice.offset_total).expect("no more than the total")
+    let paid = positive_part(invoice.balance_applied);
+    let credits = invoice.credits_applied.checked_add(invoice.offset_total);
+    credits.and_then(|credits| credits.checked_add(paid)).expect("no more than the total")
+}
+
+fn positive_part(amount: Money) -> Money {
+    if amount.is_negative() { Money::zero(amount.currency()) } else { amount }
 }
 
 fn positive(amount: Money) -> Option<String> {

@@ -51,6 +51,10 @@ pub struct Invoice {
     pub total: Money,
     /// What credit notes of earlier invoices paid of it when it was finalized (RULES 31).
     pub credits_applied: Money,
+    /// What the customer's balance paid of it when it was finalized; negative for a debt that it asks for (RULES 31).
+    pub balance_applied: Money,
+    /// What it came to below zero, and left to the customer's balance (RULES 34).
+    pub balance_credited: Money,
     /// What credit notes of its own took off what is left to pay.
     pub offset_total: Money,
     /// What all credit notes of its own came to, of whatever kind (RULES 33).
@@ -256,7 +260,7 @@ impl Invoice {
         if self.status == InvoiceStatus::Void {
             return Money::zero(self.currency);
         }
-        [self.credits_applied, self.offset_total, self.amount_paid]
+        [self.credits_applied, self.balance_applied, self.offset_total, self.amount_paid]
             .into_iter()
             .try_fold(self.total, Money::checked_sub)
             .expect("one currency, and never more paid than owed")
@@ -273,9 +277,20 @@ impl Invoice {
         self.credits_applied = amount;
     }
 
+    /// The customer's balance pays a part of it, or is a debt that it asks for.
+    pub(super) fn apply_balance(&mut self, amount: Money) {
+        assert!(self.status == InvoiceStatus::Draft, "the balance is applied when an invoice is finalized");
+        self.balance_applied = amount;
+    }
+
+    /// What all lines and their tax come to: less than nothing if it leaves something to the balance.
+    pub(super) fn signed_total(&self) -> Money {
+        self.total.checked_sub(self.balance_credited).expect("one of them is zero")
+    }
+
     /// What is revenue of it: without the tax.
     pub(super) fn net(&self) -> Money {
-        self.total.checked_sub(self.tax_total).expect("tax is a part of the total")
+        self.signed_total().checked_sub(self.tax_total).expect("tax is a part of the total")
     }
 
     /// It becomes a claim. If nothing is left to pay it is paid at once (RULES 34), by [`Self::pay`].

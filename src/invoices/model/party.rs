@@ -149,6 +149,7 @@ mod tests {
             exemption: Exemption::None,
             test_clock_id: None,
             default_payment_method_id: None,
+            balance_minor: 0,
             metadata: Metadata::new(),
             created_at: now,
         }

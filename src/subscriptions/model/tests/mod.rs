@@ -59,6 +59,7 @@ fn customer(now: DateTime<Utc>, timezone: Option<&str>) -> Customer {
         exemption: Exemption::None,
         test_clock_id: None,
         default_payment_method_id: None,
+        balance_minor: 0,
         metadata: Metadata::new(),
         created_at: now,
     }
