@@ -39,8 +39,8 @@ pub async fn claim(
     let backend = tx.get_database_backend();
     let values = [tenant.into(), prefix.into(), numbered.word().into(), owner.into()];
     tx.execute_raw(Statement::from_sql_and_values(backend, CLAIM, values)).await?;
-    let owned = Statement::from_sql_and_values(backend, OWNER, [tenant.into(), prefix.into()]);
-    let row = tx.query_one_raw(owned).await?.ok_or_else(|| DbErr::RecordNotFound(prefix.to_owned()))?;
+    let asked = Statement::from_sql_and_values(backend, OWNER, [tenant.into(), prefix.into()]);
+    let row = tx.query_one_raw(asked).await?.ok_or_else(|| DbErr::RecordNotFound(prefix.to_owned()))?;
     let (kind, owned_by): (String, Option<IssuerId>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
     if kind == numbered.word() && owned_by == owner {
         return Ok(Ok(()));

@@ -216,7 +216,7 @@ pub async fn check(
             |of_price: &Missing<'_>| of_price.due.price.metric_id.is_some_and(|id| reissued.contains(&id));
         let (anew, mut beside): (Vec<_>, Vec<_>) = missing.into_iter().partition(is_reissued);
         let both = (&subscription, &plan);
-        beside.extend(reissue::reissue(tx, now, tenant, both, anew, locked.open()).await?);
+        beside.extend(Box::pin(reissue::reissue(tx, now, tenant, both, anew, locked.open())).await?);
         settle(tx, now, tenant, both, beside).await?;
     }
     Ok(metering::service::check_again(tx, &at_once, None).await?)

@@ -277,7 +277,7 @@ pub(super) async fn replace(
     store::replace_lines(tx, now, &invoice).await?;
     void_for(tx, now, tenant, invoice, replaced_by).await?;
     if let Some(draft) = draft {
-        issue(tx, now, tenant, draft, net_terms_days).await?;
+        Box::pin(issue(tx, now, tenant, draft, net_terms_days)).await?;
     }
     Ok(())
 }

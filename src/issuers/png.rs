@@ -56,8 +56,8 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<u8>, NotPng> {
             (b"IDAT", Some(_)) => packed.extend_from_slice(content),
             (b"IEND", Some(header)) if content.is_empty() => {
                 check_pixels(header, &packed, colors)?;
-                write(&mut kept, b"IDAT", &packed);
-                write(&mut kept, b"IEND", &[]);
+                write(&mut kept, *b"IDAT", &packed);
+                write(&mut kept, *b"IEND", &[]);
                 return Ok(kept);
             }
             // A small letter first: it may be passed over.
@@ -93,10 +93,10 @@ fn crc(bytes: &[u8]) -> u32 {
     crc.sum()
 }
 
-fn write(to: &mut Vec<u8>, name: &[u8; 4], content: &[u8]) {
+fn write(to: &mut Vec<u8>, name: [u8; 4], content: &[u8]) {
     let length = u32::try_from(content.len()).expect("no longer than the file");
     to.extend_from_slice(&length.to_be_bytes());
-    let body = [name, content].concat();
+    let body = [&name[..], content].concat();
     to.extend_from_slice(&body);
     to.extend_from_slice(&crc(&body).to_be_bytes());
 }
@@ -104,7 +104,11 @@ fn write(to: &mut Vec<u8>, name: &[u8; 4], content: &[u8]) {
 /// How many colours a palette has.
 fn palette(content: &[u8]) -> Result<usize, NotPng> {
     let colors = content.len() / 3;
-    if content.len() % 3 == 0 && (1..=256).contains(&colors) { Ok(colors) } else { Err(NotPng::Malformed) }
+    if content.len().is_multiple_of(3) && (1..=256).contains(&colors) {
+        Ok(colors)
+    } else {
+        Err(NotPng::Malformed)
+    }
 }
 
 /// Which colours let shine through: one sample, three, or one byte for colours of the palette.
@@ -198,12 +202,12 @@ mod tests {
         let mut packer = ZlibEncoder::new(Vec::new(), Compression::best());
         packer.write_all(pixels).unwrap();
         let mut file = SIGNATURE.to_vec();
-        write(&mut file, b"IHDR", &header);
+        write(&mut file, *b"IHDR", &header);
         for (name, content) in extra {
-            write(&mut file, name, content);
+            write(&mut file, **name, content);
         }
-        write(&mut file, b"IDAT", &packer.finish().unwrap());
-        write(&mut file, b"IEND", &[]);
+        write(&mut file, *b"IDAT", &packer.finish().unwrap());
+        write(&mut file, *b"IEND", &[]);
         file
     }
 

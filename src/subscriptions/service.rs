@@ -357,9 +357,9 @@ impl From<CustomerError> for SubscriptionError {
     fn from(error: CustomerError) -> Self {
         match error {
             CustomerError::NotFound(reference) => Self::NoSuchCustomer(reference),
-            CustomerError::CurrencyFixed(currency) => Self::CurrencyFixed(currency),
+            CustomerError::CurrencyFixed(currency)
+            | CustomerError::Family(FamilyError::Currency(currency)) => Self::CurrencyFixed(currency),
             CustomerError::IssuerCurrency(currency) => Self::IssuerCurrency(currency),
-            CustomerError::Family(FamilyError::Currency(currency)) => Self::CurrencyFixed(currency),
             CustomerError::Database(error) => Self::Database(error),
             error @ (CustomerError::ExternalIdTaken(_)
             | CustomerError::NoSuchMethod(_)
