@@ -9,7 +9,7 @@ use utoipa::openapi::{
 
 use crate::{
     alerts, auth, calculate, catalog, clocks, credit_notes, customers, dunning, entitlements, invoices,
-    ledger, lifecycle, metering, notifications, payments, subscriptions, system, timeline, webhooks,
+    issuers, ledger, lifecycle, metering, notifications, payments, subscriptions, system, timeline, webhooks,
 };
 
 /// Everything that is answered.
@@ -19,6 +19,7 @@ pub fn routes(routes: &mut Routes) {
     auth::routes(routes);
     catalog::routes(routes);
     clocks::routes(routes);
+    issuers::routes(routes);
     customers::routes(routes);
     subscriptions::routes(routes);
     ledger::routes(routes);
@@ -39,6 +40,7 @@ pub fn routes(routes: &mut Routes) {
 /// What the documentation says of each group of operations, in reading order.
 const TAGS: &[(&str, &str)] = &[
     ("catalog", "What is sold: metrics, features, taxes, plans."),
+    ("issuers", "Who bills: legal entities with their own numbers and documents."),
     ("customers", "Who is billed."),
     ("subscriptions", "Who has which plan since when."),
     ("usage", "What was used."),

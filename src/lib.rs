@@ -11,6 +11,8 @@ pub mod system;
 pub mod calculate;
 pub mod catalog;
 pub mod clocks;
+pub mod issuers;
+
 pub mod customers;
 
 pub mod metering;

@@ -1,4 +1,4 @@
-//! Who is billed, how they pay, and which plan they have since when.
+//! Who bills, who is billed, how they pay, and which plan they have since when.
 
 use sea_orm_migration::prelude::{DbErr, DeriveMigrationName, MigrationTrait, SchemaManager, async_trait};
 
@@ -18,31 +18,92 @@ impl MigrationTrait for Migration {
     }
 }
 
-const TABLES: &[&str] = &["customers", "payment_methods", "subscriptions", "subscription_phases"];
+const TABLES: &[&str] = &[
+    "logos",
+    "issuers",
+    "number_series",
+    "customers",
+    "payment_methods",
+    "subscriptions",
+    "subscription_phases",
+];
 
 const UP: &str = "
+create table logos (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    content bytea not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id)
+);
+
+create table issuers (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    code text not null,
+    name text not null,
+    address text not null,
+    tax_ids text not null,
+    email text,
+    timezone text,
+    currency text,
+    invoice_prefix text not null,
+    credit_note_prefix text not null,
+    net_terms_days integer,
+    invoice_footer text,
+    brand_color text,
+    logo_id uuid,
+    metadata text not null,
+    created_at timestamptz not null,
+    archived_at timestamptz,
+    primary key (tenant_id, id),
+    unique (tenant_id, code),
+    foreign key (tenant_id, logo_id) references logos (tenant_id, id)
+);
+
+create table number_series (
+    tenant_id uuid not null references tenants (id),
+    id text not null,
+    kind text not null check (kind in ('invoice', 'credit_note')),
+    issuer_id uuid,
+    primary key (tenant_id, id),
+    foreign key (tenant_id, issuer_id) references issuers (tenant_id, id)
+);
+
+create index number_series_by_issuer on number_series (tenant_id, issuer_id);
+
 create table customers (
     tenant_id uuid not null references tenants (id),
     id uuid not null,
     external_id text,
+    parent_id uuid,
+    issuer_id uuid,
     name text not null,
     email text,
     invoice_contacts text not null,
     currency text,
     timezone text,
     locale text,
+    net_terms_days integer,
     address text not null,
     tax_ids text not null,
     exemption text not null check (exemption in ('none', 'exempt', 'reverse_charge')),
     test_clock_id uuid,
     default_payment_method_id uuid,
+    balance_minor bigint not null default 0,
     metadata text not null,
     created_at timestamptz not null,
     primary key (tenant_id, id),
     unique (tenant_id, external_id),
-    foreign key (tenant_id, test_clock_id) references test_clocks (tenant_id, id)
+    foreign key (tenant_id, parent_id) references customers (tenant_id, id),
+    foreign key (tenant_id, issuer_id) references issuers (tenant_id, id),
+    foreign key (tenant_id, test_clock_id) references test_clocks (tenant_id, id),
+    check (balance_minor = 0 or currency is not null),
+    check (parent_id is null or (parent_id <> id and issuer_id is null))
 );
 
+create index customers_by_parent on customers (tenant_id, parent_id, id) where parent_id is not null;
+create index customers_by_issuer on customers (tenant_id, issuer_id, id) where issuer_id is not null;
 create index customers_by_test_clock on customers (tenant_id, test_clock_id) where test_clock_id is not null;
 
 create table payment_methods (

@@ -18,14 +18,23 @@ impl MigrationTrait for Migration {
     }
 }
 
-const TABLES: &[&str] =
-    &["invoices", "invoice_lines", "documents", "credit_notes", "credit_note_lines", "credit_applications"];
+const TABLES: &[&str] = &[
+    "invoices",
+    "invoice_lines",
+    "documents",
+    "credit_notes",
+    "credit_note_lines",
+    "credit_applications",
+    "balance_entries",
+];
 
 const UP: &str = "
 create table invoices (
     tenant_id uuid not null references tenants (id),
     id uuid not null,
     customer_id uuid not null,
+    for_customer_id uuid,
+    for_name text,
     test_clock_id uuid,
     subscription_id uuid,
     number text,
@@ -41,10 +50,14 @@ create table invoices (
     tax_minor bigint not null,
     total_minor bigint not null check (total_minor >= 0),
     credits_applied_minor bigint not null check (credits_applied_minor >= 0),
+    balance_applied_minor bigint not null,
+    balance_credited_minor bigint not null check (balance_credited_minor >= 0),
     offset_minor bigint not null check (offset_minor >= 0),
     credited_minor bigint not null check (credited_minor >= offset_minor and credited_minor <= total_minor),
     amount_paid_minor bigint not null check (amount_paid_minor >= 0),
+    issuer_id uuid,
     issuer text not null,
+    letterhead text not null,
     customer text not null,
     exemption text not null check (exemption in ('none', 'exempt', 'reverse_charge')),
     taxes text not null,
@@ -60,16 +73,22 @@ create table invoices (
     unique (tenant_id, number),
     unique (tenant_id, replaces),
     foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, for_customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, issuer_id) references issuers (tenant_id, id),
     foreign key (tenant_id, subscription_id) references subscriptions (tenant_id, id),
     foreign key (tenant_id, replaces) references invoices (tenant_id, id),
     foreign key (tenant_id, replaced_by) references invoices (tenant_id, id) deferrable initially deferred,
+    check ((for_customer_id is null) = (for_name is null)),
     check (replaced_by is null or status = 'void'),
     check (exemption = 'none' or tax_minor = 0),
-    check (credits_applied_minor + offset_minor + amount_paid_minor <= total_minor),
+    check (balance_credited_minor = 0 or (total_minor = 0 and balance_applied_minor = 0)),
+    check (credits_applied_minor + balance_applied_minor + offset_minor + amount_paid_minor <= total_minor),
     check (status = 'draft' or number is not null)
 );
 
+create index invoices_by_issuer on invoices (tenant_id, issuer_id, id) where issuer_id is not null;
 create index invoices_by_customer on invoices (tenant_id, customer_id, id);
+create index invoices_for_customer on invoices (tenant_id, for_customer_id, id) where for_customer_id is not null;
 create unique index invoices_by_turn on invoices (tenant_id, subscription_id, period_start_at, reason, change)
     where reason not in ('adjustment', 'threshold') and replaces is null;
 create index invoices_by_subscription on invoices (tenant_id, subscription_id, id);
@@ -182,6 +201,28 @@ create table credit_applications (
 );
 
 create index credit_applications_by_note on credit_applications (tenant_id, credit_note_id, id);
+
+create table balance_entries (
+    tenant_id uuid not null references tenants (id),
+    id uuid not null,
+    customer_id uuid not null,
+    test_clock_id uuid,
+    kind text not null check (kind in ('adjustment', 'invoice_applied', 'invoice_credited', 'invoice_voided')),
+    currency text not null,
+    amount_minor bigint not null check (amount_minor <> 0),
+    balance_after_minor bigint not null,
+    invoice_id uuid,
+    description text,
+    metadata text not null,
+    created_at timestamptz not null,
+    primary key (tenant_id, id),
+    unique (tenant_id, invoice_id, kind),
+    foreign key (tenant_id, customer_id) references customers (tenant_id, id),
+    foreign key (tenant_id, invoice_id) references invoices (tenant_id, id),
+    check ((kind = 'adjustment') = (invoice_id is null))
+);
+
+create index balance_entries_by_customer on balance_entries (tenant_id, customer_id, id);
 
 create table documents (
     tenant_id uuid not null references tenants (id),

@@ -65,9 +65,10 @@ async fn of_month(
     now: DateTime<Utc>,
     (tenant, customer, metric): (TenantId, CustomerId, &Metric),
 ) -> Result<Option<Reading>, AlertError> {
-    let zone = auth::service::get_tenant(db, tenant).await?.timezone;
-    let period =
-        metering::service::month_of(&customers::service::get(db, tenant, customer).await?, &zone, now)?;
+    let owner = auth::service::get_tenant(db, tenant).await?;
+    let of = customers::service::get(db, tenant, customer).await?;
+    let billed_by = customers::service::billed_by(db, &owner, &of).await?;
+    let period = metering::service::month_of(&of, &billed_by, now)?;
     let quantity = metering::service::quantity(db, tenant, customer, metric, period).await?;
     Ok(Some(Reading { subscription: None, period, measured: Measured::Quantity(quantity) }))
 }

@@ -204,7 +204,7 @@ impl KnownCallers {
     const MAX: u64 = 10_000;
 
     /// Forgets everybody, because a key or a setting has changed.
-    pub(super) fn forget(&self) {
+    pub fn forget(&self) {
         self.0.invalidate_all();
     }
 }

@@ -5,10 +5,13 @@ mod caller;
 mod http;
 mod model;
 pub mod resource;
+pub mod series;
 pub mod service;
 mod store;
 
 pub use caller::{Answer, Bring, Interrupt, KnownCallers, Read, Write};
-pub use http::routes;
-pub use model::{Account, Issuer, KeyKind, Mode, NewKey, Tenant, TenantSettings};
+pub use http::{routes, said};
+pub use model::{
+    Account, Issuer, KeyKind, Mode, NewKey, Numbered, Tenant, TenantSettings, is_color, is_prefix,
+};
 pub use resource::Resource;

@@ -1,7 +1,7 @@
 //! Tenants, keys and their scopes.
 
 use accrue_core::{
-    id::{AccountId, KeyId, TenantId},
+    id::{AccountId, KeyId, LogoId, TenantId},
     tax_id::TaxId,
 };
 use accrue_platform::secrets::random_bytes;
@@ -41,6 +41,9 @@ pub struct TenantSettings {
     /// What invoice numbers start with: `INV` makes `INV-000001`.
     #[schema(example = "INV")]
     pub invoice_prefix: String,
+    /// What numbers of credit notes start with: `CN` makes `CN-000001`.
+    #[schema(example = "CN")]
+    pub credit_note_prefix: String,
     /// Days a customer has to pay an invoice that is sent to them.
     pub net_terms_days: u16,
     /// Printed at the foot of every invoice.
@@ -48,6 +51,8 @@ pub struct TenantSettings {
     /// The colour of mails and documents.
     #[schema(example = "#1f4fd8")]
     pub brand_color: String,
+    /// The picture at the head of documents; put there by `PUT /v1/account/logo`.
+    pub logo: Option<LogoId>,
     /// Whether usage events are kept of customers that do not exist yet: they are billed when a customer of that
     /// `external_id` appears.
     pub allow_unknown_customer: bool,
@@ -64,9 +69,11 @@ impl Default for TenantSettings {
         Self {
             issuer: Issuer::default(),
             invoice_prefix: "INV".to_owned(),
+            credit_note_prefix: "CN".to_owned(),
             net_terms_days: 30,
             invoice_footer: None,
             brand_color: "#1f4fd8".to_owned(),
+            logo: None,
             allow_unknown_customer: false,
             usage_past_days_max: 35,
             usage_future_minutes_max: 5,
@@ -74,7 +81,7 @@ impl Default for TenantSettings {
     }
 }
 
-/// Who issues invoices.
+/// Who issues invoices to customers that no other issuer bills.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct Issuer {
@@ -84,6 +91,35 @@ pub struct Issuer {
     pub address: Vec<String>,
     pub tax_ids: Vec<TaxId>,
     pub email: Option<String>,
+}
+
+/// Which documents a series numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbered {
+    Invoice,
+    CreditNote,
+}
+
+impl Numbered {
+    /// As the database calls them.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Invoice => "invoice",
+            Self::CreditNote => "credit_note",
+        }
+    }
+}
+
+/// Whether a series of numbers can be called so: 1 to 12 ASCII letters and digits.
+pub fn is_prefix(prefix: &str) -> bool {
+    (1..=12).contains(&prefix.len()) && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Whether it is a colour like `#1f4fd8`.
+pub fn is_color(color: &str) -> bool {
+    color
+        .strip_prefix('#')
+        .is_some_and(|digits| digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Test or live.

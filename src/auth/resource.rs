@@ -28,6 +28,7 @@ resources! {
     Clocks "clocks" "Test clocks.";
     Customers "customers" "Customers and their payment methods.";
     Entitlements "entitlements" "What customers may use.";
+    Issuers "issuers" "The legal entities in whose name invoices are issued.";
     Invoices "invoices" "Invoices and their documents.";
     Ledger "ledger" "The books.";
     Payments "payments" "Payments, refunds and dunning.";

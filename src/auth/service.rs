@@ -16,6 +16,7 @@ use super::{
         unknown_scope,
     },
     resource::SCOPES,
+    series::{self, SeriesTaken},
     store,
 };
 
@@ -37,6 +38,8 @@ pub enum AuthError {
     /// Without one the account could make no other over the API.
     #[error("it is the last secret key of the account in this mode: make another one first")]
     LastSecretKey,
+    #[error(transparent)]
+    SeriesTaken(#[from] SeriesTaken),
     #[error("the database failed")]
     Database(#[from] DbErr),
 }
@@ -127,16 +130,25 @@ pub async fn get_tenant(db: &impl ConnectionTrait, id: TenantId) -> Result<Tenan
     store::find_tenant(db, id).await?.ok_or(AuthError::NoSuchTenant(id))
 }
 
-/// Changes what a tenant decides about itself.
-pub(super) async fn update_tenant(
+/// Changes what a tenant decides about itself. Prefixes that it has had stay its own.
+pub async fn update_tenant(
     tx: &DatabaseTransaction,
     id: TenantId,
     change: impl FnOnce(&mut Tenant),
 ) -> Result<Tenant, AuthError> {
-    let mut tenant = store::find_tenant_for_update(tx, id).await?.ok_or(AuthError::NoSuchTenant(id))?;
-    change(&mut tenant);
-    store::save_tenant(tx, &tenant).await?;
-    Ok(tenant)
+    series::take_turns(tx, id).await?;
+    let before = store::find_tenant_for_update(tx, id).await?.ok_or(AuthError::NoSuchTenant(id))?;
+    let mut after = before.clone();
+    change(&mut after);
+    let prefixes = |tenant: &Tenant| {
+        (tenant.settings.invoice_prefix.clone(), tenant.settings.credit_note_prefix.clone())
+    };
+    if prefixes(&before) != prefixes(&after) {
+        series::claim_own(tx, &before).await??;
+        series::claim_own(tx, &after).await??;
+    }
+    store::save_tenant(tx, &after).await?;
+    Ok(after)
 }
 
 /// Makes a key and answers with its text, which is shown this once.

@@ -1,4 +1,4 @@
-//! Is what customers have with us, by the books, what is left of their credit notes?
+//! Is what customers have with us, by the books, what is left of their credit notes, and their balance?
 
 use accrue_core::{
     id::{CustomerId, TenantId},
@@ -22,14 +22,19 @@ pub async fn verify(db: &impl ConnectionTrait, tenant: TenantId) -> anyhow::Resu
     // What came for a void invoice is the customer's until it has gone back.
     let void = invoices::service::void_ids(db, tenant).await?;
     let unowed = payments::service::taken_for(db, tenant, &void).await?;
+    let balances = invoices::balance::service::balances(db, tenant).await?;
     // What we owe is a credit in the books.
-    let owed = left.into_iter().chain(unowed).map(|(customer, amount)| Ok((customer, amount.checked_neg()?)));
+    let owed = left
+        .into_iter()
+        .chain(unowed)
+        .chain(balances)
+        .map(|(customer, amount)| Ok((customer, amount.checked_neg()?)));
     let owed = owed.collect::<Result<Vec<(CustomerId, Money)>, MoneyError>>()?;
     let mut findings = Vec::new();
     for (customer, owed, booked) in ledger::service::unlike(db, tenant, whose, owed).await? {
         let (amount, booked, currency) = (owed.checked_neg()?, booked.checked_neg()?, owed.currency());
         findings.push(format!(
-            "{customer} has {amount} {currency} with us by credit notes and refunds, but {booked} by the books"
+            "{customer} has {amount} {currency} with us by credit notes, refunds and balance, but {booked} by the books"
         ));
     }
     Ok(findings)

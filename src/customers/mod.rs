@@ -1,9 +1,12 @@
-//! Customers are who is billed, where, in which currency and zone. They hold no money and no plan.
+//! Customers are who is billed, where, in which currency and zone. They hold no money and no plan, but
+//! they know who pays for whom.
 
 mod body;
 mod events;
+pub mod family;
 mod http;
 mod model;
+mod request;
 pub mod service;
 mod store;
 

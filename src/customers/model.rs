@@ -1,7 +1,7 @@
 //! What a customer is.
 
 use accrue_core::{
-    id::{CustomerId, PaymentMethodId, TenantId, TestClockId},
+    id::{CustomerId, IssuerId, PaymentMethodId, TenantId, TestClockId},
     money::Currency,
     tax_id::TaxId,
 };
@@ -11,6 +11,8 @@ use chrono_tz::Tz;
 use sea_orm::{DeriveActiveEnum, EnumIter};
 use serde::{Deserialize, Serialize};
 
+use crate::auth::Tenant;
+
 /// Who is billed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Customer {
@@ -18,6 +20,10 @@ pub struct Customer {
     pub id: CustomerId,
     /// The tenant's own name for the customer.
     pub external_id: Option<String>,
+    /// Who pays for them, and for whom that one's parent pays.
+    pub parent_id: Option<CustomerId>,
+    /// In whose name they are billed; the account's own unless given.
+    pub issuer_id: Option<IssuerId>,
     pub name: String,
     /// Where mails go, of whatever they tell.
     pub email: Option<String>,
@@ -25,15 +31,19 @@ pub struct Customer {
     pub invoice_contacts: Vec<Contact>,
     /// The only currency the customer is billed in, once it is set.
     pub currency: Option<Currency>,
-    /// IANA; the tenant's zone unless given.
+    /// IANA; the issuer's zone unless given (RULES 3).
     pub timezone: Option<String>,
     pub locale: Option<String>,
+    /// Days to pay an invoice that is sent; the issuer's unless given.
+    pub net_terms_days: Option<u16>,
     pub address: Address,
     pub tax_ids: Vec<TaxId>,
     pub exemption: Exemption,
     /// The test clock that everything about this customer goes by.
     pub test_clock_id: Option<TestClockId>,
     pub default_payment_method_id: Option<PaymentMethodId>,
+    /// What they have with us beside credit notes, in their currency; negative for a debt.
+    pub balance_minor: i64,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
 }
@@ -95,9 +105,9 @@ pub struct Address {
 }
 
 impl Customer {
-    /// The customer's zone, else the tenant's (RULES 3).
-    pub fn zone(&self, tenant_zone: &str) -> Tz {
-        let zone = self.timezone.as_deref().unwrap_or(tenant_zone);
+    /// The customer's zone, else that of who bills them (RULES 3).
+    pub fn zone(&self, billed_by: &Tenant) -> Tz {
+        let zone = self.timezone.as_deref().unwrap_or(&billed_by.timezone);
         zone.parse().unwrap_or(Tz::UTC)
     }
 
@@ -130,17 +140,21 @@ mod tests {
             tenant_id: TenantId::new(now),
             id: CustomerId::new(now),
             external_id: None,
+            parent_id: None,
+            issuer_id: None,
             name: "Acme".to_owned(),
             email: email.map(str::to_owned),
             invoice_contacts: contacts.iter().map(contact).collect(),
             currency: None,
             timezone: None,
             locale: None,
+            net_terms_days: None,
             address: Address::default(),
             tax_ids: Vec::new(),
             exemption: Exemption::None,
             test_clock_id: None,
             default_payment_method_id: None,
+            balance_minor: 0,
             metadata: Metadata::new(),
             created_at: now,
         }

@@ -1,10 +1,13 @@
 //! The verbs of customers.
 
-use std::collections::HashMap;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use accrue_core::{
-    id::{CustomerId, PaymentMethodId, TenantId, TestClockId},
-    money::Currency,
+    id::{CustomerId, IssuerId, PaymentMethodId, TenantId, TestClockId},
+    money::{Currency, Money},
     tax_id::TaxId,
 };
 use accrue_platform::{
@@ -18,10 +21,13 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
     events,
+    family::{self, FamilyError},
     model::{Address, Contact, Customer, Exemption},
     store,
 };
-use crate::auth::Tenant;
+use crate::{auth::Tenant, issuers};
+
+pub use super::store::Which;
 
 /// Why a customer cannot be had or changed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +41,10 @@ pub enum CustomerError {
     NoSuchMethod(PaymentMethodId),
     #[error("the customer is billed in {0} already")]
     CurrencyFixed(Currency),
+    #[error("the customer's issuer bills in {0}: name another currency of the customer to bill in that")]
+    IssuerCurrency(Currency),
+    #[error("the parent {0}")]
+    Family(#[from] FamilyError),
     #[error("the database failed")]
     Database(#[from] DbErr),
 }
@@ -43,12 +53,15 @@ pub enum CustomerError {
 #[derive(Clone, Debug, Default)]
 pub struct NewCustomer {
     pub external_id: Option<String>,
+    pub parent: Option<CustomerId>,
+    pub issuer: Option<IssuerId>,
     pub name: String,
     pub email: Option<String>,
     pub invoice_contacts: Vec<Contact>,
     pub currency: Option<Currency>,
     pub timezone: Option<String>,
     pub locale: Option<String>,
+    pub net_terms_days: Option<u16>,
     pub address: Address,
     pub tax_ids: Vec<TaxId>,
     pub exemption: Exemption,
@@ -125,16 +138,32 @@ pub async fn next(
     store::next(db, tenant, after, limit).await
 }
 
-/// One page of customers, of one test clock if it is given.
+/// Who bills a customer: the tenant, with the settings of the issuer where it has any, and the customer's own terms of
+/// payment. The issuer is that of who pays.
+pub async fn billed_by<'a>(
+    db: &impl ConnectionTrait,
+    tenant: &'a Tenant,
+    customer: &Customer,
+) -> Result<Cow<'a, Tenant>, DbErr> {
+    let payer = family::payer(db, customer).await?;
+    let mut billed_by = issuers::service::in_name_of(db, tenant, payer.issuer_id).await?;
+    if let Some(days) = customer.net_terms_days.or(payer.net_terms_days) {
+        billed_by.to_mut().settings.net_terms_days = days;
+    }
+    Ok(billed_by)
+}
+
+/// One page of customers.
 pub async fn list(
     db: &impl ConnectionTrait,
     tenant: TenantId,
-    test_clock: Option<TestClockId>,
+    which: Which,
     page: &PageQuery,
 ) -> Result<Vec<Customer>, PageError> {
-    store::list(db, tenant, test_clock, page).await
+    store::list(db, tenant, which, page).await
 }
 
+/// Makes a customer. Whoever gives it a parent has taken turns ([`family::take_turns`]).
 pub async fn create(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
@@ -145,26 +174,33 @@ pub async fn create(
         tenant_id: tenant.id,
         id: CustomerId::new(now),
         external_id: new.external_id,
+        parent_id: new.parent,
+        issuer_id: new.issuer,
         name: new.name,
         email: new.email,
         invoice_contacts: new.invoice_contacts,
         currency: new.currency,
         timezone: new.timezone,
         locale: new.locale,
+        net_terms_days: new.net_terms_days,
         address: new.address,
         tax_ids: new.tax_ids,
         exemption: new.exemption,
         test_clock_id: new.test_clock,
         default_payment_method_id: None,
+        balance_minor: 0,
         metadata: new.metadata,
         created_at: now,
     };
+    family::check(tx, &customer).await?;
     store::insert(tx, &customer).await.map_err(|error| taken(error, &customer))?;
+    family::agree(tx, &customer).await?;
     events::created(tx, now, &customer, tenant.livemode).await?;
     Ok(customer)
 }
 
-/// Changes a customer by `change`, and tells if anything did change.
+/// Changes a customer by `change`, and tells if anything did change. Whoever changes its parent has taken turns
+/// ([`family::take_turns`]).
 pub async fn update(
     tx: &DatabaseTransaction,
     now: DateTime<Utc>,
@@ -186,18 +222,25 @@ pub async fn update(
     {
         return Err(CustomerError::NoSuchMethod(method));
     }
+    if after.parent_id != before.parent_id || after.issuer_id != before.issuer_id {
+        family::check(tx, &after).await?;
+    }
     if after != before {
         if after.external_id != before.external_id {
             // Events that name the customer one way or the other are being taken.
             Gate::Usage.close(tx, tenant.id).await?;
         }
         store::save(tx, &after).await.map_err(|error| taken(error, &after))?;
+        if after.parent_id != before.parent_id || after.currency != before.currency {
+            family::agree(tx, &after).await?;
+        }
         events::updated(tx, now, &before, &after, tenant.livemode).await?;
     }
     Ok(after)
 }
 
-/// The customer is billed in this currency from now on; refuses another one than before.
+/// The customer is billed in this currency from now on; refuses another one than before, and than the issuer's if the
+/// customer names none. It is that of everybody who pays for the customer too.
 pub async fn fix_currency(
     tx: &DatabaseTransaction,
     tenant: TenantId,
@@ -209,10 +252,41 @@ pub async fn fix_currency(
         Some(fixed) if fixed == currency => Ok(()),
         Some(fixed) => Err(CustomerError::CurrencyFixed(fixed)),
         None => {
+            let payer = family::payer(tx, &customer).await?.issuer_id;
+            let issuer = issuers::service::get(tx, tenant, payer).await?;
+            if let Some(other) =
+                issuer.and_then(|issuer| issuer.currency).filter(|theirs| *theirs != currency)
+            {
+                return Err(CustomerError::IssuerCurrency(other));
+            }
             customer.currency = Some(currency);
-            Ok(store::save(tx, &customer).await?)
+            store::save(tx, &customer).await?;
+            family::agree(tx, &customer).await
         }
     }
+}
+
+/// What the locked customer has with us from now on; only entries of balances say what that is.
+pub async fn set_balance(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: CustomerId,
+    balance: Money,
+) -> Result<(), DbErr> {
+    store::set_balance(tx, tenant, id, balance.minor()).await
+}
+
+/// The customers whose balance is another one than expected; whoever is not expected to have any has none.
+pub async fn unlike_balances(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    expected: impl IntoIterator<Item = (CustomerId, Money)>,
+) -> Result<Vec<CustomerId>, DbErr> {
+    let mut unlike: BTreeMap<CustomerId, i64> = store::balances(db, tenant).await?.into_iter().collect();
+    for (customer, amount) in expected {
+        *unlike.entry(customer).or_default() -= amount.minor();
+    }
+    Ok(unlike.into_iter().filter(|(_, difference)| *difference != 0).map(|(customer, _)| customer).collect())
 }
 
 /// Locks the customer for the rest of the transaction: before their payment methods, here and everywhere.

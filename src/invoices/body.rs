@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use accrue_core::{
     calendar::Period,
     decimal::Number,
-    id::{CustomerId, InvoiceId, InvoiceLineId, PriceId, SubscriptionId},
+    id::{CustomerId, InvoiceId, InvoiceLineId, IssuerId, PriceId, SubscriptionId},
     money::{Currency, Money},
     price::TierCharge,
     proration::Fraction,
@@ -15,7 +15,7 @@ use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::model::{Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow};
+use super::model::{Invoice, InvoiceStatus, Line, MadeFor, PartyCopy, Reason, TaxRow};
 use crate::{customers::Exemption, subscriptions::Collection};
 
 /// What is owed.
@@ -31,7 +31,10 @@ pub struct InvoiceBody {
     pub number: Option<String>,
     pub status: InvoiceStatus,
     pub reason: Reason,
+    /// Who owes it.
     pub customer: CustomerId,
+    /// Whose subscription it bills, if the customer pays for them.
+    pub made_for: Option<MadeFor>,
     pub subscription: Option<SubscriptionId>,
     pub collection: Collection,
     pub currency: Currency,
@@ -51,6 +54,10 @@ pub struct InvoiceBody {
     pub total: Money,
     /// What credit notes of earlier invoices paid of it when it was finalized.
     pub credits_applied: Money,
+    /// What the customer's balance paid of it when it was finalized; negative for a debt that it asks for.
+    pub balance_applied: Money,
+    /// What it came to below zero, and left to the customer's balance.
+    pub balance_credited: Money,
     pub wallets_applied: Money,
     /// What credit notes of its own took off what is left to pay.
     pub offset_total: Money,
@@ -59,6 +66,8 @@ pub struct InvoiceBody {
     /// What is left to pay.
     pub amount_due: Money,
     pub amount_paid: Money,
+    /// In whose name it was issued; null for the account itself.
+    pub issuer_id: Option<IssuerId>,
     /// Who issued it, as it was when it was finalized.
     pub issuer: PartyCopy,
     /// Who was billed, as it was when it was finalized.
@@ -132,6 +141,7 @@ impl InvoiceBody {
             status: invoice.status,
             reason: invoice.reason,
             customer: invoice.customer_id,
+            made_for: invoice.made_for.clone(),
             subscription: invoice.subscription_id,
             collection: invoice.collection,
             currency: invoice.currency,
@@ -145,11 +155,14 @@ impl InvoiceBody {
             tax_total: invoice.tax_total,
             total: invoice.total,
             credits_applied: invoice.credits_applied,
+            balance_applied: invoice.balance_applied,
+            balance_credited: invoice.balance_credited,
             wallets_applied: Money::zero(invoice.currency),
             offset_total: invoice.offset_total,
             credited_total: invoice.credited_total,
             amount_due: invoice.amount_due(),
             amount_paid: invoice.amount_paid,
+            issuer_id: invoice.issuer_id,
             issuer: invoice.issuer.clone(),
             bill_to: invoice.customer.clone(),
             issued_at: invoice.issued_at,

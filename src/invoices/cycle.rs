@@ -16,7 +16,7 @@ use super::{
     credit_notes::CreditNote,
     draft::{Basis, TaxRate, draft},
     late,
-    model::{Invoice, PartyCopy, Reason},
+    model::{Invoice, Letterhead, MadeFor, PartyCopy, Reason},
     past::Past,
     progress,
     rating::{self, Charge, ChargeError, Due},
@@ -189,6 +189,10 @@ pub(super) async fn basis<'a>(
     reason: Reason,
 ) -> Result<Basis<'a>, InvoiceError> {
     let customer = customers::service::get(tx, tenant.id, subscription.customer_id).await?;
+    let billed_by = customers::service::billed_by(tx, tenant, &customer).await?;
+    let payer = customers::family::payer(tx, &customer).await?;
+    let made_for =
+        (payer.id != customer.id).then(|| MadeFor { customer: customer.id, name: customer.name.clone() });
     let tax = catalog::service::default_tax(tx, tenant.id).await?;
     Ok(Basis {
         subscription,
@@ -197,9 +201,13 @@ pub(super) async fn basis<'a>(
         reason,
         change: 0,
         tax: tax.map(|tax| TaxRate { name: tax.name, rate: tax.rate }),
-        exemption: customer.exemption,
-        issuer: PartyCopy::issuer(tenant),
-        customer: PartyCopy::customer(&customer, subscription.timezone),
+        exemption: payer.exemption,
+        payer: payer.id,
+        made_for,
+        issuer_id: payer.issuer_id,
+        issuer: PartyCopy::issuer(&billed_by),
+        customer: PartyCopy::customer(&payer, subscription.timezone),
+        letterhead: Letterhead::of(&billed_by),
     })
 }
 

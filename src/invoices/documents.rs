@@ -14,7 +14,7 @@ use super::{
     service::{self, InvoiceError},
     store,
 };
-use crate::app::App;
+use crate::{app::App, issuers};
 
 /// What is printed of an invoice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ async fn kept(app: &App, invoice: Invoice, sort: Sort) -> Result<Vec<u8>, Docume
     };
     let margin = Margin {
         replaces,
-        footer: tenant.settings.invoice_footer,
+        logo: issuers::service::logo(app.db.reader(), invoice.tenant_id, invoice.letterhead.logo).await?,
         notes: (!tenant.livemode).then(|| TEST_NOTE.to_owned()),
     };
     let content = print(invoice.clone(), margin, sort).await?;
@@ -95,7 +95,8 @@ async fn kept(app: &App, invoice: Invoice, sort: Sort) -> Result<Vec<u8>, Docume
 pub(super) struct Margin {
     /// The number of the invoice that it replaces.
     pub(super) replaces: Option<String>,
-    pub(super) footer: Option<String>,
+    /// A picture, as PNG.
+    pub(super) logo: Option<Vec<u8>>,
     pub(super) notes: Option<String>,
 }
 

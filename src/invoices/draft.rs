@@ -2,7 +2,7 @@
 
 use accrue_core::{
     calendar::Period,
-    id::{InvoiceId, InvoiceLineId},
+    id::{CustomerId, InvoiceId, InvoiceLineId, IssuerId},
     invoice::{self as arithmetic, Input, LineInput, Totals, calculate},
     money::{Currency, Money},
 };
@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
 use super::{
-    model::{Bucket, Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow},
+    model::{Bucket, Invoice, InvoiceStatus, Letterhead, Line, MadeFor, PartyCopy, Reason, TaxRow},
     rating::{Charge, Part, TRUE_UP},
 };
 use crate::{
@@ -37,8 +37,13 @@ pub(super) struct Basis<'a> {
     pub tax: Option<TaxRate>,
     /// Who is exempt pays none.
     pub exemption: Exemption,
+    /// Who owes it, and for whom if not for themselves.
+    pub payer: CustomerId,
+    pub made_for: Option<MadeFor>,
+    pub issuer_id: Option<IssuerId>,
     pub issuer: PartyCopy,
     pub customer: PartyCopy,
+    pub letterhead: Letterhead,
 }
 
 /// A tax, as an invoice names it.
@@ -54,7 +59,7 @@ pub(super) fn draft(
     charges: Vec<Charge<'_>>,
     now: DateTime<Utc>,
 ) -> Result<Option<Invoice>, arithmetic::InvoiceError> {
-    let Basis { subscription, plans, period, reason, change, tax, exemption, issuer, customer } = basis;
+    let Basis { subscription, plans, period, reason, change, tax, exemption, .. } = basis;
     let tax = tax.filter(|_| exemption == Exemption::None);
     let charges: Vec<Charge<'_>> = charges.into_iter().filter(|charge| !charge.is_nothing()).collect();
     if charges.is_empty() {
@@ -74,7 +79,8 @@ pub(super) fn draft(
     Ok(Some(Invoice {
         tenant_id: subscription.tenant_id,
         id: InvoiceId::new(now),
-        customer_id: subscription.customer_id,
+        customer_id: basis.payer,
+        made_for: basis.made_for,
         test_clock_id: subscription.test_clock_id,
         subscription_id: Some(subscription.id),
         number: None,
@@ -90,11 +96,15 @@ pub(super) fn draft(
         tax_total: totals.tax_total,
         total: totals.total,
         credits_applied: Money::zero(subscription.currency),
+        balance_applied: Money::zero(subscription.currency),
+        balance_credited: totals.credited_to_balance,
         offset_total: Money::zero(subscription.currency),
         credited_total: Money::zero(subscription.currency),
         amount_paid: Money::zero(subscription.currency),
-        issuer,
-        customer,
+        issuer_id: basis.issuer_id,
+        issuer: basis.issuer,
+        customer: basis.customer,
+        letterhead: basis.letterhead,
         exemption,
         taxes,
         issued_at: None,

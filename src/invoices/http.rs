@@ -15,6 +15,7 @@ use actix_web::{
 use serde::Deserialize;
 
 use super::{
+    balance,
     body::InvoiceBody,
     documents::{self, DocumentError},
     event::{self, EventExplanation},
@@ -36,6 +37,7 @@ use crate::{
 
 /// Mounts the endpoints. The document comes before the invoice, whose address would match it too.
 pub fn routes(routes: &mut Routes) {
+    balance::routes(routes);
     routes
         .service(list_invoices)
         .service(get_invoice_pdf)
@@ -51,8 +53,10 @@ pub fn routes(routes: &mut Routes) {
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct InvoiceFilter {
-    /// Of this customer: its identifier, or your own name for it.
+    /// Owed by this customer: its identifier, or your own name for it.
     customer: Option<String>,
+    /// For this customer, whoever pays for it: its identifier, or your own name for it.
+    made_for: Option<String>,
     /// Of this subscription: its identifier, or your own name for it.
     subscription: Option<String>,
     status: Option<InvoiceStatus>,
@@ -61,15 +65,16 @@ struct InvoiceFilter {
 impl InvoiceFilter {
     async fn resolve(self, read: &Read<resource::Invoices>) -> Result<Which, InvoiceError> {
         let (db, tenant) = (read.db(), read.tenant_id());
-        let customer = match &self.customer {
-            Some(reference) => Some(customers::service::resolve(db, tenant, reference).await?.id),
-            None => None,
+        let customer = async |named: &Option<String>| match named {
+            Some(reference) => customers::service::resolve(db, tenant, reference).await.map(|of| Some(of.id)),
+            None => Ok(None),
         };
+        let (made_for, customer) = (customer(&self.made_for).await?, customer(&self.customer).await?);
         let subscription = match &self.subscription {
             Some(reference) => Some(subscriptions::service::resolve(db, tenant, reference).await?.id),
             None => None,
         };
-        Ok(Which { customer, subscription, status: self.status })
+        Ok(Which { customer, made_for, subscription, status: self.status })
     }
 }
 

@@ -97,7 +97,8 @@ async fn reissued(tx: &DatabaseTransaction, tenant: TenantId) -> Result<HashSet<
 
 /// What the customer's next invoice will have.
 async fn exemption(tx: &DatabaseTransaction, subscription: &Subscription) -> Result<Exemption, InvoiceError> {
-    Ok(customers::service::get(tx, subscription.tenant_id, subscription.customer_id).await?.exemption)
+    let customer = customers::service::get(tx, subscription.tenant_id, subscription.customer_id).await?;
+    Ok(customers::family::payer(tx, &customer).await?.exemption)
 }
 
 /// What the next invoice has to add to the bills of earlier periods.
@@ -215,15 +216,30 @@ pub async fn check(
     let missing = missing(tx, &past, &at_once).await?;
     if !missing.is_empty() {
         // Several invoices may be paid by them, and give them back: all before the first one takes its number.
-        credit_notes::service::lock_of_customer(tx, tenant.id, subscription.customer_id).await?;
+        lock_credit(tx, &subscription).await?;
         let is_reissued =
             |of_price: &Missing<'_>| of_price.due.price.metric_id.is_some_and(|id| reissued.contains(&id));
         let (anew, mut beside): (Vec<_>, Vec<_>) = missing.into_iter().partition(is_reissued);
         let both = (&subscription, &past);
-        beside.extend(reissue::reissue(tx, now, tenant, both, anew, locked.open()).await?);
+        beside.extend(Box::pin(reissue::reissue(tx, now, tenant, both, anew, locked.open())).await?);
         settle(tx, now, tenant, both, beside).await?;
     }
     Ok(metering::service::check_again(tx, &at_once, None).await?)
+}
+
+/// Locks everybody who pays, or paid, for a subscription, and then their credit notes.
+async fn lock_credit(tx: &DatabaseTransaction, subscription: &Subscription) -> Result<(), InvoiceError> {
+    let tenant = subscription.tenant_id;
+    let customer = customers::service::get(tx, tenant, subscription.customer_id).await?;
+    let mut payers = store::payers_of_subscription(tx, subscription).await?;
+    payers.insert(customers::family::payer(tx, &customer).await?.id);
+    for payer in &payers {
+        customers::service::get_for_update(tx, tenant, *payer).await?;
+    }
+    for payer in payers {
+        credit_notes::service::lock_of_customer(tx, tenant, payer).await?;
+    }
+    Ok(())
 }
 
 /// Has the next invoice look at these periods, if it has to add something to them. What it cannot give back with the tax
@@ -242,7 +258,7 @@ async fn leave_to_next(
     let mut next = is_any_left.then(|| subscription.period.end.max(now));
     if !taxed_otherwise.is_empty() {
         if store::ids_of_subscription(tx, subscription).await? == locked.all {
-            credit_notes::service::lock_of_customer(tx, tenant.id, subscription.customer_id).await?;
+            lock_credit(tx, subscription).await?;
             giving_back::give_back(tx, now, tenant, subscription, &taxed_otherwise).await?;
         } else {
             next = Some(now);

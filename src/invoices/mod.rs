@@ -1,6 +1,7 @@
 //! Invoices are what is owed: they close periods, rate usage, make lines, take numbers, and say what was
 //! paid. They take no money.
 
+pub mod balance;
 mod body;
 pub mod credit_notes;
 mod cycle;

@@ -48,7 +48,12 @@ impl Past {
 
     /// What a usage price costs, as it was when a period, or a part of one, was closed: a part before a change that did
     /// not end the period has no minimum.
-    pub(super) fn due<'a>(&self, stretch: &Stretch, price: &'a Price, period: Period) -> Result<Due<'a>, InvoiceError> {
+    pub(super) fn due<'a>(
+        &self,
+        stretch: &Stretch,
+        price: &'a Price,
+        period: Period,
+    ) -> Result<Due<'a>, InvoiceError> {
         let due = cycle::due_of(&stretch.subscription, price, period)?;
         let next = self.0.iter().find(|next| stretch.until == Some(next.from) && next.from == period.end);
         let grid = |subscription: &Subscription| (subscription.anchor_at, subscription.interval);

@@ -5,10 +5,11 @@ use accrue_core::money::{Money, MoneyError};
 use super::model::Invoice;
 use crate::ledger::{Account, Posting};
 
-/// The customer owes the total; it is revenue, and tax that we owe.
+/// The customer owes the total; it is revenue, and tax that we owe. Less than nothing is owed to the customer, until it is a
+/// part of the balance.
 pub(super) fn finalized(invoice: &Invoice) -> Result<Posting, MoneyError> {
     let entries = vec![
-        (Account::Receivable(invoice.customer_id), invoice.total),
+        (Account::Receivable(invoice.customer_id), invoice.signed_total()),
         (Account::Revenue, invoice.net().checked_neg()?),
         (Account::TaxPayable, invoice.tax_total.checked_neg()?),
     ];
@@ -18,7 +19,7 @@ pub(super) fn finalized(invoice: &Invoice) -> Result<Posting, MoneyError> {
 /// The exact opposite of [`finalized`].
 pub(super) fn voided(invoice: &Invoice) -> Result<Posting, MoneyError> {
     let entries = vec![
-        (Account::Receivable(invoice.customer_id), invoice.total.checked_neg()?),
+        (Account::Receivable(invoice.customer_id), invoice.signed_total().checked_neg()?),
         (Account::Revenue, invoice.net()),
         (Account::TaxPayable, invoice.tax_total),
     ];
@@ -97,6 +98,21 @@ mod tests {
         let invoice = open_invoice("119.00");
         let balances = balances([finalized(&invoice).unwrap(), voided(&invoice).unwrap()]);
         assert!(balances.values().all(|balance| *balance == 0), "{balances:?}");
+    }
+
+    #[test]
+    fn what_comes_to_less_than_nothing_is_owed_to_the_customer() {
+        let mut invoice = open_invoice("119.00");
+        let customer = invoice.customer_id;
+        let negative = |amount: Money| amount.checked_neg().unwrap();
+        (invoice.balance_credited, invoice.total) = (invoice.total, usd("0"));
+        invoice.tax_total = negative(invoice.tax_total);
+        let booked = balances([finalized(&invoice).unwrap()]);
+        // The entry of the balance then moves it from what is owed to what the customer has with us.
+        assert_eq!(booked[&Account::Receivable(customer)], -11_900);
+        assert_eq!((booked[&Account::Revenue], booked[&Account::TaxPayable]), (10_000, 1_900));
+        let undone = balances([finalized(&invoice).unwrap(), voided(&invoice).unwrap()]);
+        assert!(undone.values().all(|balance| *balance == 0), "{undone:?}");
     }
 
     #[test]

@@ -134,7 +134,11 @@ fn basis<'a>(subscription: &'a Subscription, past: &'a Past, invoice: &Invoice) 
         change: invoice.change,
         tax: invoice.taxes.first().map(|tax| TaxRate { name: tax.name.clone(), rate: tax.rate }),
         exemption: invoice.exemption,
+        payer: invoice.customer_id,
+        made_for: invoice.made_for.clone(),
+        issuer_id: invoice.issuer_id,
         issuer: invoice.issuer.clone(),
         customer: invoice.customer.clone(),
+        letterhead: invoice.letterhead.clone(),
     }
 }

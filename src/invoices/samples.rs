@@ -7,7 +7,7 @@ use accrue_core::{
 };
 use chrono::{DateTime, Utc};
 
-use super::model::{Bucket, Invoice, InvoiceStatus, Line, PartyCopy, Reason, TaxRow};
+use super::model::{Bucket, Invoice, InvoiceStatus, Letterhead, Line, PartyCopy, Reason, TaxRow};
 use crate::{customers::Exemption, subscriptions::Collection};
 
 pub(super) fn at(text: &str) -> DateTime<Utc> {
@@ -35,6 +35,7 @@ pub(super) fn open_invoice(total: &str) -> Invoice {
         tenant_id: TenantId(id),
         id: InvoiceId(id),
         customer_id: CustomerId(id),
+        made_for: None,
         test_clock_id: None,
         subscription_id: Some(SubscriptionId(id)),
         number: Some("INV-000001".into()),
@@ -66,11 +67,15 @@ pub(super) fn open_invoice(total: &str) -> Invoice {
         tax_total: tax,
         total,
         credits_applied: usd("0"),
+        balance_applied: usd("0"),
+        balance_credited: usd("0"),
         offset_total: usd("0"),
         credited_total: usd("0"),
         amount_paid: usd("0"),
+        issuer_id: None,
         issuer: PartyCopy { name: "Acme Cloud".into(), timezone: Some("UTC".into()), ..PartyCopy::default() },
         customer: PartyCopy { name: "Globex".into(), timezone: Some("UTC".into()), ..PartyCopy::default() },
+        letterhead: Letterhead::default(),
         exemption: Exemption::None,
         taxes: vec![TaxRow {
             name: "VAT".into(),

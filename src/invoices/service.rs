@@ -17,6 +17,7 @@ use chrono_tz::Tz;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
+    balance,
     credit_notes::{self, CreditError, CreditKind, CreditNote},
     cycle::{self, Billed},
     events,
@@ -31,6 +32,7 @@ use crate::{
     auth::{self, Tenant},
     catalog::service::CatalogError,
     customers::service::CustomerError,
+    issuers,
     ledger::{self, service::LedgerError},
     metering::service::MeteringError,
     subscriptions::{self, Collection, Subscription, Unused, service::SubscriptionError},
@@ -181,13 +183,13 @@ pub async fn resolve_for_update(
     get_for_update(tx, tenant, found.id).await
 }
 
-/// A customer's open invoices, the oldest first.
-pub async fn open_of_customer(
+/// The open invoices for a customer, whoever pays for them, the oldest first.
+pub async fn open_for_customer(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     customer: CustomerId,
 ) -> Result<Vec<Invoice>, DbErr> {
-    let which = Which { customer: Some(customer), status: Some(InvoiceStatus::Open), ..Which::default() };
+    let which = Which { made_for: Some(customer), status: Some(InvoiceStatus::Open), ..Which::default() };
     store::all(db, tenant, which).await
 }
 
@@ -216,8 +218,8 @@ pub(super) async fn list(
     store::list(db, tenant, which, page).await
 }
 
-/// Numbers a draft and stores it as a claim, with its entry in the books and its events. Credit notes of earlier
-/// invoices pay what they can of it. `now` is the customer's time: what is made up for after downtime is issued now,
+/// Numbers a draft in its issuer's series and stores it as a claim, with its entry in the books and its events. Credit notes
+/// of earlier invoices and then the balance pay what they can of it, or the balance is a debt that it asks for (RULES 31). `now` is the customer's time: what is made up for after downtime is issued now,
 /// for its own period (RULES 7).
 ///
 /// The number is taken last, so that the series is locked as shortly as can be.
@@ -230,15 +232,17 @@ pub(super) async fn issue(
 ) -> Result<Invoice, InvoiceError> {
     let due_at = match draft.collection {
         Collection::Automatic => now,
-        Collection::SendInvoice => {
-            days_later(now, net_terms_days, tenant.timezone.parse().unwrap_or(Tz::UTC))?
-        }
+        Collection::SendInvoice => days_later(now, net_terms_days, draft.issuer.zone())?,
     };
+    // Whoever has a balance is locked before their credit notes.
+    let balance = balance::service::lock(tx, &draft).await?;
     let taken = credit_notes::service::take(tx, &draft).await?;
-    let prefix = &tenant.settings.invoice_prefix;
+    let issuer = issuers::service::in_name_of(tx, tenant, draft.issuer_id).await?;
+    let prefix = &issuer.settings.invoice_prefix;
     let position = counter::take(tx, tenant.id, &format!("{NUMBERS}{prefix}"), 1).await?;
     let mut open = draft.clone();
     open.apply_credits(Money::sum(draft.currency, taken.iter().map(|(_, paid)| *paid))?);
+    open.apply_balance(balance::applied(balance, &open));
     open.finalize(format!("{prefix}-{position:06}"), now, due_at)?;
     let mut invoice = open.clone();
     if invoice.amount_due().is_zero() {
@@ -247,6 +251,7 @@ pub(super) async fn issue(
     store::insert(tx, &invoice).await?;
     ledger::service::post(tx, now, tenant.id, postings::finalized(&invoice)?).await?;
     credit_notes::service::spend(tx, now, tenant.livemode, &invoice, taken).await?;
+    balance::service::settle(tx, now, tenant, &invoice).await?;
     events::created(tx, now, tenant.livemode, &draft).await?;
     events::moved(tx, now, events::FINALIZED, tenant.livemode, (&draft, &open)).await?;
     if invoice.status == InvoiceStatus::Paid {
@@ -337,7 +342,7 @@ pub(super) async fn replace(
     store::replace_lines(tx, now, &invoice).await?;
     void_for(tx, now, tenant, invoice, replaced_by).await?;
     if let Some(draft) = draft {
-        issue(tx, now, tenant, draft, net_terms_days).await?;
+        Box::pin(issue(tx, now, tenant, draft, net_terms_days)).await?;
     }
     Ok(())
 }
@@ -353,6 +358,7 @@ async fn void_for(
     voided.void(now)?;
     store::save(tx, &voided).await?;
     ledger::service::post(tx, now, tenant.id, postings::voided(&invoice)?).await?;
+    balance::service::give_back(tx, now, tenant, &voided).await?;
     credit_notes::service::give_back(tx, now, tenant.livemode, &voided).await?;
     events::moved(tx, now, events::VOIDED, tenant.livemode, (&invoice, &voided)).await?;
     Ok(voided)

@@ -5,7 +5,7 @@ mod documents;
 mod invoices;
 mod lines;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use accrue_core::{
     calendar::Period,
@@ -16,7 +16,7 @@ use accrue_platform::page::{PageError, PageQuery};
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbErr, ExprTrait, QueryOrder, QuerySelect, QueryTrait,
+    Condition, ConnectionTrait, DatabaseTransaction, DbErr, ExprTrait, QueryOrder, QuerySelect, QueryTrait,
     entity::prelude::*,
 };
 
@@ -36,7 +36,10 @@ const LINES_AT_ONCE: usize = 500;
 /// Which invoices to list.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Which {
+    /// Who owes them.
     pub customer: Option<CustomerId>,
+    /// For whom they are, whoever owes them.
+    pub made_for: Option<CustomerId>,
     pub subscription: Option<SubscriptionId>,
     pub status: Option<InvoiceStatus>,
 }
@@ -47,6 +50,11 @@ impl Which {
 
         invoices::of(tenant)
             .apply_if(self.customer, |select, id| select.filter(Column::CustomerId.eq(id)))
+            .apply_if(self.made_for, |select, id| {
+                let own =
+                    Condition::all().add(Column::CustomerId.eq(id)).add(Column::ForCustomerId.is_null());
+                select.filter(Condition::any().add(own).add(Column::ForCustomerId.eq(id)))
+            })
             .apply_if(self.subscription, |select, id| select.filter(Column::SubscriptionId.eq(id)))
             .apply_if(self.status, |select, status| select.filter(Column::Status.eq(status)))
     }
@@ -236,6 +244,19 @@ pub(super) async fn ids_of_subscription(
         .into_tuple()
         .all(db)
         .await
+}
+
+/// Who owes the invoices of a subscription.
+pub(super) async fn payers_of_subscription(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+) -> Result<BTreeSet<CustomerId>, DbErr> {
+    let select = invoices::of(subscription.tenant_id)
+        .select_only()
+        .column(invoices::Column::CustomerId)
+        .distinct()
+        .filter(invoices::Column::SubscriptionId.eq(subscription.id));
+    Ok(select.into_tuple::<CustomerId>().all(db).await?.into_iter().collect())
 }
 
 /// The invoices of a subscription that have another exemption than this one.

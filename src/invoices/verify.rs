@@ -7,7 +7,7 @@ use accrue_platform::counter;
 use sea_orm::ConnectionTrait;
 
 use super::{
-    credit_notes,
+    balance, credit_notes,
     service::{InvoiceError, NUMBERS},
     store,
 };
@@ -34,6 +34,7 @@ pub async fn verify(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Vec<S
     }
     let numbers = store::numbers(db, tenant).await?;
     findings.extend(of_numbers("invoice", &numbers, &counter::given(db, tenant, NUMBERS).await?));
+    findings.extend(balance::service::verify(db, tenant).await?);
     findings.extend(credit_notes::verify(db, tenant).await?);
     Ok(findings)
 }

@@ -52,7 +52,11 @@ impl LedgerAccountBody {
         let (customer, gateway) = match account {
             Account::Receivable(customer) | Account::CustomerCredit(customer) => (Some(customer), None),
             Account::GatewayCash(gateway) => (None, Some(gateway)),
-            Account::Revenue | Account::TaxPayable | Account::Refunds | Account::BadDebt => (None, None),
+            Account::Revenue
+            | Account::TaxPayable
+            | Account::Refunds
+            | Account::BadDebt
+            | Account::BalanceAdjustments => (None, None),
         };
         Self {
             id,

@@ -24,6 +24,8 @@ pub enum Account {
     Refunds,
     /// What will not be paid any more.
     BadDebt,
+    /// What balances were changed by, by hand.
+    BalanceAdjustments,
 }
 
 impl Account {
@@ -37,6 +39,7 @@ impl Account {
             Self::CustomerCredit(_) => "customer_credit",
             Self::Refunds => "refunds",
             Self::BadDebt => "bad_debt",
+            Self::BalanceAdjustments => "balance_adjustments",
         }
     }
 
@@ -45,7 +48,9 @@ impl Account {
         match self {
             Self::Receivable(customer) | Self::CustomerCredit(customer) => customer.to_string(),
             Self::GatewayCash(gateway) => gateway.clone(),
-            Self::Revenue | Self::TaxPayable | Self::Refunds | Self::BadDebt => String::new(),
+            Self::Revenue | Self::TaxPayable | Self::Refunds | Self::BadDebt | Self::BalanceAdjustments => {
+                String::new()
+            }
         }
     }
 
@@ -58,6 +63,7 @@ impl Account {
             "customer_credit" => owner.parse().ok().map(Self::CustomerCredit),
             "refunds" => Some(Self::Refunds),
             "bad_debt" => Some(Self::BadDebt),
+            "balance_adjustments" => Some(Self::BalanceAdjustments),
             _ => None,
         }
     }
@@ -171,6 +177,7 @@ mod tests {
             Account::CustomerCredit(customer),
             Account::Refunds,
             Account::BadDebt,
+            Account::BalanceAdjustments,
         ] {
             assert_eq!(Account::from_parts(account.code(), &account.owner()), Some(account));
         }

@@ -126,15 +126,16 @@ async fn tell(
     let builds = async { Ok::<_, MeteringError>(builds::all(db, tenant.id).await?) };
     let (customer, metric, builds) = tokio::try_join!(customer, metric, builds)?;
     let builds = builds.into_iter().filter(|build| build.grain.metric_id == metric.id).collect();
+    let billed_by = customers::service::billed_by(db, tenant, &customer).await?;
     let period = if let Some(period) = period {
         period
     } else {
         let now = clocks::service::now_of(db, clock, tenant.id, customer.test_clock_id).await?;
-        month_of(&customer, &tenant.timezone, now)?
+        month_of(&customer, &billed_by, now)?
     };
     let windows = match granularity {
         Some(granularity) => {
-            let windows = granularity.windows(period, customer.zone(&tenant.timezone))?;
+            let windows = granularity.windows(period, customer.zone(&billed_by))?;
             windows.ok_or(MeteringError::TooManyWindows(WINDOWS_MAX))?
         }
         None if group_by.is_empty() => Vec::new(),
@@ -163,9 +164,13 @@ pub(super) struct Subject {
 }
 
 /// The calendar month that it is for a customer.
-pub fn month_of(customer: &Customer, tenant_zone: &str, now: DateTime<Utc>) -> Result<Period, CalendarError> {
+pub fn month_of(
+    customer: &Customer,
+    billed_by: &Tenant,
+    now: DateTime<Utc>,
+) -> Result<Period, CalendarError> {
     let month = Interval::every(Unit::Month);
-    Grid::try_new(now, month, Alignment::Calendar, customer.zone(tenant_zone))?.containing(now)
+    Grid::try_new(now, month, Alignment::Calendar, customer.zone(billed_by))?.containing(now)
 }
 
 /// A period that is nobody's billing period: whole in itself.

@@ -35,6 +35,7 @@ pub(super) enum ComposeError {
 /// Everything that an email is written from.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
+    /// As it bills the customer; about an invoice, as it was issued.
     pub tenant: auth::Tenant,
     pub customer: Customer,
     pub recipient_name: String,
@@ -98,7 +99,7 @@ impl Facts {
             tax_note: invoice.exemption_note,
             number: invoice.number.unwrap_or_default(),
             total: total.into(),
-            covered: (!covered.is_zero()).then(|| covered.into()),
+            covered: (covered.minor() > 0).then(|| covered.into()),
             amount_due: due.into(),
             due_on: self.day(invoice.due_at.unwrap_or(self.event.created_at)),
             settlement,
@@ -218,7 +219,7 @@ impl Facts {
     }
 
     fn zone(&self) -> Tz {
-        self.customer.zone(&self.tenant.timezone)
+        self.customer.zone(&self.tenant)
     }
 
     /// The customer's calendar day.

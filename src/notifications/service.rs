@@ -28,6 +28,7 @@ use crate::{
         Invoice, InvoiceStatus,
         service::{self as invoices, InvoiceError},
     },
+    issuers,
 };
 
 /// Why an email cannot be had or written.
@@ -131,10 +132,15 @@ pub(super) async fn facts(db: &impl ConnectionTrait, email: &Email) -> Result<Fa
     };
     let open = match email.kind {
         Kind::AccessRestricted | Kind::PaymentRecovered => {
-            invoices::open_of_customer(db, tenant.id, customer.id).await?
+            let child = invoice.as_ref().and_then(|invoice| invoice.made_for.as_ref());
+            let whose = child.map_or(customer.id, |child| child.customer);
+            invoices::open_for_customer(db, tenant.id, whose).await?
         }
         _ => Vec::new(),
     };
+    // An invoice is written about by whom it is from, whoever bills the customer now.
+    let issuer = invoice.as_ref().map_or(customer.issuer_id, |invoice| invoice.issuer_id);
+    let tenant = issuers::service::in_name_of(db, &tenant, issuer).await?.into_owned();
     let recipient_name = email.recipient_name.clone();
     Ok(Facts { tenant, customer, recipient_name, event, invoice, open, pdf_attached: false })
 }

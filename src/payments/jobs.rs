@@ -283,6 +283,7 @@ struct ToldInvoice {
     collection: Collection,
     amount_due: Decimal,
     amount_paid: Decimal,
+    balance_applied: Decimal,
     total: Decimal,
 }
 
@@ -298,7 +299,7 @@ async fn hear_finalized(tx: &DatabaseTransaction, event: &Event) -> Result<(), D
     service::collect_later(tx, *tenant_id, *test_clock_id, invoice.id, "finalized", *created_at).await
 }
 
-/// An invoice was voided, or settled by less than its total: its payment ends.
+/// An invoice was voided, or settled by less than was asked for: its payment ends.
 const LISTENER_INVOICES_CLOSED: Listener =
     Listener { name: "payments.invoices_closed", hear: |tx, event| Box::pin(hear_closed(tx, event)) };
 
@@ -307,7 +308,7 @@ async fn hear_closed(tx: &DatabaseTransaction, event: &Event) -> Result<(), DbEr
         return Ok(());
     }
     let Told { object: invoice } = told(event)?;
-    if event.kind == "invoice.paid" && invoice.amount_paid == invoice.total {
+    if event.kind == "invoice.paid" && invoice.amount_paid == invoice.total - invoice.balance_applied {
         return Ok(());
     }
     let job = CancelPayment { invoice: invoice.id };

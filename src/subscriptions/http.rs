@@ -199,7 +199,9 @@ impl From<SubscriptionError> for Problem {
             SubscriptionError::NoSuchCustomer(_) => Self::not_found("customer"),
             SubscriptionError::NoSuchPlan(_) => Self::not_found("plan"),
             SubscriptionError::ExternalIdTaken(_) => Self::new(&problem::CONFLICT, detail),
-            SubscriptionError::CurrencyFixed(_) => Self::field("/plan", "currency_mismatch", detail),
+            SubscriptionError::CurrencyFixed(_) | SubscriptionError::IssuerCurrency(_) => {
+                Self::field("/plan", "currency_mismatch", detail)
+            }
             SubscriptionError::Invalid(mistakes) => Self::invalid(
                 mistakes
                     .into_iter()

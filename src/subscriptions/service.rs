@@ -36,7 +36,10 @@ use crate::{
         service::{self as catalog, CatalogError},
     },
     clocks,
-    customers::service::{self as customers, CustomerError},
+    customers::{
+        family::FamilyError,
+        service::{self as customers, CustomerError},
+    },
 };
 
 /// Why a subscription cannot be had or moved.
@@ -52,6 +55,8 @@ pub enum SubscriptionError {
     ExternalIdTaken(String),
     #[error("the customer is billed in {0}")]
     CurrencyFixed(Currency),
+    #[error("the customer's issuer bills in {0}: name another currency of the customer to bill in that")]
+    IssuerCurrency(Currency),
     #[error("{} values cannot be taken", .0.len())]
     Invalid(Vec<Invalid>),
     #[error(transparent)]
@@ -92,7 +97,8 @@ pub async fn create(
     let had_trial = had_trial(tx, tenant.id, customer.id, plan.plan_id).await?;
     let now = clocks::service::now_of(tx, clock, tenant.id, customer.test_clock_id).await?;
 
-    let made = Subscription::try_new(now, tenant, &customer, &plan, wanted, had_trial)
+    let billed_by = customers::billed_by(tx, tenant, &customer).await?;
+    let made = Subscription::try_new(now, &billed_by, &customer, &plan, wanted, had_trial)
         .map_err(SubscriptionError::Invalid)?;
     refuse_second_meter(tx, &made, &plan, made.start_at).await?;
     store::insert(tx, &made, made.trial_notice_at(now)).await.map_err(|error| match &made.external_id {
@@ -482,11 +488,13 @@ impl From<CustomerError> for SubscriptionError {
     fn from(error: CustomerError) -> Self {
         match error {
             CustomerError::NotFound(reference) => Self::NoSuchCustomer(reference),
-            CustomerError::CurrencyFixed(currency) => Self::CurrencyFixed(currency),
+            CustomerError::CurrencyFixed(currency)
+            | CustomerError::Family(FamilyError::Currency(currency)) => Self::CurrencyFixed(currency),
+            CustomerError::IssuerCurrency(currency) => Self::IssuerCurrency(currency),
             CustomerError::Database(error) => Self::Database(error),
-            error @ (CustomerError::ExternalIdTaken(_) | CustomerError::NoSuchMethod(_)) => {
-                Self::Broken(error.into())
-            }
+            error @ (CustomerError::ExternalIdTaken(_)
+            | CustomerError::NoSuchMethod(_)
+            | CustomerError::Family(_)) => Self::Broken(error.into()),
         }
     }
 }

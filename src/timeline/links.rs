@@ -70,6 +70,9 @@ fn of_no_object_of_its_own(is: &str, customer: Option<&str>) -> Option<Link> {
         ("entitlements", Some(customer)) => {
             ("entitlements", format!("/v1/customers/{customer}/entitlements"))
         }
+        ("balance_entry", Some(customer)) => {
+            ("balance_entries", format!("/v1/customers/{customer}/balance_entries"))
+        }
         ("usage_alert", Some(customer)) => ("usage_alerts", format!("/v1/usage_alerts?customer={customer}")),
         ("usage_alert", None) => ("usage_alerts", "/v1/usage_alerts".to_owned()),
         ("unmatched_usage_report", _) => ("unmatched_usage", "/v1/usage_events/unmatched".to_owned()),

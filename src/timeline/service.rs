@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     auth::Tenant,
-    customers::Customer,
+    customers::{self, Customer},
     notifications::{self, Email},
 };
 
@@ -26,7 +26,7 @@ pub(super) async fn list(
     customer: &Customer,
     page: &PageQuery,
 ) -> Result<Vec<Entry>, PageError> {
-    let zone = customer.zone(&tenant.timezone);
+    let zone = customer.zone(&*customers::service::billed_by(db, tenant, customer).await?);
     let events = outbox::of_customer::<EntryId>(db, tenant.id, customer.id, page).await?;
     let emails = notifications::of_customer::<EntryId>(db, tenant.id, customer.id, page).await?;
     let events = events.into_iter().map(|event| of_event(event, zone)).collect();

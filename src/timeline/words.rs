@@ -59,6 +59,13 @@ impl Told<'_> {
         Some(match verb {
             "created" => format!("The customer {} was made.", self.quoted("/name")),
             "updated" => format!("The customer was changed: {}.", self.changes()),
+            "balance_changed" => {
+                format!(
+                    "The balance changed by {} to {}.",
+                    self.amount("/amount"),
+                    self.amount("/balance_after")
+                )
+            }
             "payment_method_attached" => format!("A payment method was kept: {}.", self.card("")),
             "payment_method_detached" => format!("A payment method was given up: {}.", self.card("")),
             _ => return None,

@@ -4,6 +4,7 @@
 pub const TYPES: &[&str] = &[
     "customer.created",
     "customer.updated",
+    "customer.balance_changed",
     "customer.payment_method_attached",
     "customer.payment_method_detached",
     "plan.created",

@@ -149,8 +149,8 @@ async fn a_query_parameter_is_known_and_good_or_refused(#[values(Sqlite, Postgre
     };
     assert_eq!(
         told("/v1/invoices?costumer=acme").await,
-        "costumer unknown_parameter: is not known here: there are customer, subscription, status, limit, \
-         starting_after, ending_before"
+        "costumer unknown_parameter: is not known here: there are customer, made_for, subscription, status, \
+         limit, starting_after, ending_before"
     );
     assert_eq!(
         told("/v1/account?verbose=1").await,

@@ -7,7 +7,7 @@ use chrono::{SecondsFormat, TimeDelta, Utc};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{Engine, Engine::*, Receiver, Shop, World, text};
+use crate::support::{DOT, Engine, Engine::*, Receiver, Shop, World, text};
 
 /// These read, whatever their method says; previews do, too.
 const READS: &[&str] = &["POST /v1/customers/{id}/entitlements/{feature}/check"];
@@ -39,6 +39,16 @@ struct Walk {
 impl Walk {
     /// Does an operation and looks for its entry.
     async fn does(&mut self, operation: &str, ids: &[&str], body: Value) -> Value {
+        self.sends(operation, ids, |request| request.json(&body)).await
+    }
+
+    /// The same with any body.
+    async fn sends(
+        &mut self,
+        operation: &str,
+        ids: &[&str],
+        with: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Value {
         let (method, template) = operation.split_once(' ').unwrap();
         let mut ids = ids.iter();
         let parts =
@@ -46,7 +56,7 @@ impl Walk {
         let path = parts.collect::<Vec<_>>().join("/");
         self.requests += 1;
         let request = format!("walk-{}", self.requests);
-        let sent = self.world.request(method, &path).header("x-request-id", &request).json(&body);
+        let sent = with(self.world.request(method, &path).header("x-request-id", &request));
         let reply = crate::support::Reply::of(sent).await;
         assert!(reply.status < 300, "{operation}: {} {}", reply.status, reply.text);
         let log = self.world.list("/v1/audit_log?limit=100").await;
@@ -70,12 +80,15 @@ async fn every_operation_that_writes_leaves_one_audit_entry(#[values(Sqlite, Pos
     let mut walk = Walk { world: shop.world, done: BTreeSet::new(), requests: 0 };
 
     account(&mut walk).await;
+    issuers(&mut walk).await;
     catalogue(&mut walk).await;
     usage(&mut walk).await;
     webhooks(&mut walk, &receiver).await;
     let customer =
         walk.does("POST /v1/customers", &[], json!({"name": "Other", "external_id": "other"})).await;
     walk.does("PATCH /v1/customers/{id}", &[&text(&customer["id"])], json!({"name": "Else"})).await;
+    let change = json!({"amount": "1.00", "currency": "USD"});
+    walk.does("POST /v1/customers/{id}/balance_entries", &["other"], change).await;
     let event = json!({"event_id": "e1", "customer_id": "acme", "event_name": "call", "timestamp": "2026-02-01T09:30:00Z"});
     walk.does("POST /v1/usage_events", &[], event).await;
     let method = json!({"customer": "acme", "token": "tok_mastercard"});
@@ -130,6 +143,21 @@ async fn account(walk: &mut Walk) {
     walk.does("PATCH /v1/account", &[], json!({"name": "Shop"})).await;
     let key = walk.does("POST /v1/api_keys", &[], json!({"kind": "ingest"})).await;
     walk.does("POST /v1/api_keys/{id}/revoke", &[&text(&key["id"])], json!({})).await;
+}
+
+async fn issuers(walk: &mut Walk) {
+    let issuer = json!({"code": "de", "name": "D", "invoice_prefix": "DE", "credit_note_prefix": "DECN"});
+    walk.does("POST /v1/issuers", &[], issuer).await;
+    walk.does("PATCH /v1/issuers/{id}", &["de"], json!({"name": "E"})).await;
+    for (logo, ids) in [("/v1/issuers/{id}/logo", &["de"][..]), ("/v1/account/logo", &[])] {
+        let picture =
+            |request: reqwest::RequestBuilder| request.header("content-type", "image/png").body(DOT);
+        walk.sends(&format!("PUT {logo}"), ids, picture).await;
+        walk.does(&format!("DELETE {logo}"), ids, Value::Null).await;
+    }
+    walk.does("POST /v1/issuers/{id}/archive", &["de"], json!({})).await;
+    walk.does("POST /v1/issuers/{id}/unarchive", &["de"], json!({})).await;
+    walk.does("DELETE /v1/issuers/{id}", &["de"], Value::Null).await;
 }
 
 async fn catalogue(walk: &mut Walk) {

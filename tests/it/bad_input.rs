@@ -181,11 +181,15 @@ fn valid() -> Vec<(String, Value)> {
     let bodies = [
         (
             "/v1/account",
-            json!({"name": "A", "timezone": "UTC", "invoice_prefix": "INV", "net_terms_days": 30, "invoice_footer": "f", "brand_color": "#1f4fd8", "issuer": {"name": "A", "address": ["a"], "tax_ids": [{"kind": "eu_vat", "value": "DE136695976"}], "email": "a@example.com"}}),
+            json!({"name": "A", "timezone": "UTC", "invoice_prefix": "INV", "credit_note_prefix": "CN", "net_terms_days": 30, "invoice_footer": "f", "brand_color": "#1f4fd8", "issuer": {"name": "A", "address": ["a"], "tax_ids": [{"kind": "eu_vat", "value": "DE136695976"}], "email": "a@example.com"}}),
+        ),
+        (
+            "/v1/issuers",
+            json!({"code": "i", "name": "I", "address": ["a"], "tax_ids": [{"kind": "eu_vat", "value": "DE136695976"}], "email": "a@example.com", "timezone": "UTC", "currency": "USD", "invoice_prefix": "I", "credit_note_prefix": "IC", "net_terms_days": 1, "invoice_footer": "f", "brand_color": "#1f4fd8", "metadata": {"a": "b"}}),
         ),
         (
             "/v1/customers",
-            json!({"external_id": "x", "name": "X", "email": "x@example.com", "currency": "USD", "timezone": "UTC", "locale": "en", "address": {"line1": "a", "country": "DE"}, "tax_ids": [{"kind": "gb_vat", "value": "980780684"}], "exemption": "exempt", "invoice_contacts": [{"email": "y@example.com", "name": "Y"}], "metadata": {"a": "b"}}),
+            json!({"external_id": "x", "issuer": "de", "net_terms_days": 1, "name": "X", "email": "x@example.com", "currency": "USD", "timezone": "UTC", "locale": "en", "address": {"line1": "a", "country": "DE"}, "tax_ids": [{"kind": "gb_vat", "value": "980780684"}], "exemption": "exempt", "invoice_contacts": [{"email": "y@example.com", "name": "Y"}], "metadata": {"a": "b"}}),
         ),
         (
             "/v1/metrics",
@@ -208,6 +212,10 @@ fn valid() -> Vec<(String, Value)> {
         (
             "/v1/usage_alerts",
             json!({"customer": "acme", "metric": "m", "kind": "quantity", "threshold": "10", "name": "A", "metadata": {"a": "b"}}),
+        ),
+        (
+            "/v1/customers/acme/balance_entries",
+            json!({"amount": "1.00", "currency": "USD", "description": "d", "metadata": {"a": "b"}}),
         ),
         ("/v1/webhook_endpoints", json!({"url": "http://127.0.0.1:1/x", "events": ["*"]})),
         ("/v1/payment_methods", json!({"customer": "acme", "token": "tok_visa", "default": true})),

@@ -89,7 +89,10 @@ async fn objects(shop: &Shop) -> Vec<Value> {
     let endpoint = world.create("/v1/webhook_endpoints", endpoint).await;
     world.work().await;
     let alert = world.get(&format!("/v1/usage_alerts/{}", text(&alert["id"]))).await;
+    let change = json!({"amount": "1.00", "currency": "USD"});
+    let change = world.create("/v1/customers/acme/balance_entries", change).await;
     vec![
+        change,
         world.get("/v1/customers/acme").await,
         world.list("/v1/payment_methods").await[0].clone(),
         world.get("/v1/plans/pro").await,
@@ -111,6 +114,7 @@ async fn objects(shop: &Shop) -> Vec<Value> {
 fn object_of(kind: &str) -> &str {
     match kind {
         "customer.payment_method_attached" | "customer.payment_method_detached" => "payment_method",
+        "customer.balance_changed" => "balance_entry",
         "usage.unmatched" => "unmatched_usage_report",
         "webhook.test" => "webhook_endpoint",
         kind => kind.split('.').next().expect("a type"),
@@ -124,7 +128,7 @@ async fn every_type_of_event_has_words_and_links_that_lead_somewhere(#[values(Sq
     let shop = Shop::open(world, Some("tok_decline_then_ok")).await;
     let world = &shop.world;
     let objects = objects(&shop).await;
-    let customer = text(&objects[0]["id"]).parse().unwrap();
+    let customer = text(&objects[1]["id"]).parse().unwrap();
     let tenant = auth::first_tenant(world.app.db.reader(), Mode::Test).await.unwrap().unwrap().id;
     let known: Vec<_> = world.list(&format!("{TIMELINE}?limit=100")).await;
 

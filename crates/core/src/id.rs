@@ -120,6 +120,10 @@ typed_id!(/// A durable piece of work in the queue.
     JobId, "job");
 typed_id!(/// Something that happened, as others may see it.
     EventId, "evt");
+typed_id!(/// A legal entity in whose name invoices are issued.
+    IssuerId, "iss");
+typed_id!(/// A picture at the head of documents. It never changes: another one has another identifier.
+    LogoId, "logo");
 typed_id!(CustomerId, "cus");
 typed_id!(TestClockId, "clk");
 typed_id!(MetricId, "met");
@@ -139,6 +143,8 @@ typed_id!(/// That an alert triggered in a period.
     UsageAlertTriggerId, "uat");
 typed_id!(InvoiceId, "inv");
 typed_id!(InvoiceLineId, "lin");
+typed_id!(/// A change of what a customer has with us.
+    BalanceEntryId, "bal");
 typed_id!(CreditNoteId, "cn");
 typed_id!(CreditNoteLineId, "cnl");
 typed_id!(/// That a credit note paid a part of an invoice.

@@ -43,6 +43,9 @@ pub struct Invoice {
     pub total: String,
     /// Positive: what balance and prepaid credits took off the total. Printed with a minus sign.
     pub credits_applied: Option<String>,
+    /// Positive: a debt from before that is asked for with this document.
+    #[serde(default)]
+    pub previous_balance: Option<String>,
     /// Positive, or zero. Printed with a minus sign.
     pub amount_paid: String,
     pub amount_due: String,
@@ -53,6 +56,12 @@ pub struct Invoice {
     pub notes: Option<String>,
     /// Small print at the foot of every page: registration, bank, managing directors.
     pub footer: Option<String>,
+    /// A PNG picture above the issuer's name.
+    #[serde(default)]
+    pub logo: Option<Vec<u8>>,
+    /// Of names and rules, like `#1f3f66`; anything else is passed over.
+    #[serde(default)]
+    pub color: Option<String>,
 }
 
 /// Which document it is. It decides the title and what the large amount means.

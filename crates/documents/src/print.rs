@@ -45,6 +45,11 @@ pub(crate) fn input(invoice: &Invoice, labels: &str) -> Result<Value, RenderErro
         "tax_note": invoice.tax_note.as_deref().map(one_line),
         "total": page.money("total", &invoice.total)?,
         "credits_applied": page.deduction("credits_applied", invoice.credits_applied.as_deref())?,
+        "previous_balance": invoice
+            .previous_balance
+            .as_deref()
+            .map(|amount| page.amount("previous_balance", amount))
+            .transpose()?,
         "amount_paid": page.money("amount_paid", &invoice.amount_paid)?,
         "amount_paid_deducted": page.deduction("amount_paid", Some(&invoice.amount_paid))?,
         "amount_due": page.money("amount_due", &invoice.amount_due)?,
@@ -52,6 +57,7 @@ pub(crate) fn input(invoice: &Invoice, labels: &str) -> Result<Value, RenderErro
         "payment_url": invoice.payment_url.as_deref().map(web_address).transpose()?,
         "notes": invoice.notes.as_deref().map(many_lines),
         "footer": invoice.footer.as_deref().map(many_lines),
+        "color": invoice.color.as_deref().filter(|color| is_color(color)),
     }))
 }
 
@@ -115,6 +121,12 @@ impl Page {
         }
         format!("{} – {}", self.date(first_on), self.date(last_on))
     }
+}
+
+/// What the template can read as a colour.
+fn is_color(text: &str) -> bool {
+    text.strip_prefix('#')
+        .is_some_and(|digits| digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn party(party: &Party) -> Value {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 use typst::{
-    foundations::{Bytes, Dict, Smart},
+    foundations::{Bytes, Dict, Smart, Value},
     text::Font,
 };
 use typst_as_lib::{TypstAsLibError, TypstEngine, TypstTemplateMainFile};
@@ -79,7 +79,9 @@ impl Renderer {
             locale => locale,
         };
         let input = print::input(invoice, labels.code())?;
-        let input = Dict::deserialize(input).map_err(|error| RenderError::Template(error.to_string()))?;
+        let mut input = Dict::deserialize(input).map_err(|error| RenderError::Template(error.to_string()))?;
+        let logo = invoice.logo.clone().map_or(Value::None, |png| Value::Bytes(Bytes::new(png)));
+        input.insert("logo".into(), logo);
         let pdf = self.compile(input);
         // Typst remembers every rendering for the next one and knows no bound. Ours have little in common:
         // keeping some was measured to cost memory and save no time.

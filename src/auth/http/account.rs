@@ -12,18 +12,13 @@ use actix_web::{get, http::StatusCode, patch, web::Data};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::said::{NAME_MAX, Said, check_address};
 use crate::auth::{
     caller::{Answer, KnownCallers, Read, Write},
     model::{Issuer, Tenant, TenantSettings},
     resource, service,
 };
 
-const NAME_MAX: usize = 200;
-const ADDRESS_LINES_MAX: usize = 8;
-const LINE_MAX: usize = 100;
-const FOOTER_MAX: usize = 1000;
-/// A year: nobody gives more time than that, and dates stay dates.
-const NET_TERMS_DAYS_MAX: u16 = 365;
 /// A year of events by default; older ones are sent as what they are, a backfill.
 const PAST_DAYS: RangeInclusive<u16> = 1..=366;
 /// A day: a clock that is further ahead is wrong.
@@ -66,6 +61,9 @@ struct UpdateAccount {
     /// 1 to 12 ASCII letters and digits.
     #[schema(example = "INV")]
     invoice_prefix: Option<String>,
+    /// The same of credit notes. Numbers of one beginning are of one kind, and nobody else's.
+    #[schema(example = "CN")]
+    credit_note_prefix: Option<String>,
     /// 0 to 365.
     #[schema(example = 30)]
     net_terms_days: Option<u16>,
@@ -103,12 +101,7 @@ impl UpdateIssuer {
     fn check(self, check: &mut Check) -> Issuer {
         let Self { name, address, tax_ids, email } = self;
         check.optional_text("/issuer/name", name.as_deref(), NAME_MAX);
-        if address.len() > ADDRESS_LINES_MAX {
-            check.refuse("/issuer/address", "too_many", format!("has at most {ADDRESS_LINES_MAX} lines"));
-        }
-        for (index, line) in address.iter().enumerate().take(ADDRESS_LINES_MAX) {
-            check.text(&format!("/issuer/address/{index}"), line, LINE_MAX);
-        }
+        check_address(check, "/issuer/address", &address);
         let tax_ids = check.tax_ids("/issuer/tax_ids", tax_ids);
         check.optional_email("/issuer/email", email.as_deref());
         Issuer { name, address, tax_ids, email }
@@ -121,6 +114,7 @@ struct AccountChange {
     timezone: Option<String>,
     issuer: Option<Issuer>,
     invoice_prefix: Option<String>,
+    credit_note_prefix: Option<String>,
     net_terms_days: Option<u16>,
     invoice_footer: Option<String>,
     brand_color: Option<String>,
@@ -137,34 +131,41 @@ struct UsageChange {
 impl UpdateAccount {
     fn check(self) -> Result<AccountChange, Problem> {
         let Self {
-            name, timezone, issuer, invoice_prefix, net_terms_days, invoice_footer, brand_color, ..
+            name,
+            timezone,
+            issuer,
+            invoice_prefix,
+            credit_note_prefix,
+            net_terms_days,
+            invoice_footer,
+            brand_color,
+            ..
         } = self;
         let mut check = Check::new();
         check.optional_text("/name", name.as_deref(), NAME_MAX);
         check.optional_zone("/timezone", timezone.as_deref());
         let issuer = issuer.map(|issuer| issuer.check(&mut check));
-        if invoice_prefix.as_deref().is_some_and(|prefix| !is_prefix(prefix)) {
-            check.refuse("/invoice_prefix", "malformed", "has 1 to 12 ASCII letters and digits");
-        }
-        if net_terms_days.is_some_and(|days| days > NET_TERMS_DAYS_MAX) {
-            check.refuse("/net_terms_days", "out_of_range", format!("is 0 to {NET_TERMS_DAYS_MAX}"));
-        }
+        let said = Said {
+            invoice_prefix: invoice_prefix.as_deref(),
+            credit_note_prefix: credit_note_prefix.as_deref(),
+            net_terms_days,
+            invoice_footer: invoice_footer.as_deref(),
+            brand_color: brand_color.as_deref(),
+        };
+        said.check(&mut check);
         let usage = UsageChange {
             allow_unknown_customer: self.allow_unknown_customer,
             past_days_max: self.usage_past_days_max,
             future_minutes_max: self.usage_future_minutes_max,
         };
         usage.check(&mut check);
-        check.optional_text("/invoice_footer", invoice_footer.as_deref(), FOOTER_MAX);
-        if brand_color.as_deref().is_some_and(|color| !is_color(color)) {
-            check.refuse("/brand_color", "malformed", "is not a colour like #1f4fd8");
-        }
         check.finish()?;
         Ok(AccountChange {
             name,
             timezone,
             issuer,
             invoice_prefix,
+            credit_note_prefix,
             net_terms_days,
             invoice_footer,
             brand_color,
@@ -199,16 +200,6 @@ fn set<T>(field: &mut T, value: Option<T>) {
     }
 }
 
-fn is_prefix(prefix: &str) -> bool {
-    (1..=12).contains(&prefix.len()) && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-fn is_color(color: &str) -> bool {
-    color
-        .strip_prefix('#')
-        .is_some_and(|digits| digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
 impl AccountChange {
     fn apply(self, tenant: &mut Tenant) {
         let Self {
@@ -216,6 +207,7 @@ impl AccountChange {
             timezone,
             issuer,
             invoice_prefix,
+            credit_note_prefix,
             net_terms_days,
             invoice_footer,
             brand_color,
@@ -226,6 +218,7 @@ impl AccountChange {
         set(&mut tenant.timezone, timezone);
         set(&mut settings.issuer, issuer);
         set(&mut settings.invoice_prefix, invoice_prefix);
+        set(&mut settings.credit_note_prefix, credit_note_prefix);
         set(&mut settings.net_terms_days, net_terms_days);
         set(&mut settings.invoice_footer, invoice_footer.map(Some));
         set(&mut settings.brand_color, brand_color);

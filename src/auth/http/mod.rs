@@ -4,6 +4,7 @@ mod account;
 mod audit;
 mod jobs;
 mod keys;
+pub mod said;
 mod sweeps;
 
 use accrue_platform::{
@@ -11,7 +12,7 @@ use accrue_platform::{
     routes::Routes,
 };
 
-use super::service::AuthError;
+use super::{model::Numbered, series::SeriesTaken, service::AuthError};
 
 /// Mounts the endpoints.
 pub fn routes(routes: &mut Routes) {
@@ -29,6 +30,16 @@ pub fn routes(routes: &mut Routes) {
         .service(sweeps::run_sweep);
 }
 
+impl From<SeriesTaken> for Problem {
+    fn from(taken: SeriesTaken) -> Self {
+        let pointer = match taken.numbered {
+            Numbered::Invoice => "/invoice_prefix",
+            Numbered::CreditNote => "/credit_note_prefix",
+        };
+        Self::field(pointer, "taken", taken.to_string())
+    }
+}
+
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         match error {
@@ -39,6 +50,7 @@ impl From<AuthError> for Problem {
             }
             AuthError::NotOwn(_) => Self::new(&problem::SCOPE_MISSING, error.to_string()),
             AuthError::LastSecretKey => Self::new(&problem::CONFLICT, error.to_string()),
+            AuthError::SeriesTaken(taken) => taken.into(),
             AuthError::Database(error) => error.into(),
         }
     }

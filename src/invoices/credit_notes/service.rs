@@ -28,16 +28,13 @@ use crate::{
         model::{Invoice, InvoiceStatus},
         service::{self as invoices, InvoiceError},
     },
-    ledger,
+    issuers, ledger,
 };
 
 pub use super::store::CreditNoteFilter;
 
 /// What the counters of credit notes' numbers are called, before the prefix of the numbers.
 pub(super) const NUMBERS: &str = "credit_note_number:";
-
-/// What the numbers begin with.
-const PREFIX: &str = "CN";
 
 /// A credit note to be made.
 #[derive(Clone, Debug)]
@@ -111,14 +108,17 @@ pub async fn issue(
 ) -> Result<CreditNote, InvoiceError> {
     let NewCreditNote { kind, reason, cause, memo, wanted, metadata } = new;
     let credit = preview(tx, invoice, kind, &wanted).await?;
-    let position = counter::take(tx, tenant.id, &format!("{NUMBERS}{PREFIX}"), 1).await?;
+    // It takes back what that issuer charged, whoever bills the customer now.
+    let issuer = issuers::service::in_name_of(tx, tenant, invoice.issuer_id).await?;
+    let prefix = &issuer.settings.credit_note_prefix;
+    let position = counter::take(tx, tenant.id, &format!("{NUMBERS}{prefix}"), 1).await?;
     let note = CreditNote {
         tenant_id: tenant.id,
         id: CreditNoteId::new(now),
         invoice_id: invoice.id,
         customer_id: invoice.customer_id,
         test_clock_id: invoice.test_clock_id,
-        number: format!("{PREFIX}-{position:06}"),
+        number: format!("{prefix}-{position:06}"),
         kind,
         reason,
         cause,

@@ -21,13 +21,10 @@ use crate::{
 
 /// Dates are the issuer's, periods are in the zone in which they begin and end.
 pub(super) fn document(invoice: &Invoice, margin: Margin, sort: Sort) -> printed::Invoice {
-    let zone = zone(&invoice.issuer);
+    let zone = invoice.issuer.zone();
     let on = |at: DateTime<Utc>| local_date(at, zone);
-    let paper = Paper {
-        locale: locale(invoice),
-        zone: self::zone(&invoice.customer),
-        digits: invoice.currency.digits(),
-    };
+    let paper =
+        Paper { locale: locale(invoice), zone: invoice.customer.zone(), digits: invoice.currency.digits() };
     let issued_on = on(invoice.issued_at.unwrap_or(invoice.created_at));
     // What is paid is not due.
     let due_on = invoice.due_at.filter(|_| sort == Sort::Invoice).map(on);
@@ -48,6 +45,7 @@ pub(super) fn document(invoice: &Invoice, margin: Margin, sort: Sort) -> printed
         customer: paper.party(&invoice.customer),
         references: [
             margin.replaces.map(|number| paper.replaces(number)),
+            invoice.made_for.as_ref().map(|child| paper.made_for(child.name.clone())),
             due_on.map(|due_on| paper.terms(invoice.collection, issued_on, due_on)),
         ]
         .into_iter()
@@ -61,12 +59,15 @@ pub(super) fn document(invoice: &Invoice, margin: Margin, sort: Sort) -> printed
         tax_note: invoice.exemption_note().map(str::to_owned),
         total: invoice.total.to_string(),
         credits_applied: positive(credits(invoice)),
+        previous_balance: invoice.balance_applied.checked_neg().ok().and_then(positive),
         amount_paid: invoice.amount_paid.to_string(),
         amount_due: invoice.amount_due().to_string(),
         payment_instructions: None,
         payment_url: None,
         notes: margin.notes,
-        footer: margin.footer,
+        footer: invoice.letterhead.footer.clone(),
+        logo: margin.logo,
+        color: invoice.letterhead.color.clone(),
     }
 }
 
@@ -204,6 +205,18 @@ impl Paper {
         Reference { label: label.to_owned(), text: number }
     }
 
+    /// The customer for whom another one pays.
+    fn made_for(self, name: String) -> Reference {
+        let label = match self.locale {
+            Locale::En => "For",
+            Locale::De => "Für",
+            Locale::Fr => "Pour",
+            Locale::Es => "Para",
+            Locale::Ja => "ご利用者",
+        };
+        Reference { label: label.to_owned(), text: name }
+    }
+
     /// When and how it is to be paid.
     fn terms(self, collection: Collection, issued_on: NaiveDate, due_on: NaiveDate) -> Reference {
         let days = (due_on - issued_on).num_days();
@@ -244,15 +257,17 @@ fn plain(number: Decimal) -> String {
 
 /// What credit notes paid, of this invoice or of earlier ones.
 fn credits(invoice: &Invoice) -> Money {
-    invoice.credits_applied.checked_add(invoice.offset_total).expect("no more than the total")
+    let paid = positive_part(invoice.balance_applied);
+    let credits = invoice.credits_applied.checked_add(invoice.offset_total);
+    credits.and_then(|credits| credits.checked_add(paid)).expect("no more than the total")
+}
+
+fn positive_part(amount: Money) -> Money {
+    if amount.is_negative() { Money::zero(amount.currency()) } else { amount }
 }
 
 fn positive(amount: Money) -> Option<String> {
     (amount.minor() > 0).then(|| amount.to_string())
-}
-
-fn zone(copy: &PartyCopy) -> Tz {
-    copy.timezone.as_deref().and_then(|zone| zone.parse().ok()).unwrap_or(Tz::UTC)
 }
 
 /// The customer's language, or English.
@@ -268,7 +283,10 @@ mod tests {
     use super::*;
     use crate::{
         customers::Exemption,
-        invoices::samples::{at, open_invoice, period},
+        invoices::{
+            model::Letterhead,
+            samples::{at, open_invoice, period},
+        },
     };
 
     fn tier(up_to: Option<&str>, quantity: &str, unit_price: &str, flat_fee: &str) -> TierCharge {
@@ -414,10 +432,18 @@ mod tests {
         ");
     }
 
+    /// A picture of one pixel.
+    const DOT: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc`\0\0\0\x02\0\x01H\xaf\xa4q\0\0\0\0IEND\xaeB`\x82";
+
     #[test]
     fn every_state_of_an_invoice_prints() {
-        let margin = Margin { footer: Some("Court of Somewhere".into()), ..Margin::default() };
-        let open = open_invoice("119.00");
+        let margin = Margin { logo: Some(DOT.to_vec()), ..Margin::default() };
+        let letterhead = Letterhead {
+            footer: Some("Court of Somewhere".into()),
+            color: Some("#1f4fd8".into()),
+            logo: None,
+        };
+        let open = Invoice { letterhead, ..open_invoice("119.00") };
         let mut paid = open.clone();
         paid.pay(paid.total, at("2026-02-02T00:00:00Z")).unwrap();
         let mut void = open.clone();

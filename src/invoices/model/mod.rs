@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 
 use accrue_core::{
     calendar::Period,
-    id::{CustomerId, InvoiceId, InvoiceLineId, PriceId, SubscriptionId, TenantId, TestClockId},
+    id::{CustomerId, InvoiceId, InvoiceLineId, IssuerId, PriceId, SubscriptionId, TenantId, TestClockId},
     money::{Currency, Money, MoneyError},
     price::TierCharge,
     usage::Filter,
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-pub use party::PartyCopy;
+pub use party::{Letterhead, PartyCopy};
 
 use crate::{
     customers::Exemption,
@@ -32,7 +32,10 @@ use crate::{
 pub struct Invoice {
     pub tenant_id: TenantId,
     pub id: InvoiceId,
+    /// Who owes it.
     pub customer_id: CustomerId,
+    /// Whose subscription it bills, if somebody else pays for them.
+    pub made_for: Option<MadeFor>,
     pub test_clock_id: Option<TestClockId>,
     pub subscription_id: Option<SubscriptionId>,
     pub number: Option<String>,
@@ -50,14 +53,22 @@ pub struct Invoice {
     pub total: Money,
     /// What credit notes of earlier invoices paid of it when it was finalized (RULES 31).
     pub credits_applied: Money,
+    /// What the customer's balance paid of it when it was finalized; negative for a debt that it asks for (RULES 31).
+    pub balance_applied: Money,
+    /// What it came to below zero, and left to the customer's balance (RULES 34).
+    pub balance_credited: Money,
     /// What credit notes of its own took off what is left to pay.
     pub offset_total: Money,
     /// What all credit notes of its own came to, of whatever kind (RULES 33).
     pub credited_total: Money,
     pub amount_paid: Money,
+    /// In whose name it was issued; the account's own unless given. Its numbers, and those of its credit notes, are of that
+    /// issuer's series.
+    pub issuer_id: Option<IssuerId>,
     /// Copies taken when it was finalized.
     pub issuer: PartyCopy,
     pub customer: PartyCopy,
+    pub letterhead: Letterhead,
     /// Why it has no tax, if that is so (RULES 32).
     pub exemption: Exemption,
     pub taxes: Vec<TaxRow>,
@@ -71,6 +82,14 @@ pub struct Invoice {
     pub replaced_by: Option<InvoiceId>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
+}
+
+/// A customer for whom another one pays, as they were called then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct MadeFor {
+    pub customer: CustomerId,
+    #[schema(example = "Globex Berlin")]
+    pub name: String,
 }
 
 /// A line of an invoice: one price in one period.
@@ -245,7 +264,7 @@ impl Invoice {
         if self.status == InvoiceStatus::Void {
             return Money::zero(self.currency);
         }
-        [self.credits_applied, self.offset_total, self.amount_paid]
+        [self.credits_applied, self.balance_applied, self.offset_total, self.amount_paid]
             .into_iter()
             .try_fold(self.total, Money::checked_sub)
             .expect("one currency, and never more paid than owed")
@@ -262,9 +281,20 @@ impl Invoice {
         self.credits_applied = amount;
     }
 
+    /// The customer's balance pays a part of it, or is a debt that it asks for.
+    pub(super) fn apply_balance(&mut self, amount: Money) {
+        assert!(self.status == InvoiceStatus::Draft, "the balance is applied when an invoice is finalized");
+        self.balance_applied = amount;
+    }
+
+    /// What all lines and their tax come to: less than nothing if it leaves something to the balance.
+    pub(super) fn signed_total(&self) -> Money {
+        self.total.checked_sub(self.balance_credited).expect("one of them is zero")
+    }
+
     /// What is revenue of it: without the tax.
     pub(super) fn net(&self) -> Money {
-        self.total.checked_sub(self.tax_total).expect("tax is a part of the total")
+        self.signed_total().checked_sub(self.tax_total).expect("tax is a part of the total")
     }
 
     /// It becomes a claim. If nothing is left to pay it is paid at once (RULES 34), by [`Self::pay`].

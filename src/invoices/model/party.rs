@@ -1,6 +1,6 @@
 //! Who issued an invoice and who got it.
 
-use accrue_core::tax_id::TaxId;
+use accrue_core::{id::LogoId, tax_id::TaxId};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +21,29 @@ pub struct PartyCopy {
     pub locale: Option<String>,
 }
 
+/// What documents have of their issuer beside its name and address, as it was then.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Letterhead {
+    pub footer: Option<String>,
+    /// Like `#1f4fd8`.
+    pub color: Option<String>,
+    pub logo: Option<LogoId>,
+}
+
+impl Letterhead {
+    /// Of a tenant, as it bills the customer.
+    pub(in crate::invoices) fn of(tenant: &Tenant) -> Self {
+        Self {
+            footer: tenant.settings.invoice_footer.clone(),
+            color: Some(tenant.settings.brand_color.clone()),
+            logo: tenant.settings.logo,
+        }
+    }
+}
+
 impl PartyCopy {
-    /// Who issues a tenant's invoices.
+    /// Who issues a tenant's invoices: the tenant, as it bills the customer.
     pub(in crate::invoices) fn issuer(tenant: &Tenant) -> Self {
         let issuer = tenant.settings.issuer.clone();
         Self {
@@ -55,6 +76,11 @@ impl PartyCopy {
             timezone: Some(zone.name().to_owned()),
             locale: customer.locale.clone(),
         }
+    }
+
+    /// The zone of its dates, or of its periods.
+    pub(in crate::invoices) fn zone(&self) -> Tz {
+        self.timezone.as_deref().and_then(|zone| zone.parse().ok()).unwrap_or(Tz::UTC)
     }
 
     /// `de` of `de-AT`; empty if there is none.
@@ -109,17 +135,21 @@ mod tests {
             tenant_id: TenantId::new(now),
             id: CustomerId::new(now),
             external_id: None,
+            parent_id: None,
+            issuer_id: None,
             name: "Acme".into(),
             email: None,
             invoice_contacts: Vec::new(),
             currency: None,
             timezone: None,
             locale: None,
+            net_terms_days: None,
             address,
             tax_ids: Vec::new(),
             exemption: Exemption::None,
             test_clock_id: None,
             default_payment_method_id: None,
+            balance_minor: 0,
             metadata: Metadata::new(),
             created_at: now,
         }

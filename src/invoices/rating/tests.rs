@@ -16,7 +16,7 @@ use crate::{
     customers::Exemption,
     invoices::{
         draft::{Basis as Of, TaxRate, draft},
-        model::{Invoice, PartyCopy, Reason},
+        model::{Invoice, Letterhead, PartyCopy, Reason},
         samples::{at, period},
     },
     subscriptions::{Access, Collection, Part as TurnPart, Status},
@@ -184,8 +184,21 @@ fn bill(
     let (issuer, customer) = (PartyCopy::default(), PartyCopy::default());
     let (period, reason) = (turn.opens.or(turn.closes).unwrap().period, Reason::of(turn));
     let exemption = Exemption::None;
-    let plans = vec![plan];
-    let of = Of { subscription, plans, period, reason, change: 0, tax, exemption, issuer, customer };
+    let of = Of {
+        subscription,
+        plans: vec![plan],
+        period,
+        reason,
+        change: 0,
+        tax,
+        exemption,
+        payer: subscription.customer_id,
+        made_for: None,
+        issuer_id: None,
+        issuer,
+        customer,
+        letterhead: Letterhead::default(),
+    };
     draft(of, charges, turn.at).unwrap()
 }
 

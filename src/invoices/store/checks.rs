@@ -12,7 +12,7 @@ use crate::invoices::model::InvoiceStatus;
 
 const OWED: &str = "
 select customer_id, currency,
-    cast(sum(case when status = 'open' then total_minor - credits_applied_minor - offset_minor - amount_paid_minor else 0 end) as bigint) as owed
+    cast(sum(case when status = 'open' then total_minor - credits_applied_minor - balance_applied_minor - offset_minor - amount_paid_minor else 0 end) as bigint) as owed
 from invoices where tenant_id = $1 and status <> 'draft' group by customer_id, currency";
 
 /// What each customer owes in each currency by open invoices, zeros included.
@@ -33,10 +33,10 @@ const UNLIKE_THEIR_LINES: &str = "
 select i.id from invoices i
 left join invoice_lines l on l.tenant_id = i.tenant_id and l.invoice_id = i.id
 where i.tenant_id = $1
-group by i.id, i.subtotal_minor, i.discount_minor, i.tax_minor, i.total_minor
+group by i.id, i.subtotal_minor, i.discount_minor, i.tax_minor, i.total_minor, i.balance_credited_minor
 having i.subtotal_minor <> coalesce(sum(l.amount_minor), 0)
     or i.tax_minor <> coalesce(sum(l.tax_minor), 0)
-    or i.total_minor <> i.subtotal_minor - i.discount_minor + i.tax_minor";
+    or i.total_minor - i.balance_credited_minor <> i.subtotal_minor - i.discount_minor + i.tax_minor";
 
 /// Invoices whose sums are not those of their lines.
 pub(in crate::invoices) async fn unlike_their_lines(

@@ -59,7 +59,7 @@ impl Subscription {
     /// A new subscription with its first period, which is the trial if there is one. Nothing of it is billed:
     /// its first turn is at its start.
     ///
-    /// `had_trial` says whether the customer has had a trial of the plan before: then there is no other one
+    /// `tenant` is as it bills the customer. `had_trial` says whether the customer has had a trial of the plan before: then there is no other one
     /// (RULES 13).
     pub fn try_new(
         now: DateTime<Utc>,
@@ -73,7 +73,7 @@ impl Subscription {
         let threshold =
             wanted.progressive_billing_threshold.map(|amount| threshold(plan, amount)).transpose();
         let threshold = threshold.map_err(|mistake| mistakes.push(mistake)).unwrap_or_default();
-        let timezone = wanted.timezone.unwrap_or_else(|| customer.zone(&tenant.timezone));
+        let timezone = wanted.timezone.unwrap_or_else(|| customer.zone(tenant));
         let term = Term::try_new(now, &wanted, plan.trial_days, had_trial, timezone)
             .and_then(|term| Ok((term, term.first_period(plan.interval, wanted.alignment, timezone)?)))
             .map_err(|mistake| mistakes.push(mistake));

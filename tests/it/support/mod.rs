@@ -32,6 +32,9 @@ pub use shop::Shop;
 /// The real time of every world, until a test moves it.
 pub const START: &str = "2026-01-01T00:00:00Z";
 
+/// A picture of one pixel.
+pub const DOT: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc`\0\0\0\x02\0\x01H\xaf\xa4q\0\0\0\0IEND\xaeB`\x82";
+
 /// A server on a free port, its database, and a key that may do everything in test mode.
 pub struct World {
     pub app: App,

@@ -92,6 +92,9 @@ pub(crate) fn open_invoice() -> Invoice {
         payment_url: Some("https://billing.acme-cloud.example/i/8fK2mQ7vN4xR1tY6wZ3b".into()),
         notes: Some("Thank you for your business. Questions about this invoice? Write to billing@acme-cloud.example.".into()),
         footer: Some("Acme Cloud GmbH · Torstraße 140 · 10119 Berlin · Managing director: Ada Weber\nAmtsgericht Charlottenburg HRB 123456 B · VAT ID DE 811 907 980".into()),
+        previous_balance: None,
+        logo: None,
+        color: None,
     }
 }
 
