@@ -18,8 +18,15 @@ impl MigrationTrait for Migration {
     }
 }
 
-const TABLES: &[&str] =
-    &["invoices", "invoice_lines", "documents", "credit_notes", "credit_note_lines", "credit_applications"];
+const TABLES: &[&str] = &[
+    "invoices",
+    "invoice_lines",
+    "documents",
+    "credit_notes",
+    "credit_note_lines",
+    "credit_applications",
+    "removed_numbers",
+];
 
 const UP: &str = "
 create table invoices (
@@ -73,6 +80,7 @@ create unique index invoices_by_turn on invoices (tenant_id, subscription_id, pe
     where reason not in ('adjustment', 'threshold') and replaces is null;
 create index invoices_by_subscription on invoices (tenant_id, subscription_id, id);
 create index invoices_by_status on invoices (tenant_id, status, id);
+create index invoices_by_successor on invoices (tenant_id, replaced_by) where replaced_by is not null;
 
 create table invoice_lines (
     tenant_id uuid not null references tenants (id),
@@ -191,5 +199,11 @@ create table documents (
     primary key (tenant_id, id),
     unique (tenant_id, invoice_id, kind, state),
     foreign key (tenant_id, invoice_id) references invoices (tenant_id, id)
+);
+
+create table removed_numbers (
+    tenant_id uuid not null references tenants (id),
+    id text not null,
+    primary key (tenant_id, id)
 );
 ";

@@ -34,7 +34,7 @@ pub fn routes(routes: &mut Routes) {
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CreateCustomer {
+pub(super) struct CreateCustomer {
     /// Your own name for the customer; it can be used wherever an identifier is asked for.
     #[schema(example = "acme")]
     external_id: Option<String>,
@@ -60,13 +60,13 @@ struct CreateCustomer {
     #[serde(default)]
     exemption: Exemption,
     /// Test mode only: the clock that everything about this customer goes by.
-    test_clock: Option<String>,
+    pub(super) test_clock: Option<String>,
     #[serde(default)]
     metadata: Metadata,
 }
 
 impl CreateCustomer {
-    fn check(self) -> Result<NewCustomer, Problem> {
+    pub(super) fn check(self) -> Result<NewCustomer, Problem> {
         let mut check = Check::new();
         check.optional_code("/external_id", self.external_id.as_deref());
         check.text("/name", &self.name, NAME_MAX);
@@ -274,9 +274,12 @@ async fn list(
     page: Query<PageQuery>,
 ) -> Answer {
     let clock = filter.0.test_clock.as_deref().map(str::parse::<TestClockId>).transpose()?;
-    let customers = service::list(read.db(), read.tenant_id(), clock, &page.0).await?;
-    let body = |customer| CustomerBody::new(customer, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/customers", customers, body))
+    read.list("/v1/customers", page.0, async move |read, page| {
+        let customers = service::list(read.db(), read.tenant_id(), clock, page).await?;
+        let body = |customer| CustomerBody::new(customer, read.tenant.livemode);
+        Ok(customers.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// Get a customer.

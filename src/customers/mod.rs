@@ -1,12 +1,15 @@
 //! Customers are who is billed, where, in which currency and zone. They hold no money and no plan.
 
+mod belongings;
 mod body;
 mod events;
 mod http;
+pub mod import;
 mod model;
 pub mod service;
 mod store;
 
+pub use belongings::{BELONGINGS, LOCK};
 pub use body::CustomerBody;
 pub use http::routes;
 pub use model::{Address, Contact, Customer, Exemption};

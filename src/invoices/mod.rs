@@ -1,6 +1,7 @@
 //! Invoices are what is owed: they close periods, rate usage, make lines, take numbers, and say what was
 //! paid. They take no money.
 
+mod belongings;
 mod body;
 pub mod credit_notes;
 mod cycle;
@@ -26,6 +27,7 @@ mod unbilled;
 mod usage;
 mod verify;
 
+pub use belongings::{BELONGINGS, LOCK};
 pub use body::InvoiceBody;
 pub use documents::DocumentError;
 pub use http::routes;
