@@ -30,7 +30,7 @@ const START: &str = "2026-01-01T00:00:00Z";
 const RENEWAL: &str = "2026-02-01T00:00:00Z";
 /// Rows that are made by one statement.
 const AT_ONCE: u64 = 10_000;
-const PATIENCE: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// Where the measured program runs, within this process.
 pub struct Site {
@@ -209,7 +209,7 @@ impl Site {
             anyhow::Ok(())
         });
         let renewed = waited.await.context("they did not all renew within an hour");
-        workers.stop(Duration::from_secs(60)).await;
+        workers.stop(Duration::from_mins(1)).await;
         renewed?
     }
 

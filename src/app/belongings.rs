@@ -10,10 +10,13 @@ use super::work::Boxed;
 /// more.
 pub struct Belongings {
     /// Takes out some of what there may be much of, in transactions of its own; `false` once nothing of it is left.
-    pub take_out: Option<for<'a> fn(&'a Db, TenantId, CustomerId) -> Boxed<'a, Result<bool, DbErr>>>,
+    pub take_out: Option<TakeOut>,
     /// Deletes all of it.
     pub delete: for<'a> fn(&'a DatabaseTransaction, TenantId, CustomerId) -> Boxed<'a, Result<(), DbErr>>,
 }
+
+/// Takes out some of what a customer has.
+pub type TakeOut = for<'a> fn(&'a Db, TenantId, CustomerId) -> Boxed<'a, Result<bool, DbErr>>;
 
 /// Executes statements about a tenant, `$1`, and their customer, `$2`.
 pub async fn execute_all(

@@ -92,12 +92,11 @@ impl<R, F> Export<R, F> {
         let Page { data, has_more, .. } = Page::of(&self.query, "", found, identity);
         let mut bytes = Vec::new();
         for object in &data {
-            match &self.columns {
-                Some(columns) => bytes.extend(columns.row(object)),
-                None => {
-                    serde_json::to_writer(&mut bytes, object).expect("bodies are plain data");
-                    bytes.push(b'\n');
-                }
+            if let Some(columns) = &self.columns {
+                bytes.extend(columns.row(object));
+            } else {
+                serde_json::to_writer(&mut bytes, object).expect("bodies are plain data");
+                bytes.push(b'\n');
             }
         }
         self.has_more = has_more;

@@ -143,7 +143,7 @@ impl Export {
 enum Output {
     Standard(io::Stdout),
     Plain(File, Draft),
-    Packed(GzEncoder<File>, Draft),
+    Packed(Box<GzEncoder<File>>, Draft),
 }
 
 /// A file that is not whole yet.
@@ -162,7 +162,7 @@ impl Output {
             File::create(&draft.path).with_context(|| format!("cannot write {}", draft.path.display()))?;
         let is_packed = name.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
         Ok(if is_packed {
-            Self::Packed(GzEncoder::new(file, Compression::default()), draft)
+            Self::Packed(Box::new(GzEncoder::new(file, Compression::default())), draft)
         } else {
             Self::Plain(file, draft)
         })

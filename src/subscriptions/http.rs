@@ -196,7 +196,7 @@ async fn list(
         };
         let listed = |body: SubscriptionBody| {
             let customer_external_id = names.get(&body.customer).cloned();
-            ListedSubscription { customer_external_id, body }
+            ListedSubscription { body, customer_external_id }
         };
         Ok(bodies.into_iter().map(listed).collect())
     })

@@ -1,6 +1,6 @@
 //! Subscriptions from files: made as requests make them, each once.
 
-use accrue_core::clock::Clock;
+use accrue_core::{clock::Clock, money::Money};
 use accrue_platform::problem::Problem;
 use chrono::{DateTime, SubsecRound, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
@@ -118,7 +118,7 @@ async fn differences(
         ("net_terms_days", wanted.net_terms_days == Some(known.net_terms_days)),
         (
             "progressive_billing_threshold",
-            threshold == known.progressive_billing_threshold.map(|threshold| threshold.to_decimal()),
+            threshold == known.progressive_billing_threshold.map(Money::to_decimal),
         ),
         ("metadata", wanted.metadata == known.metadata),
     ];
