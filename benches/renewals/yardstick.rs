@@ -65,8 +65,7 @@ async fn write(db: &Db, sql: &str) -> Result<()> {
     Ok(tx.commit().await?)
 }
 
-/// An empty table of the same columns, keys and indexes; on SQLite without those that are not unique, which it makes no
-/// copies of, so that the yardstick is the longer.
+/// An empty table of the same columns, keys and indexes. References are looked up by the program, and not by the yardstick.
 async fn make_copy(site: &Site, table: &str) -> Result<()> {
     let db = site.app.db.reader();
     if !site.app.db.is_sqlite() {
@@ -79,21 +78,13 @@ async fn make_copy(site: &Site, table: &str) -> Result<()> {
     let made = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await?;
     for row in made {
         let sql: String = row.try_get("", "sql")?;
-        // References are looked up by the program, and not by the yardstick.
         let own: Vec<&str> =
             sql.lines().filter(|line| !line.trim_start().starts_with("foreign key")).collect();
         let own = own.join("\n").replace(" references tenants (id)", "");
-        let own = own.replacen(&format!("table {table}"), &format!("table copied_{table}"), 1);
-        let own = own.replacen("index ", "index copied_", 1).replacen(
-            &format!(" on {table}"),
-            &format!(" on copied_{table}"),
-            1,
-        );
-        let own = if own.starts_with("create table") {
-            own.replacen("table copied_copied_", "table copied_", 1)
-        } else {
-            own
-        };
+        // SQLite keeps the text of a statement, but for its first words.
+        let own = own.replacen(&format!("CREATE TABLE {table}"), &format!("CREATE TABLE copied_{table}"), 1);
+        let own = own.replacen("INDEX ", "INDEX copied_", 1);
+        let own = own.replacen(&format!(" on {table} "), &format!(" on copied_{table} "), 1);
         write(&site.app.db, &tidy(&own)).await?;
     }
     Ok(())
