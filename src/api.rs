@@ -68,7 +68,8 @@ pub fn openapi() -> OpenApi {
                 .version(env!("CARGO_PKG_VERSION"))
                 .description(Some(
                     "Subscription and usage-metering billing. Amounts are decimal strings in major units, \
-                     times are UTC, periods are half-open. Every POST takes an `Idempotency-Key`.",
+                     times are UTC, periods are half-open. Every POST takes an `Idempotency-Key`. A list with \
+                     `Accept: text/csv` or `application/x-ndjson` is a file of all of it.",
                 ))
                 .contact(Some(ContactBuilder::new().name(Some("The Accrue developers")).build()))
                 .license(Some(

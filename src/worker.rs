@@ -1,8 +1,8 @@
 //! Every capability's jobs, sweeps and listeners. A list, no logic.
 
 use crate::{
-    alerts, app::Work, archives, clocks, corrections, dunning, entitlements, housekeeping, invoices,
-    metering, notifications, payments, subscriptions, webhooks,
+    alerts, app::Work, archives, clocks, corrections, customers, dunning, entitlements, housekeeping,
+    invoices, ledger, metering, notifications, payments, subscriptions, webhooks,
 };
 
 /// Everything that the program does in the background.
@@ -43,5 +43,26 @@ pub static WORK: Work = Work {
         alerts::LISTENERS,
         notifications::LISTENERS,
         webhooks::LISTENERS,
+    ],
+    belongings: &[
+        &webhooks::BELONGINGS,
+        &notifications::BELONGINGS,
+        &entitlements::BELONGINGS,
+        &alerts::BELONGINGS,
+        &dunning::BELONGINGS,
+        &payments::BELONGINGS,
+        &invoices::BELONGINGS,
+        &ledger::BELONGINGS,
+        &metering::BELONGINGS,
+        &subscriptions::BELONGINGS,
+        &customers::BELONGINGS,
+    ],
+    customer_locks: &[
+        invoices::LOCK,
+        payments::LOCK,
+        payments::LOCK_REFUNDS,
+        dunning::LOCK,
+        subscriptions::LOCK,
+        customers::LOCK,
     ],
 };

@@ -60,25 +60,30 @@ pub(crate) async fn drop_tables(manager: &SchemaManager<'_>, tables: &[&str]) ->
     Ok(())
 }
 
-/// From now on the database refuses to change or delete rows of these tables.
+/// From now on the database refuses to change or delete rows of these tables, unless a test clock of their tenant is being
+/// deleted: then they may be deleted.
 pub(crate) async fn make_append_only(manager: &SchemaManager<'_>, tables: &[&str]) -> Result<(), DbErr> {
     let db = manager.get_connection();
     let sqlite = manager.get_database_backend() == DatabaseBackend::Sqlite;
     if !sqlite {
-        db.execute_unprepared(REFUSE_CHANGE).await?;
+        db.execute_unprepared(&REFUSE_CHANGE.replace("BEING_DELETED", BEING_DELETED)).await?;
     }
     for table in tables {
         if !sqlite {
-            db.execute_unprepared(&format!(
-                "create trigger append_only before update or delete or truncate on {table}
-                for each statement execute function refuse_change()"
-            ))
-            .await?;
+            for (name, change) in [
+                ("append_only", "update or truncate on {table} for each statement"),
+                ("delete_with_test_clock", "delete on {table} for each row"),
+            ] {
+                let change = change.replace("{table}", table);
+                let sql = format!("create trigger {name} before {change} execute function refuse_change()");
+                db.execute_unprepared(&sql).await?;
+            }
             continue;
         }
-        for change in ["update", "delete"] {
+        let unless = format!("when not exists ({BEING_DELETED})");
+        for (change, when) in [("update", ""), ("delete", unless.as_str())] {
             db.execute_unprepared(&format!(
-                "create trigger {table}_refuse_{change} before {change} on {table}
+                "create trigger {table}_refuse_{change} before {change} on {table} {when}
                 begin select raise(abort, '{table} is append-only'); end"
             ))
             .await?;
@@ -95,9 +100,17 @@ pub(crate) async fn drop_append_only(manager: &SchemaManager<'_>) -> Result<(), 
     Ok(())
 }
 
+/// A test clock is being deleted with its customers and all that is theirs. There are none in live mode.
+const BEING_DELETED: &str = "
+select 1 from test_clocks
+where tenant_id = old.tenant_id and deleted_at is not null and emptied_at is null";
+
 const REFUSE_CHANGE: &str = "
 create or replace function refuse_change() returns trigger language plpgsql as $$
 begin
+    if tg_op = 'DELETE' and exists (BEING_DELETED) then
+        return old;
+    end if;
     raise exception '% is append-only', tg_table_name;
 end
 $$";

@@ -127,10 +127,15 @@ create table test_clocks (
     advancing_since bigint,
     metadata text not null,
     created_at timestamptz not null,
-    primary key (tenant_id, id)
+    deleted_at timestamptz,
+    emptied_at timestamptz,
+    primary key (tenant_id, id),
+    check (deleted_at is null or advancing_to is null),
+    check (emptied_at is null or deleted_at is not null)
 );
 
 create index test_clocks_advancing on test_clocks (tenant_id, id) where advancing_to is not null;
+create index test_clocks_being_deleted on test_clocks (tenant_id, id) where deleted_at is not null and emptied_at is null;
 
 create table jobs (
     tenant_id uuid not null references tenants (id),

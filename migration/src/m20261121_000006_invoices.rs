@@ -26,6 +26,7 @@ const TABLES: &[&str] = &[
     "credit_note_lines",
     "credit_applications",
     "balance_entries",
+    "removed_numbers",
 ];
 
 const UP: &str = "
@@ -93,6 +94,7 @@ create unique index invoices_by_turn on invoices (tenant_id, subscription_id, pe
     where reason not in ('adjustment', 'threshold') and replaces is null;
 create index invoices_by_subscription on invoices (tenant_id, subscription_id, id);
 create index invoices_by_status on invoices (tenant_id, status, id);
+create index invoices_by_successor on invoices (tenant_id, replaced_by) where replaced_by is not null;
 
 create table invoice_lines (
     tenant_id uuid not null references tenants (id),
@@ -235,5 +237,11 @@ create table documents (
     primary key (tenant_id, id),
     unique (tenant_id, invoice_id, kind, state),
     foreign key (tenant_id, invoice_id) references invoices (tenant_id, id)
+);
+
+create table removed_numbers (
+    tenant_id uuid not null references tenants (id),
+    id text not null,
+    primary key (tenant_id, id)
 );
 ";

@@ -1,7 +1,5 @@
 //! Alerts over HTTP.
 
-use std::convert::identity;
-
 use accrue_core::{decimal::Number, id::UsageAlertId, money::Currency};
 use accrue_platform::{
     body::{Body, Query},
@@ -180,9 +178,12 @@ async fn list(
 ) -> Answer {
     let UsageAlertFilter { customer, metric, status } = filter.0;
     let filter = Filter { customer, metric, status };
-    let found = service::list(read.db(), read.tenant_id(), filter, &page.0).await?;
-    let bodies = service::bodies(read.db(), &read.tenant, found).await?;
-    read.answer(&Page::of(&page.0, URL, bodies, identity))
+    read.list(URL, page.0, async move |read, page| {
+        let found = service::list(read.db(), read.tenant_id(), filter.clone(), page).await?;
+        let bodies = service::bodies(read.db(), &read.tenant, found).await?;
+        Ok(bodies)
+    })
+    .await
 }
 
 /// A usage alert.

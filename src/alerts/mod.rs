@@ -4,6 +4,7 @@
 //! The transaction that moves usage enqueues a job where an alert watches (`metering/watching.rs`). The job compares
 //! and tells; the database says that it tells once in a period.
 
+mod belongings;
 mod body;
 mod checking;
 mod events;
@@ -14,5 +15,6 @@ mod reading;
 pub mod service;
 mod store;
 
+pub use belongings::BELONGINGS;
 pub use http::routes;
 pub use jobs::{JOBS, LISTENERS, SWEEPS};

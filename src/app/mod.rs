@@ -1,6 +1,8 @@
 //! The running program: what it is made of, and how its work is done. It knows no capability.
 
+mod belongings;
 mod lag;
+mod record;
 mod run;
 mod sweeps;
 mod work;
@@ -16,7 +18,9 @@ use tokio::sync::Notify;
 
 use crate::config::{Config, Role};
 
+pub use belongings::{Belongings, execute_all, lock_all};
 pub use lag::{JobLag, Lag, LastLag, lag, lag_of};
+pub use record::{Record, Taken, differs, nameless};
 pub use run::{WorkerHandle, drain_test_clock, start_workers, tell_all, work_until_idle};
 pub use sweeps::{
     Found, FoundPage, Scope, Sweep, Swept, Upkeep, enqueue_found, enqueue_found_again, sweep_all,

@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{App, Sweep, Upkeep};
+use super::{App, Belongings, Sweep, Upkeep};
 
 /// A future as tables of functions need it.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -211,6 +211,10 @@ pub struct Work {
     pub sweeps: &'static [&'static [Sweep]],
     pub upkeep: &'static [&'static [Upkeep]],
     pub listeners: &'static [&'static [Listener]],
+    /// What customers have, in the order in which it is deleted with them.
+    pub belongings: &'static [&'static Belongings],
+    /// Statements that lock the rows of a customer, `$2`, of a tenant, `$1`, in the order of all locks.
+    pub customer_locks: &'static [&'static str],
 }
 
 impl Work {

@@ -3,6 +3,7 @@
 
 mod caller;
 mod http;
+mod listing;
 mod model;
 pub mod resource;
 pub mod series;

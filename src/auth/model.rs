@@ -170,6 +170,22 @@ pub struct NewKey {
 }
 
 impl Key {
+    /// A key that may read everything and is kept nowhere, and its text.
+    pub(super) fn to_read(tenant: &Tenant, now: DateTime<Utc>) -> (Self, String) {
+        let key = Self {
+            id: KeyId::new(now),
+            tenant_id: tenant.id,
+            kind: KeyKind::Restricted,
+            name: String::new(),
+            hint: String::new(),
+            scopes: SCOPES.iter().map(|resource| format!("{resource}:read")).collect(),
+            created_at: now,
+            expires_at: None,
+            revoked_at: None,
+        };
+        (key, new_key_text(tenant, KeyKind::Restricted))
+    }
+
     pub(super) fn is_usable(&self, now: DateTime<Utc>) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
     }

@@ -5,6 +5,7 @@ mod archive_usage;
 mod config;
 mod demo;
 mod doctor;
+mod export;
 mod import;
 mod keys;
 mod migrate;
@@ -45,6 +46,8 @@ enum Command {
     Verify(verify::Verify),
     /// Take in what stands in files.
     Import(import::Import),
+    /// Write a list to a file, all of it.
+    Export(export::Export),
     /// Build up usage by the hour anew, from the events.
     RebuildUsage(rebuild_usage::RebuildUsage),
     /// Archive the live usage events of months before one.
@@ -105,6 +108,7 @@ impl Cli {
                 Command::Doctor(command) => command.run().await,
                 Command::Verify(command) => command.run().await,
                 Command::Import(command) => command.run().await,
+                Command::Export(command) => command.run().await,
                 Command::RebuildUsage(command) => command.run().await,
                 Command::ArchiveUsage(command) => command.run().await,
             }

@@ -30,6 +30,15 @@ pub(super) struct TestClockBody {
     has_more: Option<bool>,
 }
 
+/// A clock that is gone.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct DeletedTestClock {
+    pub(super) id: TestClockId,
+    #[schema(example = "test_clock")]
+    pub(super) object: &'static str,
+    pub(super) deleted: bool,
+}
+
 /// Something that happened while a clock was moved.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct Happening {
@@ -45,7 +54,8 @@ pub(super) struct Happening {
 
 impl From<TestClock> for TestClockBody {
     fn from(clock: TestClock) -> Self {
-        let TestClock { tenant_id: _, id, name, now_at, advancing, metadata, created_at } = clock;
+        let TestClock { tenant_id: _, id, name, now_at, advancing, metadata, created_at, deleted_at: _ } =
+            clock;
         Self {
             id,
             object: "test_clock",

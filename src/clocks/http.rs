@@ -11,14 +11,14 @@ use accrue_platform::{
     problem::{self, Problem, ProblemBody},
     routes::Routes,
 };
-use actix_web::{get, http::StatusCode, post, web::Path};
+use actix_web::{delete, get, http::StatusCode, post, web::Path};
 use chrono::{DateTime, Datelike, Utc};
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{
     advance::{DriveError, drive},
-    body::TestClockBody,
+    body::{DeletedTestClock, TestClockBody},
     model::Advance,
     service::{self, ClockError},
 };
@@ -33,7 +33,7 @@ const TIMELINE_MAX: usize = 1000;
 
 /// Mounts the endpoints.
 pub fn routes(routes: &mut Routes) {
-    routes.service(create).service(list).service(get_one).service(advance);
+    routes.service(create).service(list).service(get_one).service(advance).service(remove);
 }
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -100,8 +100,11 @@ async fn create(write: Write<resource::Clocks>, body: Body<CreateTestClock>) -> 
 )]
 #[get("/v1/test_clocks")]
 async fn list(read: Read<resource::Clocks>, page: Query<PageQuery>) -> Answer {
-    let clocks = service::list(read.db(), read.tenant_id(), &page.0).await?;
-    read.answer(&Page::of(&page.0, "/v1/test_clocks", clocks, TestClockBody::from))
+    read.list("/v1/test_clocks", page.0, async move |read, page| {
+        let clocks = service::list(read.db(), read.tenant_id(), page).await?;
+        Ok(clocks.into_iter().map(TestClockBody::from).collect())
+    })
+    .await
 }
 
 /// Get a test clock.
@@ -161,6 +164,27 @@ async fn advance(
     write.commit(tx, StatusCode::OK, id, &body).await
 }
 
+/// Delete a test clock, with its customers and everything of theirs.
+///
+/// The clock is gone at once. Its customers, their subscriptions, usage, invoices, payments, mails, events and entries in
+/// the books follow within moments, customer by customer; numbers of their invoices are not given again. A clock that is
+/// being advanced cannot be deleted. Deleting twice is the same as deleting once.
+#[utoipa::path(
+    tag = "test clocks",
+    params(("id" = String, Path, description = "The clock's identifier")),
+    responses(
+        (status = 200, description = "The clock is gone", body = DeletedTestClock),
+        (status = "4XX", description = "A problem", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+#[delete("/v1/test_clocks/{id}")]
+async fn remove(write: Write<resource::Clocks>, id: Path<String>) -> Answer {
+    let id: TestClockId = id.parse()?;
+    let tx = write.begin().await?;
+    service::delete(&tx, write.app.now(), write.tenant_id(), id).await?;
+    write.commit(tx, StatusCode::OK, id, &DeletedTestClock { id, object: "test_clock", deleted: true }).await
+}
+
 /// Drives the clock, or waits for whoever does; `false` if it is still under way.
 async fn arrive(app: &App, write: &Write<resource::Clocks>, id: TestClockId) -> Result<bool, Problem> {
     let tenant = write.tenant_id();
@@ -196,7 +220,9 @@ impl From<ClockError> for Problem {
         match error {
             ClockError::NotFound(_) => Self::not_found("test clock"),
             ClockError::LiveMode => Self::field("/test_clock", "test_mode_only", error.to_string()),
-            ClockError::Advance(_) => Self::new(&problem::ILLEGAL_TRANSITION, error.to_string()),
+            ClockError::Advance(_) | ClockError::Moving(_) => {
+                Self::new(&problem::ILLEGAL_TRANSITION, error.to_string())
+            }
             ClockError::Database(error) => error.into(),
         }
     }

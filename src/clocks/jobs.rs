@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     advance::{DriveError, drive},
+    deletion,
     model::TestClock,
     service,
 };
@@ -34,7 +35,21 @@ impl Job for ResumeAdvance {
     }
 }
 
-pub const JOBS: &[JobRunner] = &[job_runner::<ResumeAdvance>()];
+/// Deletes the customers of a clock that was deleted, and everything of theirs.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DeleteCustomers {
+    pub clock: TestClockId,
+}
+
+impl Job for DeleteCustomers {
+    const NAME: &'static str = "clocks.delete_customers";
+
+    async fn run(&self, context: &JobContext) -> Result<(), JobError> {
+        deletion::delete_customers(context, self.clock).await
+    }
+}
+
+pub const JOBS: &[JobRunner] = &[job_runner::<ResumeAdvance>(), job_runner::<DeleteCustomers>()];
 
 /// Finds clocks whose movement has not arrived.
 pub const SWEEPS: &[Sweep] = &[Sweep {

@@ -3,6 +3,7 @@
 
 mod advance;
 mod body;
+mod deletion;
 mod http;
 mod jobs;
 mod model;

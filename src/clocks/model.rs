@@ -15,6 +15,8 @@ pub struct TestClock {
     pub advancing: Option<Advance>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
+    /// Since when it is gone for everybody, while its customers are being deleted and afterwards. By the real time.
+    pub deleted_at: Option<DateTime<Utc>>,
 }
 
 /// A movement that is under way, or was when the process died.
@@ -24,6 +26,11 @@ pub struct Advance {
     /// The sequence of the first event that is told during the movement.
     pub since: i64,
 }
+
+/// Why a clock cannot be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the clock is being advanced to {0}: delete it when it has arrived")]
+pub struct Moving(DateTime<Utc>);
 
 /// Why a clock cannot be moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +42,16 @@ pub enum AdvanceError {
 }
 
 impl TestClock {
+    /// It is gone from now on, by the real time; `false` if it was before.
+    pub fn delete(&mut self, wall: DateTime<Utc>) -> Result<bool, Moving> {
+        if let Some(advance) = self.advancing {
+            return Err(Moving(advance.to));
+        }
+        let is_there = self.deleted_at.is_none();
+        self.deleted_at.get_or_insert(wall);
+        Ok(is_there)
+    }
+
     /// Begins to move it. Asking for the movement that is under way joins it.
     pub fn begin(&mut self, to: DateTime<Utc>, since: i64) -> Result<Advance, AdvanceError> {
         match self.advancing {
@@ -64,6 +81,7 @@ mod tests {
             advancing: None,
             metadata: Metadata::new(),
             created_at: now,
+            deleted_at: None,
         }
     }
 
@@ -72,6 +90,17 @@ mod tests {
         let mut clock = clock();
         let earlier = "2025-12-31T23:59:59Z".parse().unwrap();
         assert_eq!(clock.begin(earlier, 1), Err(AdvanceError::Backwards(clock.now_at)));
+    }
+
+    #[test]
+    fn a_clock_is_deleted_once_and_not_while_it_moves() {
+        let mut clock = clock();
+        let to = "2026-02-01T00:00:00Z".parse().unwrap();
+        clock.begin(to, 1).unwrap();
+        assert_eq!(clock.delete(to), Err(Moving(to)));
+        clock.advancing = None;
+        assert_eq!((clock.delete(to), clock.delete(clock.now_at)), (Ok(true), Ok(false)));
+        assert_eq!(clock.deleted_at, Some(to));
     }
 
     #[test]

@@ -13,10 +13,11 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::{
-    model::{Advance, AdvanceError, TestClock},
+    jobs::DeleteCustomers,
+    model::{Advance, AdvanceError, Moving, TestClock},
     store,
 };
-use crate::auth::Tenant;
+use crate::{app::enqueue, auth::Tenant};
 
 /// Why a test clock cannot be had or moved.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,8 @@ pub enum ClockError {
     LiveMode,
     #[error(transparent)]
     Advance(#[from] AdvanceError),
+    #[error(transparent)]
+    Moving(#[from] Moving),
     #[error("the database failed")]
     Database(#[from] DbErr),
 }
@@ -43,7 +46,7 @@ pub async fn now_of(
     found.map(|clock| clock.now_at).ok_or_else(|| DbErr::RecordNotFound(id.to_string()))
 }
 
-/// The test clock that a body names, if it names one.
+/// The test clock that a body names, if it names one, for a customer to hang on: it stays until the transaction ends.
 pub async fn resolve(
     db: &impl ConnectionTrait,
     tenant: &Tenant,
@@ -53,8 +56,10 @@ pub async fn resolve(
     if tenant.livemode {
         return Err(ClockError::LiveMode);
     }
-    let id = reference.parse().map_err(|_| ClockError::NotFound(reference.to_owned()))?;
-    get(db, tenant.id, id).await.map(|clock| Some(clock.id))
+    let not_found = || ClockError::NotFound(reference.to_owned());
+    let id = reference.parse().map_err(|_| not_found())?;
+    let found = store::find_to_hang_on(db, tenant.id, id).await?;
+    found.filter(|clock| clock.deleted_at.is_none()).map(|clock| Some(clock.id)).ok_or_else(not_found)
 }
 
 pub async fn get(
@@ -62,7 +67,8 @@ pub async fn get(
     tenant: TenantId,
     id: TestClockId,
 ) -> Result<TestClock, ClockError> {
-    store::find(db, tenant, id).await?.ok_or_else(|| ClockError::NotFound(id.to_string()))
+    let found = store::find(db, tenant, id).await?.filter(|clock| clock.deleted_at.is_none());
+    found.ok_or_else(|| ClockError::NotFound(id.to_string()))
 }
 
 pub(super) async fn list(
@@ -86,10 +92,34 @@ pub(super) async fn create(
         return Err(ClockError::LiveMode);
     }
     let id = TestClockId::new(wall);
-    let clock =
-        TestClock { tenant_id: tenant.id, id, name, now_at, advancing: None, metadata, created_at: wall };
+    let clock = TestClock {
+        tenant_id: tenant.id,
+        id,
+        name,
+        now_at,
+        advancing: None,
+        metadata,
+        created_at: wall,
+        deleted_at: None,
+    };
     store::insert(tx, &clock).await?;
     Ok(clock)
+}
+
+/// The clock is gone from now on; its customers are deleted by a job. Deleting twice is the same as deleting once.
+pub(super) async fn delete(
+    tx: &DatabaseTransaction,
+    wall: DateTime<Utc>,
+    tenant: TenantId,
+    id: TestClockId,
+) -> Result<(), ClockError> {
+    let found = store::find_for_update(tx, tenant, id).await?;
+    let mut clock = found.ok_or_else(|| ClockError::NotFound(id.to_string()))?;
+    if clock.delete(wall)? {
+        store::save(tx, &clock).await?;
+        enqueue(tx, tenant, None, wall, id, &DeleteCustomers { clock: id }).await?;
+    }
+    Ok(())
 }
 
 /// Begins a movement, or joins the one that is under way.
@@ -147,5 +177,6 @@ async fn get_for_update(
     tenant: TenantId,
     id: TestClockId,
 ) -> Result<TestClock, ClockError> {
-    store::find_for_update(tx, tenant, id).await?.ok_or_else(|| ClockError::NotFound(id.to_string()))
+    let found = store::find_for_update(tx, tenant, id).await?.filter(|clock| clock.deleted_at.is_none());
+    found.ok_or_else(|| ClockError::NotFound(id.to_string()))
 }

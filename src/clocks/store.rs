@@ -1,6 +1,6 @@
 //! Test clocks in the database.
 
-use accrue_core::id::{TenantId, TestClockId};
+use accrue_core::id::{CustomerId, TenantId, TestClockId};
 use accrue_platform::{
     check::Metadata,
     column::Json,
@@ -8,7 +8,7 @@ use accrue_platform::{
 };
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QuerySelect, entity::prelude::*,
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QuerySelect, Statement, entity::prelude::*,
 };
 
 use super::model::{Advance, TestClock};
@@ -26,6 +26,9 @@ pub struct Model {
     pub advancing_since: Option<i64>,
     pub metadata: Json<Metadata>,
     pub created_at: DateTime<Utc>,
+    pub deleted_at: Option<DateTime<Utc>>,
+    /// Since when nothing is left of its customers.
+    pub emptied_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -54,12 +57,22 @@ pub(super) async fn find_for_update(
     Ok(of(tenant).filter(Column::Id.eq(id)).lock_exclusive().one(tx).await?.map(Into::into))
 }
 
+/// Locks it so that it is not deleted before the transaction ends.
+pub(super) async fn find_to_hang_on(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: TestClockId,
+) -> Result<Option<TestClock>, DbErr> {
+    Ok(of(tenant).filter(Column::Id.eq(id)).lock_shared().one(db).await?.map(Into::into))
+}
+
 pub(super) async fn list(
     db: &impl ConnectionTrait,
     tenant: TenantId,
     page: &PageQuery,
 ) -> Result<Vec<TestClock>, PageError> {
-    let rows = page.fetch::<Entity, TestClockId>(of(tenant), Column::Id, db).await?;
+    let there = of(tenant).filter(Column::DeletedAt.is_null());
+    let rows = page.fetch::<Entity, TestClockId>(there, Column::Id, db).await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }
 
@@ -97,11 +110,43 @@ pub(super) async fn save(tx: &DatabaseTransaction, clock: &TestClock) -> Result<
         .map(drop)
 }
 
+/// Customers keep the clock that they hang on; of them only this much is known here.
+const CUSTOMERS: &str =
+    "select id from customers where tenant_id = $1 and test_clock_id = $2 order by id limit 100";
+
+/// Some of the customers who hang on a clock.
+pub(super) async fn some_customers(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: TestClockId,
+) -> Result<Vec<CustomerId>, DbErr> {
+    let values = [tenant.into(), id.into()];
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), CUSTOMERS, values);
+    db.query_all_raw(statement).await?.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+/// Nothing is left of its customers.
+pub(super) async fn set_emptied(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    id: TestClockId,
+    wall: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    Entity::update_many()
+        .col_expr(Column::EmptiedAt, Expr::value(wall))
+        .filter(Column::TenantId.eq(tenant))
+        .filter(Column::Id.eq(id))
+        .exec(tx)
+        .await
+        .map(drop)
+}
+
 fn movable(clock: &TestClock) -> ActiveModel {
     ActiveModel {
         now_at: Set(clock.now_at),
         advancing_to: Set(clock.advancing.map(|advance| advance.to)),
         advancing_since: Set(clock.advancing.map(|advance| advance.since)),
+        deleted_at: Set(clock.deleted_at),
         ..Default::default()
     }
 }
@@ -117,6 +162,7 @@ impl From<Model> for TestClock {
             advancing,
             metadata: row.metadata.0,
             created_at: row.created_at,
+            deleted_at: row.deleted_at,
         }
     }
 }

@@ -240,9 +240,12 @@ async fn list_credit_notes(
     page: Query<PageQuery>,
 ) -> Answer {
     let filter = query.0.resolve(&read).await?;
-    let found = notes::list(read.db(), read.tenant_id(), filter, &page.0).await?;
-    let body = |note: CreditNote| CreditNoteBody::new(&note, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/credit_notes", found, body))
+    read.list("/v1/credit_notes", page.0, async move |read, page| {
+        let found = notes::list(read.db(), read.tenant_id(), filter, page).await?;
+        let body = |note: CreditNote| CreditNoteBody::new(&note, read.tenant.livemode);
+        Ok(found.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// One credit note.

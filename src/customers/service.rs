@@ -128,6 +128,16 @@ pub async fn test_clocks_of(
     store::test_clocks_of(db, tenant, customers).await
 }
 
+/// The tenant's own names for some customers, of those that have one.
+pub async fn names_of(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    customers: Vec<CustomerId>,
+) -> Result<HashMap<CustomerId, String>, DbErr> {
+    let found = store::find_all(db, tenant, customers, Vec::new()).await?;
+    Ok(found.into_iter().filter_map(|(id, name, _)| Some((id, name?))).collect())
+}
+
 /// The next customers after one, each with its test clock, the oldest first.
 pub async fn next(
     db: &impl ConnectionTrait,

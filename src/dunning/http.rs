@@ -70,9 +70,12 @@ async fn list_dunnings(
     page: Query<PageQuery>,
 ) -> Answer {
     let filter = filter.0.resolve(&read).await?;
-    let dunnings = service::list(read.db(), read.tenant_id(), filter, &page.0).await?;
-    let body = |dunning: Dunning| DunningBody::new(&dunning, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/dunnings", dunnings, body))
+    read.list("/v1/dunnings", page.0, async move |read, page| {
+        let dunnings = service::list(read.db(), read.tenant_id(), filter.clone(), page).await?;
+        let body = |dunning: Dunning| DunningBody::new(&dunning, read.tenant.livemode);
+        Ok(dunnings.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// One dunning.

@@ -6,6 +6,7 @@
 //! and unpaid ones included. Its access decides how (RULES 49): `full` and `grace` grant everything,
 //! `restricted` nothing (the features stay, switched off, at zero or null).
 
+mod belongings;
 mod body;
 mod events;
 mod http;
@@ -14,6 +15,7 @@ mod model;
 pub mod service;
 mod store;
 
+pub use belongings::BELONGINGS;
 pub use body::{EntitlementBody, EntitlementsBody};
 pub use http::routes;
 pub use jobs::{JOBS, LISTENERS};

@@ -94,9 +94,12 @@ async fn list_invoices(
     page: Query<PageQuery>,
 ) -> Answer {
     let which = filter.0.resolve(&read).await?;
-    let invoices = service::list(read.db(), read.tenant_id(), which, &page.0).await?;
-    let body = |invoice| InvoiceBody::new(&invoice, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/invoices", invoices, body))
+    read.list("/v1/invoices", page.0, async move |read, page| {
+        let invoices = service::list(read.db(), read.tenant_id(), which, page).await?;
+        let body = |invoice| InvoiceBody::new(&invoice, read.tenant.livemode);
+        Ok(invoices.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// One invoice.

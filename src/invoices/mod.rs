@@ -2,6 +2,7 @@
 //! paid. They take no money.
 
 pub mod balance;
+mod belongings;
 mod body;
 pub mod credit_notes;
 mod cycle;
@@ -29,6 +30,7 @@ mod unused;
 mod usage;
 mod verify;
 
+pub use belongings::{BELONGINGS, LOCK};
 pub use body::InvoiceBody;
 pub use cycle::Billed;
 pub use documents::DocumentError;

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{customers::Exemption, subscriptions::Subscription};
 
-pub(super) use checks::{numbers, owed, unlike_the_replaced, unlike_their_lines, void_ids};
+pub(super) use checks::{numbers, owed, removed_numbers, unlike_the_replaced, unlike_their_lines, void_ids};
 pub(super) use documents::{find_document, keep_document};
 
 /// A statement has an end: usage by group may have thousands of lines.

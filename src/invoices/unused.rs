@@ -117,7 +117,12 @@ pub(super) async fn give_back(
     if found.is_empty() {
         return Ok(Vec::new());
     }
-    credit_notes::service::lock_of_customer(tx, tenant.id, subscription.customer_id).await?;
+    let mut payers: Vec<_> = found.iter().map(|of| of.invoice.customer_id).collect();
+    payers.sort_unstable();
+    payers.dedup();
+    for payer in payers {
+        credit_notes::service::lock_of_customer(tx, tenant.id, payer).await?;
+    }
     let mut notes = Vec::with_capacity(found.len());
     for UnusedOf { mut invoice, lines } in found {
         let new = NewCreditNote {

@@ -32,7 +32,8 @@ pub async fn verify(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Vec<S
     for invoice in store::unlike_the_replaced(db, tenant).await? {
         findings.push(format!("{invoice} and the one that it replaces, or is replaced by, do not agree"));
     }
-    let numbers = store::numbers(db, tenant).await?;
+    let mut numbers = store::numbers(db, tenant).await?;
+    numbers.extend(store::removed_numbers(db, tenant, "invoice").await?);
     findings.extend(of_numbers("invoice", &numbers, &counter::given(db, tenant, NUMBERS).await?));
     findings.extend(balance::service::verify(db, tenant).await?);
     findings.extend(credit_notes::verify(db, tenant).await?);

@@ -98,10 +98,13 @@ async fn list_accounts(
     page: Query<PageQuery>,
 ) -> Answer {
     let AccountFilter { code, customer } = filter.0;
-    let (code, customer) = (code.as_deref(), customer.as_deref());
-    let accounts = service::list_accounts(read.db(), read.tenant_id(), code, customer, &page.0).await?;
-    let body = |(account, balance)| LedgerAccountBody::new(account, balance, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/ledger/accounts", accounts, body))
+    read.list("/v1/ledger/accounts", page.0, async move |read, page| {
+        let (code, customer) = (code.as_deref(), customer.as_deref());
+        let accounts = service::list_accounts(read.db(), read.tenant_id(), code, customer, page).await?;
+        let body = |(account, balance)| LedgerAccountBody::new(account, balance, read.tenant.livemode);
+        Ok(accounts.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// One side of a fact.
@@ -173,9 +176,12 @@ async fn list_entries(
     page: Query<PageQuery>,
 ) -> Answer {
     let account = filter.0.account.as_deref().map(str::parse).transpose()?;
-    let entries = service::list_entries(read.db(), read.tenant_id(), account, &page.0).await?;
-    let body = |entry| LedgerEntryBody::new(entry, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/ledger/entries", entries, body))
+    read.list("/v1/ledger/entries", page.0, async move |read, page| {
+        let entries = service::list_entries(read.db(), read.tenant_id(), account, page).await?;
+        let body = |entry| LedgerEntryBody::new(entry, read.tenant.livemode);
+        Ok(entries.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// The books added up: in each currency all debits equal all credits.

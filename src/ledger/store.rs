@@ -20,7 +20,7 @@ use sea_orm::{
 
 use super::model::{Account, Entry, Finding, OpenAccount, Posting, TrialBalanceRow};
 
-mod accounts {
+pub(super) mod accounts {
     use sea_orm::entity::prelude::*;
 
     use super::{DateTime, LedgerAccountId, TenantId, Utc};
@@ -43,12 +43,12 @@ mod accounts {
 
     impl ActiveModelBehavior for ActiveModel {}
 
-    pub(super) fn of(tenant: TenantId) -> Select<Entity> {
+    pub(in crate::ledger) fn of(tenant: TenantId) -> Select<Entity> {
         Entity::find().filter(Column::TenantId.eq(tenant))
     }
 }
 
-mod transactions {
+pub(super) mod transactions {
     use sea_orm::entity::prelude::*;
 
     use super::{DateTime, LedgerTransactionId, TenantId, Utc};
@@ -71,12 +71,12 @@ mod transactions {
 
     impl ActiveModelBehavior for ActiveModel {}
 
-    pub(super) fn of(tenant: TenantId) -> Select<Entity> {
+    pub(in crate::ledger) fn of(tenant: TenantId) -> Select<Entity> {
         Entity::find().filter(Column::TenantId.eq(tenant))
     }
 }
 
-mod entries {
+pub(super) mod entries {
     use sea_orm::entity::prelude::*;
 
     use super::{
@@ -109,7 +109,7 @@ mod entries {
 
     impl ActiveModelBehavior for ActiveModel {}
 
-    pub(super) fn of(tenant: TenantId) -> Select<Entity> {
+    pub(in crate::ledger) fn of(tenant: TenantId) -> Select<Entity> {
         Entity::find().filter(Column::TenantId.eq(tenant))
     }
 

@@ -3,6 +3,7 @@
 
 pub mod archive;
 mod awaiting;
+mod belongings;
 mod body;
 mod building;
 mod correct;
@@ -25,6 +26,7 @@ mod unbilled;
 mod unmatched;
 mod watching;
 
+pub use belongings::BELONGINGS;
 pub use building::Building;
 pub use http::routes;
 pub use import::{Imported, Importer, Line, Refused};

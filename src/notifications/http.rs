@@ -49,9 +49,12 @@ async fn list(read: Read<resource::Customers>, filter: Query<EmailQuery>, page: 
         }
         None => None,
     };
-    let emails = service::list(read.db(), &read.tenant, customer, &page.0).await?;
-    let body = |email| EmailBody::new(email, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/emails", emails, body))
+    read.list("/v1/emails", page.0, async move |read, page| {
+        let emails = service::list(read.db(), &read.tenant, customer, page).await?;
+        let body = |email| EmailBody::new(email, read.tenant.livemode);
+        Ok(emails.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// An email to a customer.

@@ -1,6 +1,7 @@
 //! Notifications tell customers by mail what happened to them. They decide nothing: each mail follows from
 //! one event, and a mail never delays or undoes what it tells of.
 
+mod belongings;
 mod body;
 mod compose;
 mod http;
@@ -11,6 +12,7 @@ mod service;
 mod store;
 mod told;
 
+pub use belongings::BELONGINGS;
 pub use http::routes;
 pub use jobs::{JOBS, LISTENERS};
 pub use model::{Email, EmailStatus};

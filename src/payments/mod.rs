@@ -1,6 +1,7 @@
 //! Payments move money: payment methods, attempts at gateways, refunds. They decide nothing about what
 //! happens after a failure.
 
+mod belongings;
 mod body;
 pub mod decline;
 mod events;
@@ -11,6 +12,7 @@ mod model;
 pub mod service;
 mod store;
 
+pub use belongings::{BELONGINGS, LOCK, LOCK_REFUNDS};
 pub use body::{AttemptBody, PaymentBody, PaymentMethodBody, RefundBody};
 pub use gateways::SandboxGateway;
 pub use http::routes;

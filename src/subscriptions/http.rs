@@ -1,6 +1,6 @@
 //! Subscriptions over HTTP.
 
-use std::{collections::BTreeMap, convert::identity};
+use std::collections::{BTreeMap, HashMap};
 
 use accrue_core::{calendar::Alignment, decimal::Number};
 use accrue_platform::{
@@ -12,14 +12,17 @@ use accrue_platform::{
 };
 use actix_web::{get, http::StatusCode, post, web::Path};
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     body::SubscriptionBody,
     model::{Collection, Status, Wanted},
     service::{self, Filter, SubscriptionError},
 };
-use crate::auth::{Answer, Read, Write, resource};
+use crate::{
+    auth::{Answer, Read, Write, resource},
+    customers,
+};
 
 const NET_TERMS_MAX: u16 = 365;
 
@@ -154,6 +157,16 @@ struct SubscriptionFilter {
     status: Option<Status>,
 }
 
+/// A subscription in a list.
+#[derive(Serialize, utoipa::ToSchema)]
+struct ListedSubscription {
+    #[serde(flatten)]
+    body: SubscriptionBody,
+    /// In a file: your own name for the customer, by which another account can know them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    customer_external_id: Option<String>,
+}
+
 /// List subscriptions, the newest first.
 #[utoipa::path(
     tag = "subscriptions",
@@ -171,9 +184,23 @@ async fn list(
 ) -> Answer {
     let SubscriptionFilter { customer, plan, status } = filter.0;
     let filter = Filter { customer, plan, status };
-    let found = service::list(read.db(), read.tenant_id(), filter, &page.0).await?;
-    let bodies = service::bodies(read.db(), &read.tenant, &found).await?;
-    read.answer(&Page::of(&page.0, "/v1/subscriptions", bodies, identity))
+    read.list("/v1/subscriptions", page.0, async move |read, page| {
+        let found = service::list(read.db(), read.tenant_id(), filter.clone(), page).await?;
+        let bodies = service::bodies(read.db(), &read.tenant, &found).await?;
+        // Of no use on a page, where the identifier is enough.
+        let names = if read.is_export() {
+            let customers = found.iter().map(|subscription| subscription.customer_id).collect();
+            customers::service::names_of(read.db(), read.tenant_id(), customers).await?
+        } else {
+            HashMap::new()
+        };
+        let listed = |body: SubscriptionBody| {
+            let customer_external_id = names.get(&body.customer).cloned();
+            ListedSubscription { body, customer_external_id }
+        };
+        Ok(bodies.into_iter().map(listed).collect())
+    })
+    .await
 }
 
 /// One subscription.

@@ -40,7 +40,10 @@ async fn list_timeline(
     page: Query<PageQuery>,
 ) -> Answer {
     let customer = customers::resolve(read.db(), read.tenant_id(), &id).await?;
-    let entries = service::list(read.db(), &read.tenant, &customer, &page.0).await?;
-    let body = |entry| EntryBody::new(entry, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, &format!("/v1/customers/{}/timeline", customer.id), entries, body))
+    read.list(&format!("/v1/customers/{}/timeline", customer.id), page.0, async move |read, page| {
+        let entries = service::list(read.db(), &read.tenant, &customer, page).await?;
+        let body = |entry| EntryBody::new(entry, read.tenant.livemode);
+        Ok(entries.into_iter().map(body).collect())
+    })
+    .await
 }

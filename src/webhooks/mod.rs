@@ -1,6 +1,7 @@
 //! Webhooks tell the tenants' own servers what happened: endpoints, deliveries, the log of events. They make
 //! no events of billing, and do not know what the events mean.
 
+mod belongings;
 mod body;
 mod events;
 mod http;
@@ -12,6 +13,7 @@ mod send;
 mod service;
 mod store;
 
+pub use belongings::BELONGINGS;
 pub use http::routes;
 pub use jobs::{JOBS, LISTENERS};
 pub use known::TYPES;

@@ -181,7 +181,14 @@ const SWEEP: Sweep = Sweep {
     next_due: None,
 };
 
-static SWEEPING: Work = Work { jobs: &[], sweeps: &[&[SWEEP]], upkeep: &[], listeners: &[] };
+static SWEEPING: Work = Work {
+    jobs: &[],
+    sweeps: &[&[SWEEP]],
+    upkeep: &[],
+    listeners: &[],
+    belongings: &[],
+    customer_locks: &[],
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_enqueues_the_one_due_thing_of_a_tenant_after_a_page_of_another_who_has_five_thousand() {
@@ -225,7 +232,14 @@ const BREAKING_SWEEP: Sweep = Sweep {
     next_due: None,
 };
 
-static BREAKING: Work = Work { jobs: &[], sweeps: &[&[BREAKING_SWEEP]], upkeep: &[], listeners: &[] };
+static BREAKING: Work = Work {
+    jobs: &[],
+    sweeps: &[&[BREAKING_SWEEP]],
+    upkeep: &[],
+    listeners: &[],
+    belongings: &[],
+    customer_locks: &[],
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_whose_jobs_cannot_be_enqueued_keeps_no_other_from_theirs() {

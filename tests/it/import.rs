@@ -36,12 +36,12 @@ fn write(installed: &Installation, name: &str, content: &[u8]) -> PathBuf {
     path
 }
 
-/// Exit code, and `events accepted duplicates rejected`.
+/// Exit code, and `lines accepted duplicates rejected`.
 fn import(installed: &Installation, arguments: &[&str]) -> (i32, String) {
     let all = [&["import", "events", "--mode", "test", "--json"], arguments].concat();
     let (code, printed) = installed.try_run(&all);
     let Ok(summary) = serde_json::from_str::<Value>(&printed) else { return (code, printed) };
-    let numbers = ["events", "accepted", "duplicates", "rejected"].map(|name| summary[name].to_string());
+    let numbers = ["lines", "accepted", "duplicates", "rejected"].map(|name| summary[name].to_string());
     (code, numbers.join(" "))
 }
 
@@ -142,7 +142,7 @@ async fn a_packed_ndjson_file_holds_the_events_that_may_be_sent(#[values(Sqlite,
     assert_eq!(errors(&installed, "usage.ndjson.gz.errors.ndjson"), not_taken);
     assert_eq!(tokens(&installed).await, "15");
     let (code, told) = import(&installed, &[file, "--map=a=event_id"]);
-    assert!(code == 1 && told.contains("are for CSV"), "{told}");
+    assert!(code == 1 && told.contains("for CSV"), "{told}");
     let endless = format!("event_id,customer_id,event_name\n\"a,{}", "b,acme,call\n".repeat(200_000));
     let endless = write(&installed, "endless.csv", endless.as_bytes());
     let (code, told) = import(&installed, &[endless.to_str().unwrap()]);
@@ -165,7 +165,7 @@ async fn an_import_that_is_killed_goes_on_where_it_was(#[values(Sqlite, Postgres
     let command = ["import", "events", "--mode", "test", file];
     assert!(installed.run_until(&command, &state).await, "it was too quick to be killed");
     let stood: Value = serde_json::from_str(&fs::read_to_string(&state).unwrap()).unwrap();
-    assert!(stood["events"].as_u64().unwrap() >= 10_000, "{stood}");
+    assert!(stood["lines"].as_u64().unwrap() >= 10_000, "{stood}");
     // As if it had been killed between writing what was not taken and noting it.
     let errors_file = installed.folder.path().join("usage.csv.errors.ndjson");
     fs::write(&errors_file, fs::read_to_string(&errors_file).unwrap() + "{\"half").unwrap();

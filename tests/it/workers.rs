@@ -216,6 +216,8 @@ static LONG_AND_SHORT: accrue::app::Work = accrue::app::Work {
     sweeps: &[],
     upkeep: &[],
     listeners: &[],
+    belongings: &[],
+    customer_locks: &[],
 };
 
 #[rstest]

@@ -9,6 +9,7 @@ pub mod counter;
 pub mod db;
 pub mod due;
 pub mod egress;
+pub mod export;
 pub mod gate;
 pub mod gateway;
 pub mod idempotency;

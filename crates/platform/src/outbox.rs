@@ -5,8 +5,8 @@ use std::str::FromStr;
 use accrue_core::id::{CustomerId, EventId, TenantId, TestClockId};
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
-    entity::prelude::*,
+    ActiveValue::Set, ConnectionTrait, DatabaseBackend, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    Statement, entity::prelude::*, sea_query::ArrayType,
 };
 use serde_json::value::RawValue;
 
@@ -158,14 +158,41 @@ pub async fn take(tx: &DatabaseTransaction, tenant: TenantId, limit: u64) -> Res
     let first = counter::take(tx, tenant, SEQUENCE, count).await?;
     for (event, sequence) in events.iter_mut().zip(first..) {
         event.sequence = Some(sequence);
-        Entity::update_many()
-            .col_expr(Column::Sequence, sequence.into())
-            .filter(Column::TenantId.eq(tenant))
-            .filter(Column::Id.eq(event.id))
-            .exec(tx)
-            .await?;
     }
+    number(tx, tenant, &events).await?;
     Ok(events)
+}
+
+const NUMBER: &str = "
+update events set sequence = told.sequence
+from (select unnest($2::uuid[]) as id, unnest($3::bigint[]) as sequence) as told
+where events.tenant_id = $1 and events.id = told.id";
+
+/// Stores the sequences of some events, by one statement.
+async fn number(tx: &DatabaseTransaction, tenant: TenantId, events: &[Event]) -> Result<(), DbErr> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let backend = tx.get_database_backend();
+    let statement = if backend == DatabaseBackend::Postgres {
+        let ids = events.iter().map(|event| event.id.0.into()).collect();
+        let sequences = events.iter().map(|event| event.sequence.into()).collect();
+        let values = [
+            tenant.0.into(),
+            Value::Array(ArrayType::Uuid, Some(Box::new(ids))),
+            Value::Array(ArrayType::BigInt, Some(Box::new(sequences))),
+        ];
+        Statement::from_sql_and_values(backend, NUMBER, values)
+    } else {
+        let sql = format!(
+            "with told (id, sequence) as (values {}) update events set sequence = told.sequence from told \
+             where events.tenant_id = ? and events.id = told.id",
+            vec!["(?, ?)"; events.len()].join(", ")
+        );
+        let told = events.iter().flat_map(|event| [event.id.0.into(), event.sequence.into()]);
+        Statement::from_sql_and_values(backend, sql, told.chain([tenant.0.into()]).collect::<Vec<_>>())
+    };
+    tx.execute_raw(statement).await.map(drop)
 }
 
 /// Has a test clock events that nobody was told of? Their consequences are not there yet.
@@ -253,6 +280,31 @@ pub async fn of_test_clock(
         .limit(limit)
         .all(db)
         .await
+}
+
+/// What happened to a customer who is deleted, told or not. Nothing may refer to it any more.
+pub async fn delete_of_customer(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    customer: CustomerId,
+) -> Result<(), DbErr> {
+    let of_tenant = Entity::delete_many().filter(Column::TenantId.eq(tenant));
+    of_tenant.filter(Column::CustomerId.eq(customer)).exec(tx).await.map(drop)
+}
+
+/// A customer of a test clock to whom something happened, if there is any.
+pub async fn customer_of_test_clock(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    clock: TestClockId,
+) -> Result<Option<CustomerId>, DbErr> {
+    let event = Entity::find()
+        .filter(Column::TenantId.eq(tenant))
+        .filter(Column::TestClockId.eq(clock))
+        .filter(Column::CustomerId.is_not_null())
+        .one(db)
+        .await?;
+    Ok(event.and_then(|event| event.customer_id))
 }
 
 pub async fn find(db: &impl ConnectionTrait, tenant: TenantId, id: EventId) -> Result<Option<Event>, DbErr> {

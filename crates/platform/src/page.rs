@@ -9,7 +9,10 @@ use sea_orm::{
 use serde::{Deserialize, Serialize};
 
 const LIMIT_DEFAULT: u64 = 20;
-const LIMIT_MAX: u64 = 100;
+const LIMIT_MAX: u64 = PAGE_MAX;
+
+/// How many a page has at most.
+pub const PAGE_MAX: u64 = 100;
 
 /// Where a page starts and how long it is.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]

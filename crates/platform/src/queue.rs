@@ -284,6 +284,29 @@ pub async fn revive(
     Ok(tx.execute_raw(statement(tx, REVIVE, values)).await?.rows_affected() == 1)
 }
 
+const DELETE_WAITING: &str =
+    "delete from jobs where tenant_id = $1 and test_clock_id = $2 and state <> 'running'";
+
+/// Deletes the jobs of a test clock that nobody runs now.
+pub async fn delete_waiting(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    clock: TestClockId,
+) -> Result<(), DbErr> {
+    tx.execute_raw(statement(tx, DELETE_WAITING, [tenant.into(), clock.into()])).await.map(drop)
+}
+
+const DELETE_ALL: &str = "delete from jobs where tenant_id = $1 and test_clock_id = $2";
+
+/// Deletes all jobs of a test clock: who runs one has lost it.
+pub async fn delete_of_test_clock(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    clock: TestClockId,
+) -> Result<(), DbErr> {
+    tx.execute_raw(statement(tx, DELETE_ALL, [tenant.into(), clock.into()])).await.map(drop)
+}
+
 const DISCARD: &str = "delete from jobs where tenant_id = $1 and id = $2 and state = 'dead'";
 
 /// Forgets a dead job; `false` if there is no such dead job.

@@ -47,6 +47,9 @@ impl From<store::audit::Model> for AuditBody {
 )]
 #[get("/v1/audit_log")]
 pub(super) async fn list_audit(read: Read<resource::Account>, page: Query<PageQuery>) -> Answer {
-    let entries = service::list_audit(read.db(), read.tenant_id(), &page.0).await?;
-    read.answer(&Page::of(&page.0, "/v1/audit_log", entries, AuditBody::from))
+    read.list("/v1/audit_log", page.0, async move |read, page| {
+        let entries = service::list_audit(read.db(), read.tenant_id(), page).await?;
+        Ok(entries.into_iter().map(AuditBody::from).collect())
+    })
+    .await
 }

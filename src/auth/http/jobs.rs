@@ -103,6 +103,13 @@ pub(super) async fn list_jobs(
     page: Query<PageQuery>,
 ) -> Answer {
     let state = filter.0.state.unwrap_or(JobState::Dead);
+    if read.is_export() {
+        let jobs = async move |read: &Read<_>, page: &PageQuery| {
+            let jobs = queue::page(read.db(), read.tenant_id(), state, page).await?;
+            Ok(jobs.into_iter().map(JobBody::from).collect())
+        };
+        return read.list("/v1/jobs", page.0, jobs).await;
+    }
     let jobs = queue::page(read.db(), read.tenant_id(), state, &page.0).await?;
     let page = Page::of(&page.0, "/v1/jobs", jobs, JobBody::from);
     let lag = lag_of(&read.app, read.tenant_id()).await?.into();

@@ -128,8 +128,11 @@ pub(super) async fn create_key(write: Write<resource::Account>, body: Body<Creat
 )]
 #[get("/v1/api_keys")]
 pub(super) async fn list_keys(read: Read<resource::Account>, page: Query<PageQuery>) -> Answer {
-    let keys = service::list_keys(read.db(), read.tenant_id(), &page.0).await?;
-    read.answer(&Page::of(&page.0, "/v1/api_keys", keys, KeyBody::from))
+    read.list("/v1/api_keys", page.0, async move |read, page| {
+        let keys = service::list_keys(read.db(), read.tenant_id(), page).await?;
+        Ok(keys.into_iter().map(KeyBody::from).collect())
+    })
+    .await
 }
 
 /// Revoke a key.

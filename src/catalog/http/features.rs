@@ -142,10 +142,13 @@ async fn list_features(
     filter: Query<ArchivedFilter>,
     page: Query<PageQuery>,
 ) -> Answer {
-    let features =
-        service::list_features(read.db(), read.tenant_id(), filter.0.is_archived(), &page.0).await?;
-    let body = |feature| FeatureBody::of(feature, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/features", features, body))
+    read.list("/v1/features", page.0, async move |read, page| {
+        let features =
+            service::list_features(read.db(), read.tenant_id(), filter.0.is_archived(), page).await?;
+        let body = |feature| FeatureBody::of(feature, read.tenant.livemode);
+        Ok(features.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// Get a feature.

@@ -205,9 +205,13 @@ async fn list_metrics(
     filter: Query<ArchivedFilter>,
     page: Query<PageQuery>,
 ) -> Answer {
-    let metrics = service::list_metrics(read.db(), read.tenant_id(), filter.0.is_archived(), &page.0).await?;
-    let body = |metric| MetricBody::of(metric, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/metrics", metrics, body))
+    read.list("/v1/metrics", page.0, async move |read, page| {
+        let metrics =
+            service::list_metrics(read.db(), read.tenant_id(), filter.0.is_archived(), page).await?;
+        let body = |metric| MetricBody::of(metric, read.tenant.livemode);
+        Ok(metrics.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// Get a metric.

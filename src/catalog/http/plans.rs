@@ -72,9 +72,12 @@ async fn list_plans(
     filter: Query<ArchivedFilter>,
     page: Query<PageQuery>,
 ) -> Answer {
-    let plans = service::list_plans(read.db(), read.tenant_id(), filter.0.is_archived(), &page.0).await?;
-    let body = |plan| PlanBody::of(plan, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/plans", plans, body))
+    read.list("/v1/plans", page.0, async move |read, page| {
+        let plans = service::list_plans(read.db(), read.tenant_id(), filter.0.is_archived(), page).await?;
+        let body = |plan| PlanBody::of(plan, read.tenant.livemode);
+        Ok(plans.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// Which version to read.
@@ -172,9 +175,12 @@ async fn list_plan_versions(
     page: Query<PageQuery>,
 ) -> Answer {
     let plan = service::resolve_plan(read.db(), read.tenant_id(), &id).await?.plan_id;
-    let versions = service::list_plan_versions(read.db(), read.tenant_id(), plan, &page.0).await?;
-    let body = |version| PlanBody::of(version, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, &format!("/v1/plans/{plan}/versions"), versions, body))
+    read.list(&format!("/v1/plans/{plan}/versions"), page.0, async move |read, page| {
+        let versions = service::list_plan_versions(read.db(), read.tenant_id(), plan, page).await?;
+        let body = |version| PlanBody::of(version, read.tenant.livemode);
+        Ok(versions.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// Delete a plan, or archive it if it is used.

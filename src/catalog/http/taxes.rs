@@ -124,9 +124,12 @@ async fn list_taxes(
     filter: Query<ArchivedFilter>,
     page: Query<PageQuery>,
 ) -> Answer {
-    let taxes = service::list_taxes(read.db(), read.tenant_id(), filter.0.is_archived(), &page.0).await?;
-    let body = |tax| TaxBody::of(tax, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/taxes", taxes, body))
+    read.list("/v1/taxes", page.0, async move |read, page| {
+        let taxes = service::list_taxes(read.db(), read.tenant_id(), filter.0.is_archived(), page).await?;
+        let body = |tax| TaxBody::of(tax, read.tenant.livemode);
+        Ok(taxes.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// Get a tax.

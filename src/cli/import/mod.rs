@@ -1,10 +1,14 @@
 //! `accrue import`: what stands in files, taken in by the code that takes in requests.
 
 mod columns;
+mod customers;
+mod events;
+mod objects;
 mod progress;
 mod records;
+mod run;
 mod state;
-mod usage_events;
+mod subscriptions;
 
 use std::process::ExitCode;
 
@@ -18,13 +22,19 @@ pub(super) struct Import {
 #[derive(clap::Subcommand)]
 enum What {
     /// Usage events from a file of CSV or NDJSON, packed by gzip or not.
-    Events(usage_events::ImportEvents),
+    Events(events::ImportEvents),
+    /// Customers from a file of CSV or NDJSON, packed by gzip or not.
+    Customers(customers::ImportCustomers),
+    /// Subscriptions from a file of CSV or NDJSON, packed by gzip or not.
+    Subscriptions(subscriptions::ImportSubscriptions),
 }
 
 impl Import {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         match self.what {
             What::Events(events) => events.run().await,
+            What::Customers(customers) => customers.run().await,
+            What::Subscriptions(subscriptions) => subscriptions.run().await,
         }
     }
 }

@@ -13,9 +13,9 @@ pub(super) fn bar() -> ProgressBar {
     bar
 }
 
-/// Says how many events there were, and how many in a second of this run.
-pub(super) fn tell(bar: &ProgressBar, events: u64, of_this_run: u64) {
+/// Says how many of what there were, and how many in a second of this run.
+pub(super) fn tell(bar: &ProgressBar, of: &str, lines: u64, of_this_run: u64) {
     let millis = u64::try_from(bar.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
     let rate = of_this_run.saturating_mul(1000) / millis;
-    bar.set_message(format!("{} events, {}/s", HumanCount(events), HumanCount(rate)));
+    bar.set_message(format!("{} {of}, {}/s", HumanCount(lines), HumanCount(rate)));
 }

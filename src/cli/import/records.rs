@@ -1,4 +1,4 @@
-//! Reading a file of events, line by line, whatever its size.
+//! Reading a file, line by line, whatever its size.
 
 use std::{
     fs::File,
@@ -11,19 +11,19 @@ use csv::ByteRecord;
 use flate2::read::MultiGzDecoder;
 use indicatif::ProgressBar;
 
-use super::columns::Columns;
+use super::columns::{Columns, Fields};
 use crate::metering::Line;
 
-/// Longer lines and rows are no events: metadata alone has at most 8 KiB.
+/// Longer lines and rows are nothing that could be taken: of an event, metadata alone has at most 8 KiB.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
 const BUFFER_BYTES: usize = 1024 * 1024;
 
-/// How events stand in a file.
+/// How objects stand in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// A header, and an event in each row.
+    /// A header, and one of them in each row.
     Csv,
-    /// An event as JSON on each line, as it may be sent.
+    /// One of them as JSON on each line, as it may be sent.
     Ndjson,
 }
 
@@ -42,10 +42,10 @@ impl Format {
 
 type Source = Box<dyn Read + Send>;
 
-/// The events of a file, one after the other.
+/// What stands in a file, one after the other.
 pub(super) enum Records {
     Rows { rows: Box<csv::Reader<Bounded>>, row: ByteRecord, columns: Columns },
-    Lines { lines: BufReader<Source>, number: u64 },
+    Lines { lines: BufReader<Source>, number: u64, fields: &'static Fields },
 }
 
 /// Gives no more than a row may have, until it is told that another one begins: where a quote does not end, the rest of
@@ -53,6 +53,8 @@ pub(super) enum Records {
 pub(super) struct Bounded {
     source: Source,
     left: u64,
+    /// Whether lines end in CR LF, once one has ended: a record then begins before the LF of the one before.
+    has_crlf: Option<bool>,
 }
 
 impl Read for Bounded {
@@ -61,6 +63,11 @@ impl Read for Bounded {
             return Err(std::io::Error::other("a row is longer than 1 MiB: does a quote not end?"));
         }
         let read = self.source.read(buffer)?;
+        if self.has_crlf.is_none()
+            && let Some(end) = buffer[..read].iter().position(|byte| *byte == b'\n')
+        {
+            self.has_crlf = Some(end > 0 && buffer[end - 1] == b'\r');
+        }
         self.left = self.left.saturating_sub(read as u64);
         Ok(read)
     }
@@ -72,6 +79,7 @@ impl Records {
         path: &Path,
         format: Format,
         bar: &ProgressBar,
+        fields: &'static Fields,
         columns: impl FnOnce(&[String]) -> Result<Columns>,
     ) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
@@ -81,16 +89,19 @@ impl Records {
         let source: Source = if is_packed { Box::new(MultiGzDecoder::new(read)) } else { Box::new(read) };
         if format == Format::Ndjson {
             let lines = BufReader::with_capacity(BUFFER_BYTES, source);
-            return Ok(Self::Lines { lines, number: 0 });
+            return Ok(Self::Lines { lines, number: 0, fields });
         }
-        let mut rows =
-            csv::ReaderBuilder::new().flexible(true).from_reader(Bounded { source, left: LINE_BYTES_MAX });
+        let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(Bounded {
+            source,
+            left: LINE_BYTES_MAX,
+            has_crlf: None,
+        });
         let header: Vec<String> = rows.headers()?.iter().map(|name| name.trim().to_owned()).collect();
         let columns = columns(&header)?;
         Ok(Self::Rows { rows: Box::new(rows), row: ByteRecord::new(), columns })
     }
 
-    /// The next event; none at the end. Empty lines are passed over.
+    /// The next one; none at the end. Empty lines are passed over.
     pub fn next(&mut self) -> Result<Option<Line>> {
         match self {
             Self::Rows { rows, row, columns } => {
@@ -98,10 +109,11 @@ impl Records {
                 if !rows.read_byte_record(row)? {
                     return Ok(None);
                 }
-                let number = row.position().map_or(0, csv::Position::line);
-                Ok(Some(Line { number, json: columns.event(row) }))
+                let ends_before = u64::from(rows.get_ref().has_crlf == Some(true));
+                let number = row.position().map_or(0, csv::Position::line) + ends_before;
+                Ok(Some(Line { number, json: columns.object(row) }))
             }
-            Self::Lines { lines, number } => loop {
+            Self::Lines { lines, number, fields } => loop {
                 let mut bytes = Vec::new();
                 *number += 1;
                 let read = lines.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes)?;
@@ -112,6 +124,7 @@ impl Records {
                 ensure!(is_whole, "line {number} is longer than 1 MiB: is this NDJSON?");
                 if !bytes.trim_ascii().is_empty() {
                     let json = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned());
+                    let json = json.and_then(|json| fields.object(json));
                     return Ok(Some(Line { number: *number, json }));
                 }
             },

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::metering::{Imported, Refused};
+use super::run::Group;
 
 /// Of which a file is known again.
 const HEAD_BYTES: u64 = 64 * 1024;
@@ -19,8 +19,8 @@ const HEAD_BYTES: u64 = 64 * 1024;
 /// What was done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Progress {
-    /// Lines that held an event, or should have.
-    pub events: u64,
+    /// Lines that held something, or should have.
+    pub lines: u64,
     pub accepted: u64,
     pub duplicates: u64,
     pub rejected: u64,
@@ -29,11 +29,11 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub fn add(&mut self, lines: usize, imported: &Imported) {
-        self.events += lines as u64;
-        self.accepted += imported.accepted;
-        self.duplicates += imported.duplicates;
-        self.rejected += imported.refused.len() as u64;
+    pub fn add<R>(&mut self, lines: usize, group: &Group<R>) {
+        self.lines += lines as u64;
+        self.accepted += group.accepted;
+        self.duplicates += group.duplicates;
+        self.rejected += group.rejected;
     }
 }
 
@@ -78,8 +78,8 @@ impl State {
             .with_context(|| format!("{path} is not readable: --restart begins again"))?;
         ensure!(
             stored.tenant == self.tenant && stored.work == self.work,
-            "{path} is of another file, another account, or other options: --restart begins again, which takes no \
-             event twice"
+            "{path} is of another file, another account, or other options: --restart begins again, which takes \
+             nothing twice"
         );
         Ok(stored.progress)
     }
@@ -116,7 +116,7 @@ impl Errors {
         Ok(Self { path, file: Some(file) })
     }
 
-    pub fn write(&mut self, refused: &[Refused], progress: &mut Progress) -> Result<()> {
+    pub fn write(&mut self, refused: &[impl Serialize], progress: &mut Progress) -> Result<()> {
         if refused.is_empty() {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use accrue_platform::counter;
 use sea_orm::ConnectionTrait;
 
 use super::{service::NUMBERS, store};
-use crate::invoices::{service::InvoiceError, verify::of_numbers};
+use crate::invoices::{service::InvoiceError, store::removed_numbers, verify::of_numbers};
 
 /// What is wrong with a tenant's credit notes, one sentence each; nothing if all is well (RULES 33).
 pub(in crate::invoices) async fn verify(
@@ -19,7 +19,8 @@ pub(in crate::invoices) async fn verify(
     for invoice in store::unlike_their_notes(db, tenant).await? {
         findings.push(format!("{invoice} says something else of credit notes than these do"));
     }
-    let numbers = store::numbers(db, tenant).await?;
+    let mut numbers = store::numbers(db, tenant).await?;
+    numbers.extend(removed_numbers(db, tenant, "credit note").await?);
     findings.extend(of_numbers("credit note", &numbers, &counter::given(db, tenant, NUMBERS).await?));
     Ok(findings)
 }

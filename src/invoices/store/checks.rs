@@ -67,6 +67,20 @@ pub(in crate::invoices) async fn unlike_the_replaced(
     rows.iter().map(|row| row.try_get("", "id")).collect()
 }
 
+const REMOVED: &str = "select id from removed_numbers where tenant_id = $1";
+
+/// The numbers of what was deleted with a test clock, of one kind.
+pub(in crate::invoices) async fn removed_numbers(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    kind: &str,
+) -> Result<Vec<String>, DbErr> {
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), REMOVED, [tenant.into()]);
+    let rows = db.query_all_raw(statement).await?;
+    let ids = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<Vec<String>, DbErr>>()?;
+    Ok(ids.iter().filter_map(|id| id.strip_prefix(kind)?.strip_prefix(':').map(str::to_owned)).collect())
+}
+
 /// Every number that was given, in no order.
 pub(in crate::invoices) async fn numbers(
     db: &impl ConnectionTrait,

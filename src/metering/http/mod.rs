@@ -34,7 +34,9 @@ use super::{
     deeds::SentBy,
     intake::Intake,
     memory::Expectation,
-    model::{CorrectionError, Granularity, Ingested, Rejection, Terms, Usage, Wanted, WindowUsage},
+    model::{
+        CorrectionError, Granularity, Ingested, Rejection, Terms, Usage, UsageEvent, Wanted, WindowUsage,
+    },
     reading::{self, Question},
     service::{self, MeteringError},
     taking::{self, Sent, Taken},
@@ -224,6 +226,41 @@ struct EventFilter {
     end: Option<DateTime<Utc>>,
 }
 
+impl EventFilter {
+    fn wanted(&self) -> Wanted<'_> {
+        let Self { customer, event_name, awaited_customer, source, start, end } = self;
+        Wanted {
+            customer: customer.as_deref(),
+            event_name: event_name.as_deref(),
+            awaited_customer: awaited_customer.as_deref(),
+            source: source.as_deref(),
+            start: *start,
+            end: *end,
+        }
+    }
+}
+
+/// Searches until a page is full, or everything was searched.
+async fn full_page(
+    read: &Read<resource::Usage>,
+    wanted: Wanted<'_>,
+    page: &PageQuery,
+) -> Result<Vec<UsageEvent>, Problem> {
+    let (mut events, mut page) = (Vec::new(), page.clone());
+    let limit = page.limit()?;
+    loop {
+        let found = service::list_events(read.db(), read.tenant_id(), wanted, &page).await?;
+        events.extend(found.events);
+        match found.searched_to {
+            Some(place) if (events.len() as u64) <= limit => {
+                page.limit = Some((limit - events.len() as u64).max(1));
+                page.starting_after = Some(place.to_string());
+            }
+            _ => return Ok(events),
+        }
+    }
+}
+
 /// A page of events.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = UsageEventPage)]
@@ -254,16 +291,15 @@ async fn list_events(
     filter: Query<EventFilter>,
     page: Query<PageQuery>,
 ) -> Answer {
-    let EventFilter { customer, event_name, awaited_customer, source, start, end } = filter.0;
-    let wanted = Wanted {
-        customer: customer.as_deref(),
-        event_name: event_name.as_deref(),
-        awaited_customer: awaited_customer.as_deref(),
-        source: source.as_deref(),
-        start,
-        end,
-    };
-    let found = service::list_events(read.db(), read.tenant_id(), wanted, &page.0).await?;
+    if read.is_export() {
+        return read
+            .list("/v1/usage_events", page.0, async move |read, page| {
+                let events = full_page(read, filter.0.wanted(), page).await?;
+                Ok(events.into_iter().map(|event| UsageEventBody::new(event, read.tenant.livemode)).collect())
+            })
+            .await;
+    }
+    let found = service::list_events(read.db(), read.tenant_id(), filter.0.wanted(), &page.0).await?;
     let body = |event| UsageEventBody::new(event, read.tenant.livemode);
     let mut page = Page::of(&page.0, "/v1/usage_events", found.events, body);
     page.has_more |= found.searched_to.is_some();

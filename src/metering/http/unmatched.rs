@@ -27,7 +27,10 @@ use crate::{
 )]
 #[get("/v1/usage_events/unmatched")]
 pub(super) async fn list_unmatched(read: Read<resource::Usage>, page: Query<PageQuery>) -> Answer {
-    let unmatched = service::list_unmatched(read.db(), read.tenant_id(), &page.0).await?;
-    let body = |counted| UnmatchedUsageBody::new(counted, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/usage_events/unmatched", unmatched, body))
+    read.list("/v1/usage_events/unmatched", page.0, async move |read, page| {
+        let unmatched = service::list_unmatched(read.db(), read.tenant_id(), page).await?;
+        let body = |counted| UnmatchedUsageBody::new(counted, read.tenant.livemode);
+        Ok(unmatched.into_iter().map(body).collect())
+    })
+    .await
 }

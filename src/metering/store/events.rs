@@ -20,7 +20,7 @@ use super::{
 };
 use crate::metering::model::{Candidate, Known, Remembered, Shelving, UsageEvent, identity, pack_of};
 
-mod identities {
+pub(super) mod identities {
     use sea_orm::entity::prelude::*;
 
     use super::{TenantId, UsageEventId};

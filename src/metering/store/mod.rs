@@ -4,6 +4,7 @@ pub(super) mod archives;
 pub(super) mod builds;
 pub(super) mod closings;
 pub(super) mod days;
+pub(super) mod erasing;
 pub(super) mod events;
 pub(super) mod kept_days;
 pub(super) mod listing;

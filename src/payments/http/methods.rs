@@ -133,8 +133,11 @@ pub(super) async fn list_payment_methods(
         Some(customer) => Some(resolve_customer(&read, customer).await?),
         None => None,
     };
-    let methods = service::list_methods(read.db(), &read.tenant, customer, &page.0).await?;
-    read.answer(&Page::of(&page.0, "/v1/payment_methods", methods, |body| body))
+    read.list("/v1/payment_methods", page.0, async move |read, page| {
+        let methods = service::list_methods(read.db(), &read.tenant, customer, page).await?;
+        Ok(methods)
+    })
+    .await
 }
 
 async fn resolve_customer(

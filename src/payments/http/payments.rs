@@ -156,9 +156,12 @@ pub(super) async fn list_payments(
     page: Query<PageQuery>,
 ) -> Answer {
     let filter = filter.0.resolve(&read).await?;
-    let payments = service::list(read.db(), read.tenant_id(), filter, &page.0).await?;
-    let body = |payment: Payment| PaymentBody::new(&payment, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/payments", payments, body))
+    read.list("/v1/payments", page.0, async move |read, page| {
+        let payments = service::list(read.db(), read.tenant_id(), filter.clone(), page).await?;
+        let body = |payment: Payment| PaymentBody::new(&payment, read.tenant.livemode);
+        Ok(payments.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// One payment.

@@ -131,9 +131,12 @@ pub(super) async fn list_refunds(
     page: Query<PageQuery>,
 ) -> Answer {
     let payment = filter.0.payment.as_deref().map(str::parse::<PaymentId>).transpose()?;
-    let refunds = service::list_refunds(read.db(), read.tenant_id(), payment, &page.0).await?;
-    let body = |refund: Refund| RefundBody::new(&refund, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/refunds", refunds, body))
+    read.list("/v1/refunds", page.0, async move |read, page| {
+        let refunds = service::list_refunds(read.db(), read.tenant_id(), payment, page).await?;
+        let body = |refund: Refund| RefundBody::new(&refund, read.tenant.livemode);
+        Ok(refunds.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// One refund.

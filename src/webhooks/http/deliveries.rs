@@ -61,9 +61,12 @@ async fn list(
     page: Query<PageQuery>,
 ) -> Answer {
     let filter = filter.0.read()?;
-    let deliveries = service::list_deliveries(read.db(), read.tenant_id(), &filter, &page.0).await?;
-    let body = |delivery| DeliveryBody::of(delivery, None, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/webhook_deliveries", deliveries, body))
+    read.list("/v1/webhook_deliveries", page.0, async move |read, page| {
+        let deliveries = service::list_deliveries(read.db(), read.tenant_id(), &filter, page).await?;
+        let body = |delivery| DeliveryBody::of(delivery, None, read.tenant.livemode);
+        Ok(deliveries.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// A delivery with its attempts.

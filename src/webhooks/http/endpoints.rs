@@ -161,9 +161,12 @@ async fn create(write: Write<resource::Webhooks>, body: Body<CreateWebhookEndpoi
 )]
 #[get("/v1/webhook_endpoints")]
 async fn list(read: Read<resource::Webhooks>, page: Query<PageQuery>) -> Answer {
-    let endpoints = service::list_endpoints(read.db(), read.tenant_id(), &page.0).await?;
-    let body = |endpoint| EndpointBody::of(&endpoint, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, URL, endpoints, body))
+    read.list(URL, page.0, async move |read, page| {
+        let endpoints = service::list_endpoints(read.db(), read.tenant_id(), page).await?;
+        let body = |endpoint| EndpointBody::of(&endpoint, read.tenant.livemode);
+        Ok(endpoints.into_iter().map(body).collect())
+    })
+    .await
 }
 
 /// A webhook endpoint.

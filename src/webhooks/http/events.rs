@@ -50,9 +50,12 @@ async fn list(read: Read<resource::Webhooks>, filter: Query<EventQuery>, page: Q
         None => None,
     };
     let filter = EventFilter { kind, customer, object_id: object, test_clock: None };
-    let events = outbox::list(read.db(), read.tenant_id(), filter, &page.0).await?;
-    let body = |event| EventBody::of(event, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, "/v1/events", events, body))
+    read.list("/v1/events", page.0, async move |read, page| {
+        let events = outbox::list(read.db(), read.tenant_id(), filter.clone(), page).await?;
+        let body = |event| EventBody::of(event, read.tenant.livemode);
+        Ok(events.into_iter().map(body).collect())
+    })
+    .await
 }
 
 async fn find_customer(

@@ -1,21 +1,17 @@
 //! `cargo xtask bench ingest`: how fast usage events are taken, on a PostgreSQL with a production's settings and on
 //! SQLite. What is measured and how stands in `benches/ingest`; here its tables are kept.
 
-use std::{
-    fs,
-    process::{Command, ExitCode, Stdio},
-    thread,
-};
+use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use super::results;
 use crate::{
     postgres::{self, Purpose},
     process,
 };
 
-const RESULTS: &str = "benches/RESULTS.md";
 const TITLE: &str = "## Usage events";
 
 #[derive(Args)]
@@ -39,7 +35,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
         cargo
     };
     process::step("building the benchmark", || process::run(cargo().arg("--no-run")))?;
-    let machine = machine()?;
+    let machine = results::machine()?;
     let mut tables = String::new();
     for database in ["postgresql", "sqlite"] {
         if options.only.as_ref().is_some_and(|only| !only.eq_ignore_ascii_case(database)) {
@@ -68,9 +64,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
         tables.push_str(&table);
     }
     if options.only.is_none() {
-        let section = section(&tables, &machine, options);
-        let path = process::root().join(RESULTS);
-        fs::write(&path, with_section(&fs::read_to_string(&path)?, &section))?;
+        results::keep(TITLE, &section(&tables, &machine, options))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -85,45 +79,4 @@ fn section(tables: &str, machine: &str, options: &Options) -> String {
          machine. What each figure is stands in `benches/ingest/README.md`.\n\n{}\n",
         tables.trim()
     )
-}
-
-/// The results with this section in place of its last edition.
-fn with_section(results: &str, section: &str) -> String {
-    let Some((before, rest)) = results.split_once(TITLE) else {
-        return format!("{}\n\n{section}", results.trim_end());
-    };
-    let after = rest.find("\n## ").map_or("", |at| &rest[at..]);
-    format!("{before}{section}{after}")
-}
-
-fn machine() -> Result<String> {
-    let cpu = fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let model = model.trim_start_matches(['\t', ' ', ':']);
-    let load = fs::read_to_string("/proc/loadavg")?;
-    let load = load.split(' ').next().unwrap_or_default();
-    let memory = fs::read_to_string("/proc/meminfo")?;
-    let kilobytes = memory.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
-    let cores = thread::available_parallelism()?;
-    let date = Command::new("date").arg("+%Y-%m-%d").output()?;
-    let date = String::from_utf8(date.stdout)?;
-    Ok(format!(
-        "on {}: {cores} cores of {model}, {} GB, load {load} before it began",
-        date.trim(),
-        kilobytes.unwrap_or_default() / 1_000_000
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_section_takes_the_place_of_its_last_edition() {
-        let first = with_section("# Measured\n\n## Others\n\nfast\n", "## Usage events\n\nold\n");
-        assert_eq!(first, "# Measured\n\n## Others\n\nfast\n\n## Usage events\n\nold\n");
-        assert_eq!(with_section(&first, "## Usage events\n\nnew\n"), first.replace("old", "new"));
-        let between = "# Measured\n\n## Usage events\n\nold\n\n## Others\n\nfast\n";
-        assert_eq!(with_section(between, "## Usage events\n\nnew\n"), between.replace("old", "new"));
-    }
 }

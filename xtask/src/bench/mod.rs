@@ -2,6 +2,8 @@
 
 mod core;
 mod ingest;
+mod renewals;
+mod results;
 
 use std::process::ExitCode;
 
@@ -20,11 +22,14 @@ enum What {
     Core,
     /// Usage events, from HTTP to both databases; writes `benches/RESULTS.md`.
     Ingest(ingest::Options),
+    /// Subscriptions that renew at the same instant, on both databases; writes `benches/RESULTS.md`.
+    Renewals(renewals::Options),
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     match &options.what {
         What::Core => core::run(),
         What::Ingest(options) => ingest::run(options),
+        What::Renewals(options) => renewals::run(options),
     }
 }

@@ -131,9 +131,7 @@ fn json_text(request: &HttpRequest) -> Result<String, Problem> {
         let detail = format!("expected {JSON}, not `{media_type}`");
         return Err(Problem::new(&problem::MEDIA_TYPE, detail));
     }
-    let text = utf8(&body)?;
-    check_text(text)?;
-    Ok(text.to_owned())
+    Ok(utf8(&body)?.to_owned())
 }
 
 /// The body of a request as it came, unpacked.
@@ -200,7 +198,9 @@ fn null_place(json: &str) -> String {
 }
 
 /// Reads a body. Of the fields that are missing all are named, not the first alone.
-fn read<T: DeserializeOwned + ToSchema>(text: &str) -> Result<T, Problem> {
+/// Reads the JSON body of a request: every field that is missing is named.
+pub fn read<T: DeserializeOwned + ToSchema>(text: &str) -> Result<T, Problem> {
+    check_text(text)?;
     if text.trim_start().starts_with('[') && syntax(text).is_ok() {
         // It would be taken for the fields in their order.
         return Err(Problem::field("", "malformed", "is a list, but should be an object"));
