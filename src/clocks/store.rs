@@ -111,10 +111,11 @@ pub(super) async fn save(tx: &DatabaseTransaction, clock: &TestClock) -> Result<
 }
 
 /// Customers keep the clock that they hang on; of them only this much is known here.
-const CUSTOMERS: &str =
-    "select id from customers where tenant_id = $1 and test_clock_id = $2 order by id limit 100";
+const CUSTOMERS: &str = "select id from customers where tenant_id = $1 and test_clock_id = $2 \
+     order by case when exists (select 1 from invoices where invoices.tenant_id = customers.tenant_id \
+     and invoices.for_customer_id = customers.id) then 1 else 0 end, id limit 100";
 
-/// Some of the customers who hang on a clock.
+/// Some of the customers who hang on a clock: who paid for others before those.
 pub(super) async fn some_customers(
     db: &impl ConnectionTrait,
     tenant: TenantId,

@@ -11,4 +11,7 @@ pub const BELONGINGS: Belongings = Belongings {
     delete: |tx, tenant, customer| Box::pin(execute_all(tx, tenant, customer, DELETE)),
 };
 
-const DELETE: &[&str] = &["delete from customers where tenant_id = $1 and id = $2"];
+const DELETE: &[&str] = &[
+    "update customers set parent_id = null where tenant_id = $1 and parent_id = $2",
+    "delete from customers where tenant_id = $1 and id = $2",
+];

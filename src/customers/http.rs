@@ -59,7 +59,7 @@ async fn create(write: Write<resource::Customers>, mut body: Body<CreateCustomer
 }
 
 /// The issuer that a body names, if it does.
-async fn issuer_of(
+pub(super) async fn issuer_of(
     tx: &DatabaseTransaction,
     tenant: TenantId,
     present: Option<IssuerId>,
@@ -71,7 +71,7 @@ async fn issuer_of(
 }
 
 /// The parent that a body names, if it does. Nobody else changes who pays for whom from then on.
-async fn parent_of(
+pub(super) async fn parent_of(
     tx: &DatabaseTransaction,
     tenant: TenantId,
     named: Option<&str>,
@@ -147,10 +147,11 @@ async fn list(
         None => None,
     };
     let which = Which { test_clock, issuer, parent };
-    let customers = service::list(read.db(), read.tenant_id(), which, &page.0).await?;
-    let Page { object, data, has_more, url } = Page::of(&page.0, "/v1/customers", customers, |row| row);
-    let data = answers(read.db(), &read.tenant, data).await?;
-    read.answer(&Page { object, data, has_more, url })
+    read.list("/v1/customers", page.0, async move |read, page| {
+        let customers = service::list(read.db(), read.tenant_id(), which, page).await?;
+        Ok(answers(read.db(), &read.tenant, customers).await?)
+    })
+    .await
 }
 
 /// Get a customer.

@@ -5,8 +5,9 @@ use accrue_platform::problem::Problem;
 use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::{
-    request::CreateCustomer,
+    http::{issuer_of, parent_of},
     model::Customer,
+    request::CreateCustomer,
     service::{self, NewCustomer},
     store,
 };
@@ -27,8 +28,10 @@ pub async fn take(
 ) -> Result<Taken, Problem> {
     let id = record.take_text("id");
     let mut body: CreateCustomer = record.body()?;
-    let test_clock = body.test_clock.take();
+    let (test_clock, issuer, parent) = (body.test_clock.take(), body.issuer.take(), body.parent.take());
     let mut new = body.check()?;
+    new.parent = parent_of(tx, tenant.id, parent.as_deref()).await?;
+    new.issuer = issuer_of(tx, tenant.id, None, issuer.as_deref()).await?.map(|issuer| issuer.id);
     new.test_clock = clocks::service::resolve(tx, tenant, test_clock.as_deref())
         .await
         .map_err(|error| Problem::from(error).named_at("/test_clock"))?;
@@ -60,6 +63,9 @@ async fn find(
 /// The fields that the file speaks of and that are otherwise.
 fn differences(new: &NewCustomer, known: &Customer, is_given: impl Fn(&str) -> bool) -> Vec<&'static str> {
     let same = [
+        ("parent", new.parent == known.parent_id),
+        ("issuer", new.issuer == known.issuer_id),
+        ("net_terms_days", new.net_terms_days == known.net_terms_days),
         ("name", new.name == known.name),
         ("email", new.email == known.email),
         ("invoice_contacts", new.invoice_contacts == known.invoice_contacts),

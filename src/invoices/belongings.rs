@@ -26,5 +26,6 @@ const DELETE: &[&str] = &[
      and invoice_id in (select id from invoices where tenant_id = $1 and customer_id = $2)",
     "delete from invoice_lines where tenant_id = $1 \
      and invoice_id in (select id from invoices where tenant_id = $1 and customer_id = $2)",
+    "delete from balance_entries where tenant_id = $1 and customer_id = $2",
     "delete from invoices where tenant_id = $1 and customer_id = $2",
 ];

@@ -227,8 +227,11 @@ struct IssuerFilter {
 #[get("/v1/issuers")]
 async fn list(read: Read<resource::Issuers>, filter: Query<IssuerFilter>, page: Query<PageQuery>) -> Answer {
     let archived = filter.0.archived.unwrap_or_default();
-    let issuers = service::list(read.db(), read.tenant_id(), archived, &page.0).await?;
-    read.answer(&Page::of(&page.0, "/v1/issuers", issuers, |issuer| IssuerBody::of(issuer, &read.tenant)))
+    read.list("/v1/issuers", page.0, async move |read, page| {
+        let issuers = service::list(read.db(), read.tenant_id(), archived, page).await?;
+        Ok(issuers.into_iter().map(|issuer| IssuerBody::of(issuer, &read.tenant)).collect())
+    })
+    .await
 }
 
 /// Get an issuer.

@@ -12,4 +12,8 @@ pub const BELONGINGS: Belongings = Belongings {
     delete: |tx, tenant, customer| Box::pin(execute_all(tx, tenant, customer, DELETE)),
 };
 
-const DELETE: &[&str] = &["delete from subscriptions where tenant_id = $1 and customer_id = $2"];
+const DELETE: &[&str] = &[
+    "delete from subscription_phases where tenant_id = $1 \
+     and subscription_id in (select id from subscriptions where tenant_id = $1 and customer_id = $2)",
+    "delete from subscriptions where tenant_id = $1 and customer_id = $2",
+];

@@ -34,6 +34,7 @@ pub async fn take(
 ) -> Result<Taken, Problem> {
     let id = record.take_text("id");
     let ended_at = record.take_text("ended_at");
+    let paused = record.take_text("usage_in_pause");
     if let Some(name) = record.take_text("customer_external_id") {
         // Names are the same in every account, identifiers are not.
         record.set_text("customer", &name);
@@ -48,6 +49,11 @@ pub async fn take(
     if let Some(at) = ended_at {
         let detail = format!("the subscription has ended at {at}: it is not begun again");
         return Err(Problem::field("/ended_at", "ended", detail));
+    }
+    if paused.is_some() {
+        let detail =
+            "the subscription is paused, and what is made here begins at once: resume it before the export";
+        return Err(Problem::field("/usage_in_pause", "paused", detail));
     }
     if wanted.external_id.is_none() {
         return Err(nameless());

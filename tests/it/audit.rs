@@ -108,6 +108,9 @@ async fn every_operation_that_writes_leaves_one_audit_entry(#[values(Sqlite, Pos
     )
     .await;
     lifecycle(&mut walk).await;
+    let unused =
+        text(&walk.world.create("/v1/test_clocks", json!({"now": "2026-01-01T00:00:00Z"})).await["id"]);
+    walk.does("DELETE /v1/test_clocks/{id}", &[&unused], Value::Null).await;
     walk.does("POST /v1/subscriptions/{id}/cancel", &[&subscription], json!({"when": "now"})).await;
     walk.world.work().await;
     let open = walk.world.list("/v1/invoices?customer=other").await;

@@ -61,6 +61,19 @@ async fn live_through(world: &World, name: &str, token: &str) -> String {
         world.post("/v1/usage_events?backfill=true", event(&format!("{name}-{id}"))).await;
     }
     world.work().await;
+    // Somebody for whom they pay, another plan in between, and something on their balance.
+    let child = format!("{name}-child");
+    let customer = json!({"external_id": child, "name": child, "parent": name, "test_clock": clock});
+    world.create("/v1/customers", customer).await;
+    let made = world.create("/v1/subscriptions", json!({"customer": child, "plan": "pro"})).await;
+    world.work().await;
+    let reset = json!({"anchor": "reset"});
+    let path = format!("/v1/subscriptions/{}/change", text(&made["id"]));
+    world.send("POST", &path, &reset).await.expect(200);
+    world.advance(&clock, "2026-01-20T00:00:00Z").await;
+    world.send("POST", &path, &reset).await.expect(200);
+    let entry = json!({"amount": "5.00", "currency": "USD"});
+    world.create(&format!("/v1/customers/{name}/balance_entries"), entry).await;
     world.advance(&clock, "2026-06-15T00:00:00Z").await;
     world.work().await;
     clock

@@ -14,8 +14,8 @@ use super::{
 /// Customers from a file of CSV or NDJSON, packed by gzip or not.
 ///
 /// Each line is what `POST /v1/customers` takes, or what an export of customers has. A customer is known by its
-/// `external_id`, which every line needs: one that is there already is left as it is, so that a run can be repeated. On
-/// SQLite the service has to be stopped, as for every command that writes. The exit code is 1 if lines were not taken.
+/// `external_id`, which every line needs: one that is there already is left as it is, so that a run can be repeated.
+/// A balance is not taken along: give it by a balance entry. On SQLite the service has to be stopped, as for every command that writes. The exit code is 1 if lines were not taken.
 #[derive(clap::Args)]
 pub(super) struct ImportCustomers {
     #[command(flatten)]
@@ -26,12 +26,15 @@ pub(super) const CUSTOMERS: Fields = Fields {
     named: &[
         ("id", Kind::Text),
         ("external_id", Kind::Text),
+        ("parent", Kind::Text),
+        ("issuer", Kind::Text),
         ("name", Kind::Text),
         ("email", Kind::Text),
         ("invoice_contacts", Kind::Json),
         ("currency", Kind::Text),
         ("timezone", Kind::Text),
         ("locale", Kind::Text),
+        ("net_terms_days", Kind::Value),
         ("address", Kind::Json),
         ("tax_ids", Kind::Json),
         ("exemption", Kind::Text),
@@ -41,7 +44,7 @@ pub(super) const CUSTOMERS: Fields = Fields {
     members: &[("address", Kind::Text), ("metadata", Kind::Text)],
     rest: None,
     renamed: &[],
-    passed_over: &["object", "livemode", "default_payment_method", "created_at"],
+    passed_over: &["object", "livemode", "default_payment_method", "balance", "settings", "created_at"],
     required: &[(&["external_id", "id"], ""), (&["name"], "")],
 };
 

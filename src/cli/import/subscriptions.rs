@@ -15,7 +15,7 @@ use super::{
 ///
 /// Each line is what `POST /v1/subscriptions` takes, or what an export of subscriptions has; customers and plans have to be
 /// there. A subscription is known by its `external_id`, which every line needs: one that is there already is left as it is,
-/// so that a run can be repeated. What ended is not taken. On SQLite the service has to be stopped, as for every command
+/// so that a run can be repeated. What ended or is paused is not taken, and what is scheduled is not taken along. On SQLite the service has to be stopped, as for every command
 /// that writes. The exit code is 1 if lines were not taken.
 #[derive(clap::Args)]
 pub(super) struct ImportSubscriptions {
@@ -38,6 +38,7 @@ pub(super) const SUBSCRIPTIONS: Fields = Fields {
         ("trial_end", Kind::Text),
         ("ends_at", Kind::Text),
         ("ended_at", Kind::Text),
+        ("usage_in_pause", Kind::Text),
         ("timezone", Kind::Text),
         ("alignment", Kind::TextOrObject),
         ("collection", Kind::Text),
@@ -59,6 +60,7 @@ pub(super) const SUBSCRIPTIONS: Fields = Fields {
         "interval",
         "current_period",
         "access",
+        "scheduled",
         "canceled_at",
         "cancel_reason",
         "test_clock",

@@ -137,7 +137,10 @@ async fn list_balance_entries(
     page: Query<PageQuery>,
 ) -> Answer {
     let customer = customers::service::resolve(read.db(), read.tenant_id(), &id).await?;
-    let entries = service::list(read.db(), read.tenant_id(), customer.id, &page.0).await?;
-    let body = |entry| BalanceEntryBody::new(entry, read.tenant.livemode);
-    read.answer(&Page::of(&page.0, &format!("/v1/customers/{}/balance_entries", customer.id), entries, body))
+    let url = format!("/v1/customers/{}/balance_entries", customer.id);
+    read.list(&url, page.0, async move |read, page| {
+        let entries = service::list(read.db(), read.tenant_id(), customer.id, page).await?;
+        Ok(entries.into_iter().map(|entry| BalanceEntryBody::new(entry, read.tenant.livemode)).collect())
+    })
+    .await
 }
