@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use accrue_core::{decimal::Number, proration::Basis};
+use accrue_core::{decimal::Number, id::TenantId, proration::Basis};
 use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
 
@@ -13,7 +13,7 @@ use crate::{
     catalog::{self, PlanVersion, service::CatalogError},
     clocks,
     invoices::{
-        Billed,
+        Billed, credit_notes,
         service::{self as invoices, InvoiceError},
     },
     payments::service::PaymentError,
@@ -91,6 +91,23 @@ pub(super) async fn act(
         billed.credit_notes.extend(given);
     }
     Ok(Done { subscription, billed })
+}
+
+/// What was billed, as it is when all is done: a credit note may have paid an invoice that was made after it, and an invoice
+/// may have been given back.
+pub(super) async fn as_left(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    Billed { mut invoices, mut credit_notes }: Billed,
+) -> Result<Billed, LifecycleError> {
+    for invoice in &mut invoices {
+        *invoice = invoices::get(tx, tenant, invoice.id).await?;
+    }
+    for note in &mut credit_notes {
+        let found = credit_notes::service::resolve(tx, tenant, &note.id.to_string()).await?;
+        *note = found.expect("this transaction made it");
+    }
+    Ok(Billed { invoices, credit_notes })
 }
 
 async fn verb(

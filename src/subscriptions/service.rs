@@ -159,7 +159,7 @@ pub async fn act(
         Verb::Resume => subscription.resume(now)?,
         Verb::TrialEnd(Some(at)) => subscription.extend_trial(now, at)?,
         Verb::TrialEnd(None) => subscription.end_trial(now)?,
-        Verb::Undo => subscription.undo()?,
+        Verb::Undo => subscription.undo(now)?,
     };
     Ok(outcome)
 }

@@ -27,6 +27,7 @@ mod invoices;
 mod late_usage;
 mod ledger;
 mod lifecycle;
+mod lifecycle_oracle;
 mod metering;
 mod notifications;
 mod openapi;

@@ -36,6 +36,9 @@ pub enum Step {
     Change(Change),
     Pause { usage: UsageInPause, resume_at: Option<DateTime<Utc>> },
     Resume,
+    /// An end was taken back that fees were billed up to: they are billed up to the end of the period instead. What is
+    /// scheduled stays so.
+    GoOn { then: Option<Box<Scheduled>> },
 }
 
 /// Other terms.
@@ -117,7 +120,7 @@ impl Step {
     pub(super) fn basis(&self) -> Basis {
         match self {
             Self::Change(change) => change.proration,
-            Self::Pause { .. } | Self::Resume => Basis::Day,
+            Self::Pause { .. } | Self::Resume | Self::GoOn { .. } => Basis::Day,
         }
     }
 }
@@ -214,17 +217,25 @@ impl Subscription {
         self.schedule(now, now, Step::Resume)
     }
 
-    /// Takes back what is scheduled: a change, the end of a pause, or an end that somebody asked for.
-    pub fn undo(&mut self) -> Result<Outcome, Refused> {
+    /// Takes back what is scheduled: a change, the end of a pause, or an end that somebody asked for. Of a period that was
+    /// billed up to that end only, the rest is billed now.
+    pub fn undo(&mut self, now: DateTime<Utc>) -> Result<Outcome, Refused> {
         let is_over = self.status == Status::Canceled || self.ended_at.is_some();
         let asked_to_end = self.canceled_at.is_some();
         if is_over || (self.scheduled.is_none() && !asked_to_end) {
             return Err(Refused::NothingScheduled);
         }
         if asked_to_end {
-            self.cancel_at = self.ends_at;
-            (self.canceled_at, self.cancel_reason) = (None, None);
+            let (asked_at, billed_to) = (self.canceled_at.take(), self.period.end);
+            (self.cancel_at, self.cancel_reason) = (self.ends_at, None);
             self.period = self.whole_period()?;
+            // Asked for before the fees were billed: up to the end. What was asked for at that very instant cannot be told
+            // apart; giving the rest back and billing it again is right either way.
+            let was_cut = self.opened && billed_to < self.period.end && asked_at <= Some(self.fees_from);
+            if was_cut && self.costs_fees(self.period) {
+                let then = self.scheduled.take().map(Box::new);
+                self.scheduled = Some(Scheduled { at: micros(now), step: Step::GoOn { then } });
+            }
         } else {
             self.scheduled = None;
         }
@@ -360,6 +371,7 @@ impl Subscription {
                 // What payment said meanwhile.
                 self.set_access(self.access);
             }
+            Step::GoOn { then } => self.scheduled = then.as_deref().cloned(),
         }
     }
 

@@ -76,7 +76,7 @@ impl Subscription {
             billed_from: self.fees_of(self.period).start,
             from: at,
             basis,
-            unprorated: matches!(step, Step::Change(_)) && !restarts,
+            unprorated: matches!(step, Step::Change(_) | Step::GoOn { .. }) && !restarts,
         });
         Ok(Turn { at, closes, opens, unused, change: self.changes + 1, ends: false })
     }
@@ -121,7 +121,7 @@ impl Subscription {
         Period { start: period.start.max(self.fees_from), ..period }
     }
 
-    fn costs_fees(&self, period: Period) -> bool {
+    pub(super) fn costs_fees(&self, period: Period) -> bool {
         self.usage_in_pause.is_none() && !self.is_trial(period)
     }
 
