@@ -20,6 +20,7 @@ use accrue::{
     auth::{self, Mode},
     invoices,
 };
+use chrono::{DateTime, TimeDelta, Utc};
 use rstest::rstest;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -80,20 +81,25 @@ struct Life {
     world: World,
     clock: String,
     id: String,
-    /// `plan/price` of each price.
-    prices: BTreeMap<String, String>,
+    /// `plan/price` of each price, and whether it is a fixed one in advance.
+    prices: BTreeMap<String, (String, bool)>,
     /// What each line of an invoice is for: `plan/price start end`.
     lines: BTreeMap<String, String>,
     /// The newest that were compared.
     last_invoice: Option<Value>,
     last_note: Option<Value>,
-    billed: Vec<Vec<String>>,
-    given: BTreeMap<String, Decimal>,
+    /// Fixed prices in advance that were billed, by line: from when to when, and until when after some was given back.
+    fees: BTreeMap<String, [DateTime<Utc>; 2]>,
+    /// Whether a change gave back nothing, as was asked for: then the new period lies beside what was billed before.
+    keeps_old_fees: bool,
 }
 
 impl Life {
     async fn begin(world: World, make: &Value, now: String) -> Self {
-        for (code, how) in [("count", json!({"aggregation": "count"})), ("sum", json!({"aggregation": "sum", "property": "n"}))] {
+        for (code, how) in [
+            ("count", json!({"aggregation": "count"})),
+            ("sum", json!({"aggregation": "sum", "property": "n"})),
+        ] {
             let mut metric = json!({"code": code, "name": code, "event_name": code});
             metric.as_object_mut().unwrap().extend(how.as_object().unwrap().clone());
             world.create("/v1/metrics", metric).await;
@@ -102,7 +108,9 @@ impl Life {
         for plan in make["plans"].as_array().unwrap() {
             let made = world.create("/v1/plans", plan.clone()).await;
             for price in made["prices"].as_array().unwrap() {
-                prices.insert(text(&price["id"]), format!("{}/{}", text(&plan["code"]), text(&price["code"])));
+                let name = format!("{}/{}", text(&plan["code"]), text(&price["code"]));
+                let is_fee = price["kind"] == "fixed" && price["timing"] == "advance";
+                prices.insert(text(&price["id"]), (name, is_fee));
             }
         }
         let clock = world.test_clock(&now).await;
@@ -112,9 +120,9 @@ impl Life {
         world.create("/v1/payment_methods", card).await;
         let made = world.create("/v1/subscriptions", make["subscription"].clone()).await;
         world.work().await;
-        let (lines, given) = (BTreeMap::new(), BTreeMap::new());
-        let (last_invoice, last_note, billed) = (None, None, Vec::new());
-        Self { world, clock, id: text(&made["id"]), prices, lines, last_invoice, last_note, billed, given }
+        let (lines, fees) = (BTreeMap::new(), BTreeMap::new());
+        let (last_invoice, last_note, id) = (None, None, text(&made["id"]));
+        Self { world, clock, id, prices, lines, last_invoice, last_note, fees, keeps_old_fees: false }
     }
 
     async fn take(&mut self, step: &Value) -> Result<(), String> {
@@ -123,7 +131,11 @@ impl Life {
         } else if step.get("send").is_some() {
             let sent = json!({"events": step["send"]});
             let answer = self.world.post("/v1/usage_events?backfill=true", sent).await;
-            assert_eq!(answer["accepted"].as_u64(), step["send"].as_array().map(|all| all.len() as u64), "{answer}");
+            assert_eq!(
+                answer["accepted"].as_u64(),
+                step["send"].as_array().map(|all| all.len() as u64),
+                "{answer}"
+            );
         } else if step.get("verb").is_some() {
             self.act(step).await?;
         }
@@ -139,6 +151,7 @@ impl Life {
     async fn act(&mut self, step: &Value) -> Result<(), String> {
         let path = format!("/v1/subscriptions/{}/{}", self.id, text(&step["verb"]));
         let before = self.subscription().await;
+        self.keeps_old_fees |= step["body"]["proration"] == "none" && step["status"] == 200;
         let promised = self.world.send("POST", &format!("{path}/preview"), &step["body"]).await;
         is("what a preview left", &before, &self.subscription().await)?;
         let (invoices, notes) = (self.news("invoices").await, self.news("credit_notes").await);
@@ -178,7 +191,11 @@ impl Life {
             let mut of_invoice = Vec::new();
             for line in invoice["lines"].as_array().unwrap() {
                 let [start, end] = [&line["period"]["start"], &line["period"]["end"]].map(text);
-                let name = format!("{} {start} {end}", self.prices[&text(&line["price"])]);
+                let (price, is_fee) = &self.prices[&text(&line["price"])];
+                let name = format!("{price} {start} {end}");
+                if *is_fee {
+                    self.fees.insert(text(&line["id"]), [instant(&start), instant(&end)]);
+                }
                 if !decimal(&line["amount"]).is_zero() {
                     of_invoice.push(format!("{name} {} {}", text(&line["quantity"]), text(&line["amount"])));
                 }
@@ -191,21 +208,27 @@ impl Life {
         let mut given = BTreeMap::<String, Decimal>::new();
         for note in self.news("credit_notes").await {
             for line in note["lines"].as_array().unwrap() {
-                *given.entry(self.lines[&text(&line["line"])].clone()).or_default() += decimal(&line["amount"]);
+                if let Some([_, until]) = self.fees.get_mut(&text(&line["line"])) {
+                    *until = instant(&text(&note["created_at"])).min(*until);
+                }
+                *given.entry(self.lines[&text(&line["line"])].clone()).or_default() +=
+                    decimal(&line["amount"]);
             }
             self.last_note = Some(note["id"].clone());
         }
         let gives: Vec<String> = given.iter().map(|(name, amount)| format!("{name} {amount}")).collect();
-        for (name, amount) in given {
-            *self.given.entry(name).or_default() += amount;
-        }
         is("the bills", &step["bills"], &json!(billed))?;
-        self.billed.extend(billed);
         is("the credits", &step["gives"], &json!(gives))
     }
 
-    /// The books add up, and no job died.
+    /// No time is paid for twice; the books add up, and no job died.
     async fn is_sound(&self) {
+        let mut fees: Vec<_> = self.fees.values().filter(|[start, until]| start < until).collect();
+        fees.sort();
+        for pair in fees.windows(2).filter(|_| !self.keeps_old_fees) {
+            // Within the last local day of a period no day is left to give back.
+            assert!(pair[0][1] - pair[1][0] < TimeDelta::days(1), "twice: {pair:?}");
+        }
         let db = self.world.app.db.reader();
         let tenant = auth::service::first_tenant(db, Mode::Test).await.unwrap().unwrap();
         assert_eq!(invoices::service::verify(db, tenant.id).await.unwrap(), Vec::<String>::new());
@@ -230,6 +253,10 @@ fn unnamed(mut all: Value) -> Value {
         }
     }
     all
+}
+
+fn instant(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
 }
 
 fn decimal(value: &Value) -> Decimal {

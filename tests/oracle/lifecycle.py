@@ -318,14 +318,16 @@ class Life:
         self.schedule(at, step)
 
     def change_now(self, at, plan, quantities, proration, anchor):
-        restarts = anchor == "reset" or (plan.unit, plan.count) != (self.plan.unit, self.plan.count)
+        other_interval = (plan.unit, plan.count) != (self.plan.unit, self.plan.count)
+        restarts = anchor == "reset" or other_interval
         splits_usage = restarts or plan is not self.plan
         if at == self.period[1]:
             self.plan, self.quantities = plan, quantities
             if restarts:
                 self.anchor = at
             return
-        begins = restarts and not self.in_trial()
+        # Periods that are counted from now already are the same ones after a reset.
+        begins = (other_interval or restarts and self.anchor != at) and not self.in_trial()
         splits_fees = (proration != "none" or begins) and not self.in_trial()
         if splits_fees:
             self.close_fees(at)

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use accrue_core::{
-    calendar::{CalendarError, Interval, Period},
+    calendar::{CalendarError, Grid, Interval, Period},
     decimal::Number,
     id::{PlanId, PlanVersionId},
     invalid::Invalid,
@@ -34,11 +34,16 @@ pub struct Scheduled {
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     Change(Change),
-    Pause { usage: UsageInPause, resume_at: Option<DateTime<Utc>> },
+    Pause {
+        usage: UsageInPause,
+        resume_at: Option<DateTime<Utc>>,
+    },
     Resume,
     /// An end was taken back that fees were billed up to: they are billed up to the end of the period instead. What is
     /// scheduled stays so.
-    GoOn { then: Option<Box<Scheduled>> },
+    GoOn {
+        then: Option<Box<Scheduled>>,
+    },
 }
 
 /// Other terms.
@@ -147,6 +152,14 @@ impl Subscription {
                 self.currency
             );
             mistakes.push(Invalid::new("/plan", "currency_mismatch", detail));
+        }
+        if let Err(error) = Grid::try_new(self.anchor_at, plan.interval, self.alignment, self.timezone) {
+            // Here, and not when the change is due: then nobody could put it right.
+            mistakes.push(Invalid::new(
+                "/plan",
+                "unsupported",
+                format!("its interval does not fit: {error}"),
+            ));
         }
         if !mistakes.is_empty() {
             return Err(mistakes);
