@@ -95,7 +95,7 @@ struct Life {
 }
 
 impl Life {
-    async fn begin(world: World, make: &Value, now: String) -> Self {
+    async fn begin(world: World, wanted: &Value, now: String) -> Self {
         for (code, how) in [
             ("count", json!({"aggregation": "count"})),
             ("sum", json!({"aggregation": "sum", "property": "n"})),
@@ -105,7 +105,7 @@ impl Life {
             world.create("/v1/metrics", metric).await;
         }
         let mut prices = BTreeMap::new();
-        for plan in make["plans"].as_array().unwrap() {
+        for plan in wanted["plans"].as_array().unwrap() {
             let made = world.create("/v1/plans", plan.clone()).await;
             for price in made["prices"].as_array().unwrap() {
                 let name = format!("{}/{}", text(&plan["code"]), text(&price["code"]));
@@ -118,7 +118,7 @@ impl Life {
         world.create("/v1/customers", acme).await;
         let card = json!({"customer": "acme", "token": "tok_visa", "default": true});
         world.create("/v1/payment_methods", card).await;
-        let made = world.create("/v1/subscriptions", make["subscription"].clone()).await;
+        let made = world.create("/v1/subscriptions", wanted["subscription"].clone()).await;
         world.work().await;
         let (lines, fees) = (BTreeMap::new(), BTreeMap::new());
         let (last_invoice, last_note, id) = (None, None, text(&made["id"]));
@@ -216,9 +216,9 @@ impl Life {
             }
             self.last_note = Some(note["id"].clone());
         }
-        let gives: Vec<String> = given.iter().map(|(name, amount)| format!("{name} {amount}")).collect();
+        let credited: Vec<String> = given.iter().map(|(name, amount)| format!("{name} {amount}")).collect();
         is("the bills", &step["bills"], &json!(billed))?;
-        is("the credits", &step["gives"], &json!(gives))
+        is("the credits", &step["gives"], &json!(credited))
     }
 
     /// No time is paid for twice; the books add up, and no job died.
