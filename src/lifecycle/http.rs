@@ -160,8 +160,9 @@ async fn preview_body(
     tx: &sea_orm::DatabaseTransaction,
     read: &Read<resource::Subscriptions>,
     Done { subscription, billed }: Done,
-) -> Result<PreviewBody, SubscriptionError> {
+) -> Result<PreviewBody, LifecycleError> {
     let livemode = read.tenant.livemode;
+    let billed = service::as_left(tx, read.tenant.id, billed).await?;
     let invoices = billed.invoices.iter().map(|invoice| InvoiceBody::new(invoice, livemode));
     let notes = billed.credit_notes.iter().map(|note| CreditNoteBody::new(note, livemode));
     Ok(PreviewBody {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use accrue_core::{decimal::Number, invalid::Invalid, proration::Basis};
+use accrue_core::{decimal::Number, id::TenantId, invalid::Invalid, proration::Basis};
 use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr, TransactionTrait};
 
@@ -10,10 +10,10 @@ use super::unused::{self, OnUnused};
 use crate::{
     app::App,
     auth::Tenant,
-    catalog::{self, PlanVersion, service::CatalogError},
+    catalog::{self, PlanVersion, Price, PriceKind, Timing, service::CatalogError},
     clocks,
     invoices::{
-        Billed,
+        Billed, credit_notes,
         service::{self as invoices, InvoiceError},
     },
     payments::service::PaymentError,
@@ -152,6 +152,23 @@ impl Asked {
     }
 }
 
+/// What was billed, as it is when all is done: a credit note may have paid an invoice that was made after it, and an invoice
+/// may have been given back.
+pub(super) async fn as_left(
+    tx: &DatabaseTransaction,
+    tenant: TenantId,
+    Billed { has_more, mut invoices, mut credit_notes }: Billed,
+) -> Result<Billed, LifecycleError> {
+    for invoice in &mut invoices {
+        *invoice = invoices::get(tx, tenant, invoice.id).await?;
+    }
+    for note in &mut credit_notes {
+        let found = credit_notes::service::resolve(tx, tenant, &note.id.to_string()).await?;
+        *note = found.expect("this transaction made it");
+    }
+    Ok(Billed { has_more, invoices, credit_notes })
+}
+
 async fn verb(
     tx: &DatabaseTransaction,
     subscription: &Subscription,
@@ -182,6 +199,15 @@ async fn change(
     asked: ChangeAsked,
 ) -> Result<Verb, LifecycleError> {
     let plan = plan(tx, subscription, asked.plan.as_deref()).await?;
+    if asked.proration == Basis::None && asked.when != When::PeriodEnd {
+        let present = self::plan(tx, subscription, None).await?;
+        let in_arrears = |price: &Price| price.kind != PriceKind::Usage && price.timing == Timing::Arrears;
+        if present.prices.iter().chain(&plan.prices).any(in_arrears) {
+            let detail = "fees in arrears cannot change within a period without proration: change at its end";
+            let mistake = Invalid::new("/proration", "unsupported", detail);
+            return Err(SubscriptionError::Invalid(vec![mistake]).into());
+        }
+    }
     let change = subscription.change_to(&plan, &asked.quantities, (asked.proration, asked.anchor));
     Ok(Verb::Change(asked.when, change.map_err(SubscriptionError::Invalid)?))
 }

@@ -93,7 +93,8 @@ impl From<Scheduled> for ScheduledBody {
         let (kind, change) = match scheduled.step {
             Step::Change(change) => (ScheduledKind::Change, Some(change)),
             Step::Pause { .. } => (ScheduledKind::Pause, None),
-            Step::Resume => (ScheduledKind::Resume, None),
+            // Going on is done at once, so nobody sees it scheduled.
+            Step::Resume | Step::GoOn { .. } => (ScheduledKind::Resume, None),
         };
         let (plan, quantities) = change.map(|change| (change.plan_id, change.quantities)).unzip();
         Self { at: scheduled.at, kind, plan, quantities }

@@ -207,7 +207,7 @@ pub async fn act(
                     catalog::get_plan_version(tx, subscription.tenant_id, subscription.plan_version_id);
                 refuse_second_meter(tx, subscription, &plan.await?, end).await?;
             }
-            subscription.undo()?
+            subscription.undo(now)?
         }
     };
     Ok(outcome)

@@ -32,6 +32,7 @@ mod issuers;
 mod late_usage;
 mod ledger;
 mod lifecycle;
+mod lifecycle_oracle;
 mod metering;
 mod notifications;
 mod openapi;

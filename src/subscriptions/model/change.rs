@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use accrue_core::{
-    calendar::{CalendarError, Interval, Period},
+    calendar::{CalendarError, Grid, Interval, Period},
     decimal::Number,
     id::{PlanId, PlanVersionId},
     invalid::Invalid,
@@ -34,8 +34,16 @@ pub struct Scheduled {
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     Change(Change),
-    Pause { usage: UsageInPause, resume_at: Option<DateTime<Utc>> },
+    Pause {
+        usage: UsageInPause,
+        resume_at: Option<DateTime<Utc>>,
+    },
     Resume,
+    /// An end was taken back that fees were billed up to: they are billed up to the end of the period instead. What is
+    /// scheduled stays so.
+    GoOn {
+        then: Option<Box<Scheduled>>,
+    },
 }
 
 /// Other terms.
@@ -118,7 +126,7 @@ impl Step {
     pub(super) fn basis(&self) -> Basis {
         match self {
             Self::Change(change) => change.proration,
-            Self::Pause { .. } | Self::Resume => Basis::Day,
+            Self::Pause { .. } | Self::Resume | Self::GoOn { .. } => Basis::Day,
         }
     }
 }
@@ -146,6 +154,14 @@ impl Subscription {
             );
             mistakes.push(Invalid::new("/plan", "currency_mismatch", detail));
         }
+        if let Err(error) = Grid::try_new(self.anchor_at, plan.interval, self.alignment, self.timezone) {
+            // Here, and not when the change is due: then nobody could put it right.
+            mistakes.push(Invalid::new(
+                "/plan",
+                "unsupported",
+                format!("its interval does not fit: {error}"),
+            ));
+        }
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
@@ -157,7 +173,7 @@ impl Subscription {
     pub fn scheduled_version(&self) -> Option<PlanVersionId> {
         match &self.scheduled.as_ref()?.step {
             Step::Change(change) => Some(change.plan_version_id),
-            Step::Pause { .. } | Step::Resume => None,
+            Step::Pause { .. } | Step::Resume | Step::GoOn { .. } => None,
         }
     }
 
@@ -223,17 +239,21 @@ impl Subscription {
         self.schedule(now, now, Step::Resume)
     }
 
-    /// Takes back what is scheduled: a change, the end of a pause, or an end that somebody asked for.
-    pub fn undo(&mut self) -> Result<Outcome, Refused> {
+    /// Takes back what is scheduled: a change, the end of a pause, or an end that somebody asked for. Of a period that was
+    /// billed up to that end only, the rest is billed now.
+    pub fn undo(&mut self, now: DateTime<Utc>) -> Result<Outcome, Refused> {
         let is_over = self.status == Status::Canceled || self.ended_at.is_some();
         let asked_to_end = self.canceled_at.is_some();
         if is_over || (self.scheduled.is_none() && !asked_to_end) {
             return Err(Refused::NothingScheduled);
         }
         if asked_to_end {
-            self.cancel_at = self.ends_at;
-            (self.canceled_at, self.cancel_reason) = (None, None);
+            (self.cancel_at, self.canceled_at, self.cancel_reason) = (self.ends_at, None, None);
             self.period = self.whole_period()?;
+            if self.opened && self.fees_until < self.period.end && self.costs_fees(self.period) {
+                let then = self.scheduled.take().map(Box::new);
+                self.scheduled = Some(Scheduled { at: micros(now), step: Step::GoOn { then } });
+            }
         } else {
             self.scheduled = None;
         }
@@ -241,16 +261,11 @@ impl Subscription {
         Ok(Outcome::Changed)
     }
 
-    /// The running period as it is without an end that was taken back. One that was opened with that end was billed up to
-    /// there: it stays short, and the next one is the rest of it.
+    /// The running period as it is without an end that was taken back.
     fn whole_period(&self) -> Result<Period, CalendarError> {
         let end = match self.trial_end_at {
             Some(end) if self.period.start < end => end,
-            _ => {
-                let whole = self.grid()?.containing(self.period.start)?.end;
-                let is_billed_short = self.opened && self.usage_in_pause.is_none();
-                if is_billed_short { whole.min(self.fees_until.max(self.period.end)) } else { whole }
-            }
+            _ => self.grid()?.containing(self.period.start)?.end,
         };
         Ok(cut(Period { end, ..self.period }, self.cancel_at))
     }
@@ -380,6 +395,7 @@ impl Subscription {
                 // What payment said meanwhile.
                 self.set_access(self.access);
             }
+            Step::GoOn { then } => self.scheduled = then.as_deref().cloned(),
         }
     }
 

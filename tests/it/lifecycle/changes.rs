@@ -321,3 +321,18 @@ async fn what_does_not_fit_is_refused_with_its_reason(#[values(Sqlite, Postgres)
     }
     assert_eq!(life.invoices().await.len(), 1);
 }
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_whose_interval_does_not_fit_the_alignment_is_refused_now_and_later(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(life) = Life::new(on, json!({"alignment": {"day_of_month": 15}})).await else { return };
+    life.world.create("/v1/plans", plan("weekly", "week", &[fee("base", "7")])).await;
+    for when in ["now", "period_end", "2026-04-20T00:00:00Z"] {
+        let body = json!({"plan": "weekly", "when": when});
+        assert_eq!(life.refused("change", body, 422).await, ["/plan unsupported"]);
+    }
+    life.advance("2026-04-16T00:00:00Z").await;
+    assert_eq!(life.invoices().await.last().unwrap(), &["basic – base 2026-04-15 – 2026-05-15: 10.00"]);
+}

@@ -138,3 +138,40 @@ async fn an_end_that_was_given_at_the_beginning_stays_when_an_earlier_one_is_und
     assert_eq!(text(&life.subscription().await["cancel_at"]), "2026-06-15T00:00:00Z");
     life.refused("change", json!({"plan": "business", "when": "2026-07-01T00:00:00Z"}), 422).await;
 }
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_fees_were_billed_up_to_is_undone_and_the_rest_of_the_period_is_billed(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(life) = Life::new(on, json!({})).await else { return };
+    life.act("change", json!({"plan": "business", "when": "2026-05-09T00:00:00Z"})).await;
+    life.act("cancel", json!({"when": "2026-05-11T00:00:00Z"})).await;
+    life.advance("2026-05-05T00:00:00Z").await;
+    assert_eq!(life.invoices().await[1..], [vec!["basic – base 2026-05-01 – 2026-05-11: 3.23"]]);
+
+    assert_eq!(
+        life.act("undo", json!({})).await,
+        ["credit basic – base: -1.94", "basic – base 2026-05-05 – 2026-06-01: 8.71"]
+    );
+    assert_eq!(text(&life.subscription().await["scheduled"]["at"]), "2026-05-09T00:00:00Z");
+    life.advance("2026-05-10T00:00:00Z").await;
+    assert_eq!(life.invoices().await[3..], [vec!["business – base 2026-05-09 – 2026-06-01: 22.26"]]);
+    assert_eq!(life.notes().await[1..], ["credit basic – base: -7.42"]);
+    life.books_are_right().await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_says_what_is_left_of_the_credit_once_the_new_invoice_is_paid_by_it(
+    #[values(Sqlite, Postgres)] on: Engine,
+) {
+    let Some(life) = Life::new(on, json!({})).await else { return };
+    life.advance("2026-04-16T00:00:00Z").await;
+    let path = format!("/v1/subscriptions/{}/change/preview", life.id);
+    let promised = life.world.post(&path, json!({"plan": "business"})).await;
+    life.act("change", json!({"plan": "business"})).await;
+    let note = life.world.list("/v1/credit_notes").await.remove(0);
+    assert_eq!(text(&promised["credit_notes"][0]["credit_left"]), "0.00");
+    assert_eq!(promised["credit_notes"][0]["credit_left"], note["credit_left"]);
+}

@@ -43,27 +43,6 @@ async fn a_change_is_told_with_the_plan_before_and_entitlements_follow(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_period_that_was_billed_short_stays_short_when_its_end_is_undone(
-    #[values(Sqlite, Postgres)] on: Engine,
-) {
-    let Some(life) = Life::new(on, json!({})).await else { return };
-    life.act("cancel", json!({"when": "2026-05-11T00:00:00Z"})).await;
-    life.advance("2026-05-05T00:00:00Z").await;
-    life.act("undo", json!({})).await;
-    life.advance("2026-06-02T00:00:00Z").await;
-    assert_eq!(
-        life.invoices().await,
-        [
-            vec!["basic – base 2026-04-01 – 2026-05-01: 10.00"],
-            vec!["basic – base 2026-05-01 – 2026-05-11: 3.23"],
-            vec!["basic – base 2026-05-11 – 2026-06-01: 6.77"],
-            vec!["basic – base 2026-06-01 – 2026-07-01: 10.00"],
-        ]
-    );
-}
-
-#[rstest]
-#[tokio::test(flavor = "multi_thread")]
 async fn what_is_paused_ends_with_what_was_scheduled_kept_for_an_undo(
     #[values(Sqlite, Postgres)] on: Engine,
 ) {
