@@ -107,7 +107,7 @@ impl Cli {
                 Command::Config(command) => command.run(),
                 Command::Doctor(command) => command.run().await,
                 Command::Verify(command) => command.run().await,
-                Command::Import(command) => command.run().await,
+                Command::Import(command) => Box::pin(command.run()).await,
                 Command::Export(command) => command.run().await,
                 Command::RebuildUsage(command) => command.run().await,
                 Command::ArchiveUsage(command) => command.run().await,

@@ -149,7 +149,7 @@ async fn list(
     let which = Which { test_clock, issuer, parent };
     read.list("/v1/customers", page.0, async move |read, page| {
         let customers = service::list(read.db(), read.tenant_id(), which, page).await?;
-        Ok(answers(read.db(), &read.tenant, customers).await?)
+        answers(read.db(), &read.tenant, customers).await
     })
     .await
 }

@@ -125,9 +125,10 @@ async fn draft_of(
     let past = Past::of(tx, before).await?;
     let old = &past.at(turn.at).plan;
     let changed = before.plan_version_id != after.plan_version_id;
-    let new = match changed {
-        true => Some(catalog::service::get_plan_version(tx, tenant.id, after.plan_version_id).await?),
-        false => None,
+    let new = if changed {
+        Some(catalog::service::get_plan_version(tx, tenant.id, after.plan_version_id).await?)
+    } else {
+        None
     };
     let new = new.as_ref().unwrap_or(old);
     let mut due = rating::due((old, new), turn);

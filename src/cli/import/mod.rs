@@ -33,8 +33,8 @@ impl Import {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         match self.what {
             What::Events(events) => events.run().await,
-            What::Customers(customers) => customers.run().await,
-            What::Subscriptions(subscriptions) => subscriptions.run().await,
+            What::Customers(customers) => Box::pin(customers.run()).await,
+            What::Subscriptions(subscriptions) => Box::pin(subscriptions.run()).await,
         }
     }
 }

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, entity::prelude::*,
 };
+use sha2::{Digest, Sha256};
 
 use crate::subscriptions::model::{Phase, Subscription};
 
@@ -46,7 +47,7 @@ pub(in crate::subscriptions) async fn insert_phase(
 ) -> Result<(), DbErr> {
     let row = ActiveModel {
         tenant_id: Set(of.tenant_id),
-        id: Set(Uuid::now_v7()),
+        id: Set(id_of(of.id, phase.from)),
         subscription_id: Set(of.id),
         from_at: Set(phase.from),
         until_at: Set(phase.until),
@@ -58,6 +59,13 @@ pub(in crate::subscriptions) async fn insert_phase(
         usage_ignored: Set(phase.usage_ignored),
     };
     Entity::insert(row).exec_without_returning(tx).await.map(drop)
+}
+
+/// A phase is known by its beginning.
+fn id_of(subscription: SubscriptionId, from: DateTime<Utc>) -> Uuid {
+    let from = from.timestamp_micros().to_be_bytes();
+    let digest = Sha256::new().chain_update(subscription.0.as_bytes()).chain_update(from);
+    Uuid::from_slice(&digest.finalize()[..16]).expect("a digest is longer")
 }
 
 /// The former phases of some subscriptions, the oldest first.
