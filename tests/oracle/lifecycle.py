@@ -409,6 +409,9 @@ class Life:
         self.turn(self.now)
 
     def cancel(self, when, unused):
+        # What is unused is known of an end that is now.
+        if when != "now" and unused != "none":
+            raise Refused(422)
         if self.ended:
             return
         if when == "now":
