@@ -2,6 +2,7 @@
 
 use accrue_core::{
     id::{AccountId, KeyId, TenantId},
+    invoice::TaxRounding,
     tax_id::TaxId,
 };
 use accrue_platform::secrets::random_bytes;
@@ -43,6 +44,8 @@ pub struct TenantSettings {
     pub invoice_prefix: String,
     /// Days a customer has to pay an invoice that is sent to them.
     pub net_terms_days: u16,
+    /// Where taxes are rounded.
+    pub tax_rounding: TaxRounding,
     /// Printed at the foot of every invoice.
     pub invoice_footer: Option<String>,
     /// The colour of mails and documents.
@@ -65,6 +68,7 @@ impl Default for TenantSettings {
             issuer: Issuer::default(),
             invoice_prefix: "INV".to_owned(),
             net_terms_days: 30,
+            tax_rounding: TaxRounding::default(),
             invoice_footer: None,
             brand_color: "#1f4fd8".to_owned(),
             allow_unknown_customer: false,

@@ -3,6 +3,7 @@
 use accrue_core::{
     calendar::{CalendarError, Period},
     id::SubscriptionId,
+    money::Money,
     price::Measured,
     usage::{BucketUsage, Filter, Scope, Split},
 };
@@ -10,12 +11,13 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 
 use super::{
-    draft::{Basis, TaxRate, draft},
+    draft::{self, Basis},
     late,
     model::{Invoice, PartyCopy, Reason},
     progress,
     rating::{self, Charge, ChargeError, Due},
     service::{InvoiceError, issue},
+    store,
 };
 use crate::{
     auth::Tenant,
@@ -58,19 +60,50 @@ async fn draft_of(
     for due in &due {
         charges.extend(progress::rest(tx, subscription, *due).await?);
     }
+    let missing = missing_to_commitment(tx, subscription, &plan, turn, &charges).await?;
     let corrections = late::corrections(tx, subscription, &plan).await?;
-    charges.extend(corrections.charges);
-    let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
+    charges.extend(corrections.charges.into_iter().chain(missing));
+    // An invoice is known by its period, so a turn that only closes one is known by that (P1).
+    let Some(period) = turn.opens.or(turn.closes) else { return Ok(None) };
+    let basis = basis(tx, tenant, subscription, &plan, period, Reason::of(turn)).await?;
+    let left_over = draft::limit_credits(&basis, &mut charges)?;
     // What credit notes give back needs invoices locked, and they are before their subscription: so it comes after the turn.
     let next = turn.opens.filter(|_| !corrections.gives_back).map_or(now, |period| period.end);
     let check_again_at = (corrections.gives_back || !left_over.is_empty()).then_some(next);
     metering::service::check_again(tx, &corrections.checked, check_again_at).await?;
     late::close(tx, now, subscription, &due).await?;
+    Ok(draft::draft(basis, charges, now)?)
+}
 
-    // An invoice is known by its period, so a turn that only closes one is known by that (P1).
-    let Some(period) = turn.opens.or(turn.closes) else { return Ok(None) };
-    let basis = basis(tx, tenant, subscription, &plan, period, Reason::of(turn)).await?;
-    Ok(draft(basis, charges, now)?)
+/// What is missing to the plan's minimum for the period that closes, beside what was billed of it and what is billed now.
+async fn missing_to_commitment<'a>(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    plan: &'a PlanVersion,
+    turn: &Turn,
+    charges: &[Charge<'_>],
+) -> Result<Option<Charge<'a>>, InvoiceError> {
+    let (Some(price), Some(period)) = (&plan.commitment, turn.closes) else { return Ok(None) };
+    let due = Due { price, period, full: turn.closes_full.unwrap_or(period), trial: turn.closes_trial };
+    let spent = spent(db, subscription, period, charges).await?;
+    Ok(Some(rating::commitment(due, spent, subscription.timezone)?))
+}
+
+/// What a period comes to by its invoices, with these charges.
+pub(super) async fn spent(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    period: Period,
+    charges: &[Charge<'_>],
+) -> Result<Money, InvoiceError> {
+    let currency = subscription.currency;
+    let billed = store::billed_of_period(db, subscription, period).await?;
+    let counts = |charge: &&Charge<'_>| {
+        (period.start..period.end).contains(&charge.period.start)
+            && rating::counts_for_commitment(charge.price.kind)
+    };
+    let now = charges.iter().filter(counts).map(|charge| Money::round(charge.exact_amount, currency));
+    Ok(billed.checked_add(Money::sum(currency, now.collect::<Result<Vec<_>, _>>()?)?)?)
 }
 
 /// What an invoice of a subscription is made from, beside its charges.
@@ -83,13 +116,13 @@ pub(super) async fn basis<'a>(
     reason: Reason,
 ) -> Result<Basis<'a>, InvoiceError> {
     let customer = customers::service::get(tx, tenant.id, subscription.customer_id).await?;
-    let tax = catalog::service::default_tax(tx, tenant.id).await?;
     Ok(Basis {
         subscription,
         plan,
         period,
         reason,
-        tax: tax.map(|tax| TaxRate { name: tax.name, rate: tax.rate }),
+        taxes: catalog::service::tax_table(tx, tenant.id).await?,
+        tax_rounding: tenant.settings.tax_rounding,
         exemption: customer.exemption,
         issuer: PartyCopy::issuer(tenant),
         customer: PartyCopy::customer(&customer, subscription.timezone),

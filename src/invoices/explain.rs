@@ -7,6 +7,7 @@ use accrue_core::{
     decimal::Number,
     exact::Exact,
     id::{CreditNoteId, InvoiceId, InvoiceLineId, MetricId, PriceId},
+    invoice::{COMMITMENT_LINE, TaxRounding},
     money::{Currency, Money},
     price::{Model, TierCharge},
     proration::Fraction,
@@ -19,6 +20,7 @@ use super::{
     body::TaxBody,
     credit_notes::{self, CreditKind, CreditReason},
     model::{Invoice, Line},
+    rating::ChargeError,
     service::InvoiceError,
     store,
 };
@@ -43,7 +45,8 @@ pub(super) struct InvoiceExplanation {
     discount_total: Money,
     /// Why there is no tax, if that is so.
     exemption: Exemption,
-    /// Each rate is taken on the sum of its lines and rounded once; lines share it by largest remainder.
+    /// Where taxes were rounded; lines share them by largest remainder.
+    tax_rounding: TaxRounding,
     taxes: Vec<TaxBody>,
     tax_total: Money,
     total: Money,
@@ -78,6 +81,7 @@ struct LineExplanation {
     line: InvoiceLineId,
     description: String,
     period: Period,
+    /// None of a plan's minimum, which is no price.
     price: Option<PriceExplanation>,
     /// What was counted; none for fees and seats.
     metric: Option<MetricExplanation>,
@@ -90,7 +94,8 @@ struct LineExplanation {
     tiers: Vec<TierCharge>,
     /// Σ tiers.
     rated_amount: Exact,
-    /// What earlier lines of the same usage of the period came to: of it, this line is what was missing.
+    /// What earlier lines of the same usage of the period came to: of it, this line is what was missing. Of a plan's
+    /// minimum: what the period came to otherwise.
     already_billed: Money,
     /// The days of a short period, of the days of a whole one.
     proration: Option<Fraction>,
@@ -100,7 +105,10 @@ struct LineExplanation {
     rounding: RoundingExplanation,
     amount: Money,
     discount: Money,
+    taxable: Money,
+    /// Σ taxes.
     tax: Money,
+    taxes: Vec<TaxBody>,
 }
 
 /// The one rounding of a line.
@@ -171,7 +179,9 @@ pub(super) async fn explain(
     let currency = invoice.currency;
     let mut lines = Vec::with_capacity(invoice.lines.len());
     for line in invoice.lines {
-        let already_billed = if line.adjustment > 0 {
+        let already_billed = if line.kind == COMMITMENT_LINE && line.adjustment == 0 {
+            rated(&line)?.checked_sub(line.amount)?
+        } else if line.adjustment > 0 {
             store::billed_before(db, invoice.tenant_id, &line, invoice.created_at).await?
         } else {
             Money::zero(currency)
@@ -188,12 +198,20 @@ pub(super) async fn explain(
         subtotal: invoice.subtotal,
         discount_total: invoice.discount_total,
         exemption: invoice.exemption,
+        tax_rounding: invoice.tax_rounding,
         taxes: invoice.taxes.iter().map(|tax| TaxBody::new(tax, currency)).collect(),
         tax_total: invoice.tax_total,
         total: invoice.total,
         credits: credits.collect(),
         credit_notes: credit_notes.collect(),
     })
+}
+
+/// What a line's tiers come to for its period.
+fn rated(line: &Line) -> Result<Money, InvoiceError> {
+    let whole: Exact = line.tiers.iter().map(|tier| &tier.amount).sum();
+    let part = line.proration.unwrap_or(Fraction::ONE).of(whole).map_err(ChargeError::from)?;
+    Ok(Money::round(part, line.amount.currency())?)
 }
 
 async fn prices_of(db: &impl ConnectionTrait, invoice: &Invoice) -> Result<Prices, InvoiceError> {
@@ -239,7 +257,9 @@ fn explain_line(line: Line, already_billed: Money, prices: &Prices) -> LineExpla
         },
         amount: line.amount,
         discount: Money::zero(line.amount.currency()),
+        taxable: line.taxable,
         tax: line.tax,
+        taxes: line.taxes.iter().map(|tax| TaxBody::new(tax, line.amount.currency())).collect(),
     }
 }
 

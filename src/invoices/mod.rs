@@ -30,6 +30,6 @@ pub use body::InvoiceBody;
 pub use documents::DocumentError;
 pub use http::routes;
 pub use jobs::{JOBS, LISTENERS, SWEEPS};
-pub use model::{Bucket, Invoice, InvoiceStatus, Line, MoveError, PartyCopy, Reason, TaxRow};
+pub use model::{Bucket, Invoice, InvoiceStatus, Line, MoveError, PartyCopy, Reason, TaxCopy, TaxRow};
 
 pub use crate::subscriptions::Collection;

@@ -13,7 +13,7 @@ use accrue_core::{
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
-use super::model::Bucket;
+use super::model::{Bucket, TaxCopy};
 use crate::{
     catalog::{AMOUNT_MAX, PlanVersion, Price, PriceKind, Timing},
     subscriptions::{Subscription, Turn},
@@ -40,6 +40,9 @@ pub(super) enum Part {
 /// The kind of lines that top a price up to its minimum.
 pub(super) const TRUE_UP: &str = "true_up";
 
+/// The kind of lines that are paid once.
+pub(super) const ONE_TIME: &str = "one_time";
+
 /// What a price costs for a period, before its one rounding (RULES 29).
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Charge<'a> {
@@ -59,6 +62,8 @@ pub(super) struct Charge<'a> {
     pub adjustment: i32,
     /// Whether it corrects the bill of a period that was billed to its end.
     pub is_late: bool,
+    /// Those of the line that it repeats or gives back (RULES 9); unless given, those that its price has now.
+    pub taxes: Option<Vec<TaxCopy>>,
 }
 
 /// What was billed of a part of a price for a period, corrections included.
@@ -87,11 +92,13 @@ pub enum ChargeError {
     #[error(transparent)]
     Proration(#[from] ProrationError),
     #[error(transparent)]
+    Money(#[from] MoneyError),
+    #[error(transparent)]
     Overflow(#[from] Overflow),
 }
 
 /// Fees in advance of the period that opens; arrears and usage of the one that closes. Trials cover all but
-/// usage (RULES 13).
+/// usage (RULES 13). What is paid once is due when the subscription begins to cost something.
 pub(super) fn due<'a>(plan: &'a PlanVersion, turn: &Turn) -> Vec<Due<'a>> {
     let of = |price: &'a Price| {
         let in_advance = price.kind != PriceKind::Usage && price.timing == Timing::Advance;
@@ -101,7 +108,8 @@ pub(super) fn due<'a>(plan: &'a PlanVersion, turn: &Turn) -> Vec<Due<'a>> {
             (turn.closes, turn.closes_full, turn.closes_trial)
         };
         let covered = trial && price.kind != PriceKind::Usage;
-        let period = period.filter(|_| !covered)?;
+        let again = price.kind == PriceKind::OneTime && turn.closes.is_some() && !turn.closes_trial;
+        let period = period.filter(|_| !covered && !again)?;
         Some(Due { price, period, full: full.unwrap_or(period), trial })
     };
     plan.prices.iter().filter_map(of).collect()
@@ -110,7 +118,7 @@ pub(super) fn due<'a>(plan: &'a PlanVersion, turn: &Turn) -> Vec<Due<'a>> {
 /// The quantity of a price that is not measured; `None` for usage.
 pub(super) fn agreed_quantity(price: &Price, subscription: &Subscription) -> Option<Decimal> {
     match price.kind {
-        PriceKind::Fixed => Some(Decimal::ONE),
+        PriceKind::Fixed | PriceKind::OneTime | PriceKind::Commitment => Some(Decimal::ONE),
         PriceKind::Seat => {
             Some(subscription.quantities.get(&price.code).map_or(Decimal::ZERO, |quantity| quantity.0))
         }
@@ -127,7 +135,7 @@ pub(super) fn charge(due: Due<'_>, quantity: Decimal, zone: Tz) -> Result<Charge
     let exact_amount = proration.unwrap_or(Fraction::ONE).of(rated.exact_amount)?.to_decimal()?;
     let unit_price = match (&price.model, price.kind) {
         (Model::PerUnit { unit_price }, _) => Some(unit_price.0),
-        (Model::Flat { amount }, PriceKind::Fixed) => Some(amount.0),
+        (Model::Flat { amount }, PriceKind::Fixed | PriceKind::OneTime) => Some(amount.0),
         _ => None,
     };
     let tiers = rated.tiers;
@@ -143,7 +151,24 @@ pub(super) fn charge(due: Due<'_>, quantity: Decimal, zone: Tz) -> Result<Charge
         tiers,
         adjustment: 0,
         is_late: false,
+        taxes: None,
     })
+}
+
+/// What is missing to a plan's minimum for a period that comes to `spent` otherwise: nothing, perhaps (RULES 27). A trial
+/// has none.
+pub(super) fn commitment(due: Due<'_>, spent: Money, zone: Tz) -> Result<Charge<'_>, ChargeError> {
+    let least = charge(due, Decimal::ONE, zone)?;
+    let missing = Money::round(least.exact_amount, spent.currency())?.checked_sub(spent)?;
+    if due.trial || missing.minor() <= 0 {
+        return Ok(Charge::nothing(due, least.part));
+    }
+    Ok(Charge { exact_amount: missing.to_decimal(), unit_price: None, ..least })
+}
+
+/// Whether what a price comes to counts for a plan's minimum: what is paid once is no part of what a period costs.
+pub(super) fn counts_for_commitment(kind: PriceKind) -> bool {
+    !matches!(kind, PriceKind::OneTime | PriceKind::Commitment)
 }
 
 /// Prices usage for its period, bucket by bucket, and what is missing to the minimum. A trial has none (RULES 27).
@@ -189,6 +214,7 @@ pub(super) fn usage_charges<'a>(
             tiers: rated.tiers,
             adjustment: 0,
             is_late: false,
+            taxes: None,
         });
     }
     charges.extend(terms.minimum.map(|_| true_up(due, rated.true_up)));
@@ -254,15 +280,19 @@ pub(super) fn limit_credits<'a>(
     let mut left_over = Vec::new();
     for charge in charges.iter_mut().rev().filter(|charge| charge.adjustment > 0) {
         let less = too_much.min(-charge.exact_amount).max(Decimal::ZERO);
-        if less.is_zero() {
-            continue;
-        }
+        let before = charge.clone();
         charge.exact_amount += less;
         too_much -= less;
-        let quantity = if charge.exact_amount.is_zero() { charge.quantity } else { Decimal::ZERO };
-        left_over.push(Charge { exact_amount: -less, quantity, ..charge.clone() });
+        left_over.extend(self::left_over(before, charge));
     }
     Ok(left_over)
+}
+
+/// What is left over of a correction of which only a part stayed: with its quantity if nothing did.
+pub(super) fn left_over<'a>(before: Charge<'a>, now: &Charge<'_>) -> Option<Charge<'a>> {
+    let less = now.exact_amount - before.exact_amount;
+    let quantity = if now.exact_amount.is_zero() { before.quantity } else { Decimal::ZERO };
+    (!less.is_zero()).then(|| Charge { exact_amount: -less, quantity, ..before })
 }
 
 /// Takes out the corrections of which all was taken off.
@@ -290,6 +320,7 @@ impl<'a> Charge<'a> {
             tiers: Vec::new(),
             adjustment: 0,
             is_late: false,
+            taxes: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use accrue_core::tax_id::TaxId;
+use accrue_core::{invoice::TaxRounding, tax_id::TaxId};
 use accrue_platform::{
     body::Body,
     check::Check,
@@ -69,6 +69,8 @@ struct UpdateAccount {
     /// 0 to 365.
     #[schema(example = 30)]
     net_terms_days: Option<u16>,
+    /// Where taxes are rounded: once per tax (`rate`), once per invoice, or once per line.
+    tax_rounding: Option<TaxRounding>,
     /// Printed at the foot of every invoice.
     invoice_footer: Option<String>,
     #[schema(example = "#1f4fd8")]
@@ -122,6 +124,7 @@ struct AccountChange {
     issuer: Option<Issuer>,
     invoice_prefix: Option<String>,
     net_terms_days: Option<u16>,
+    tax_rounding: Option<TaxRounding>,
     invoice_footer: Option<String>,
     brand_color: Option<String>,
     usage: UsageChange,
@@ -166,6 +169,7 @@ impl UpdateAccount {
             issuer,
             invoice_prefix,
             net_terms_days,
+            tax_rounding: self.tax_rounding,
             invoice_footer,
             brand_color,
             usage,
@@ -217,6 +221,7 @@ impl AccountChange {
             issuer,
             invoice_prefix,
             net_terms_days,
+            tax_rounding,
             invoice_footer,
             brand_color,
             usage,
@@ -227,6 +232,7 @@ impl AccountChange {
         set(&mut settings.issuer, issuer);
         set(&mut settings.invoice_prefix, invoice_prefix);
         set(&mut settings.net_terms_days, net_terms_days);
+        set(&mut settings.tax_rounding, tax_rounding);
         set(&mut settings.invoice_footer, invoice_footer.map(Some));
         set(&mut settings.brand_color, brand_color);
         usage.apply(settings);

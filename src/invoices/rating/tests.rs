@@ -5,6 +5,7 @@ use accrue_core::{
     decimal::Number,
     exact::Exact,
     id::{CustomerId, PlanId, PlanVersionId, PriceId, SubscriptionId, TenantId},
+    invoice::TaxRounding,
     money::{Currency, Money},
     price::Model,
 };
@@ -13,10 +14,11 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
+    catalog::TaxTable,
     customers::Exemption,
     invoices::{
-        draft::{Basis as Of, TaxRate, draft},
-        model::{Invoice, PartyCopy, Reason},
+        draft::{Basis as Of, draft},
+        model::{Invoice, PartyCopy, Reason, TaxCopy},
         samples::{at, period},
     },
     subscriptions::{Access, Collection, Status},
@@ -37,6 +39,7 @@ fn price(at: u128, name: &str, kind: PriceKind, timing: Timing, model: &str) -> 
         maximum_amount: None,
         free_quantity: Decimal::ZERO,
         prorate: kind != PriceKind::Usage,
+        tax_code: None,
     }
 }
 
@@ -71,6 +74,7 @@ fn plan(currency: Currency, prices: Vec<Price>) -> PlanVersion {
         interval: Interval::every(Unit::Month),
         trial_days: 0,
         prices,
+        commitment: None,
         features: vec![],
         metadata: Metadata::new(),
         created_at: at("2026-01-01T00:00:00Z"),
@@ -133,17 +137,17 @@ fn february() -> Period {
     period("2026-02-01", "2026-03-01")
 }
 
-fn vat() -> TaxRate {
-    TaxRate { name: "VAT".into(), rate: 19.into() }
+fn vat() -> TaxCopy {
+    crate::invoices::samples::vat(Money::zero(Currency::USD), Money::zero(Currency::USD)).tax
 }
 
-/// The invoice of a turn in which `used` was measured.
+/// The invoice of a turn in which `used` was measured; each line has this tax.
 fn bill(
     plan: &PlanVersion,
     subscription: &Subscription,
     turn: &Turn,
     used: &str,
-    tax: Option<TaxRate>,
+    tax: Option<TaxCopy>,
 ) -> Option<Invoice> {
     let used = [used_of(None, &[], used)];
     let charges = due(plan, turn)
@@ -152,11 +156,13 @@ fn bill(
             Some(quantity) => vec![charge(due, quantity, subscription.timezone).unwrap()],
             None => usage_charges(due, &used, subscription.currency).unwrap(),
         })
+        .map(|charge| Charge { taxes: Some(tax.iter().cloned().collect()), ..charge })
         .collect();
     let (issuer, customer) = (PartyCopy::default(), PartyCopy::default());
     let (period, reason) = (turn.opens.or(turn.closes).unwrap(), Reason::of(turn));
     let exemption = Exemption::None;
-    let of = Of { subscription, plan, period, reason, tax, exemption, issuer, customer };
+    let (taxes, tax_rounding) = (TaxTable::default(), TaxRounding::Rate);
+    let of = Of { subscription, plan, period, reason, taxes, tax_rounding, exemption, issuer, customer };
     draft(of, charges, turn.at).unwrap()
 }
 
@@ -288,6 +294,46 @@ fn a_trial_costs_its_usage_and_nothing_else() {
             ("Team plan – API calls", "9.00".into()),
         ]
     );
+}
+
+#[test]
+fn what_is_paid_once_is_paid_when_the_subscription_begins_to_cost_something() {
+    let setup = price(5, "Setup", PriceKind::OneTime, Timing::Advance, r#"{"type":"flat","amount":"31.00"}"#);
+    let plan = plan(Currency::EUR, vec![Price { prorate: false, ..setup }]);
+    let subscription = subscription(Currency::EUR, "0");
+    // A short first period costs no less.
+    let short = Period { start: at("2026-01-16T00:00:00Z"), ..january() };
+    let begins = Turn { opens_full: Some(january()), ..turn(None, Some(short)) };
+    let invoice = bill(&plan, &subscription, &begins, "0", None).unwrap();
+    assert_eq!(lines(&invoice), [("Team plan – Setup", "31.00".into())]);
+    assert_eq!((invoice.lines[0].kind.as_str(), invoice.lines[0].period), ("one_time", short));
+    assert_eq!(bill(&plan, &subscription, &turn(Some(january()), Some(february())), "0", None), None);
+    assert_eq!(bill(&plan, &subscription, &turn(Some(january()), None), "0", None), None);
+
+    let on_trial = Turn { opens_trial: true, ..begins };
+    assert_eq!(bill(&plan, &subscription, &on_trial, "0", None), None);
+    let trial_ends = Turn { closes_trial: true, ..turn(Some(january()), Some(february())) };
+    assert_eq!(lines(&bill(&plan, &subscription, &trial_ends, "0", None).unwrap()).len(), 1);
+    let canceled_on_trial = Turn { closes_trial: true, ..turn(Some(january()), None) };
+    assert_eq!(bill(&plan, &subscription, &canceled_on_trial, "0", None), None);
+}
+
+#[test]
+fn a_period_is_topped_up_to_its_part_of_the_commitment() {
+    let least =
+        price(6, "Minimum", PriceKind::Commitment, Timing::Arrears, r#"{"type":"flat","amount":"310"}"#);
+    let cut = Period { end: at("2026-01-16T18:00:00Z"), ..january() };
+    let due = Due { price: &least, period: cut, full: january(), trial: false };
+    let topped_up = |due, spent: &str| {
+        let charge = commitment(due, Money::parse(spent, Currency::EUR).unwrap(), Tz::UTC).unwrap();
+        charge.exact_amount.to_string()
+    };
+    // 15 days of 31.
+    assert_eq!(topped_up(due, "49.99"), "100.01");
+    assert_eq!(topped_up(due, "150.00"), "0");
+    assert_eq!(topped_up(due, "1000.00"), "0");
+    assert_eq!(topped_up(Due { period: january(), ..due }, "-10.00"), "320.00");
+    assert_eq!(topped_up(Due { trial: true, ..due }, "0.00"), "0");
 }
 
 #[test]
