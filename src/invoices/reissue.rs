@@ -89,7 +89,9 @@ async fn charges<'a>(
         let is_late = invoice.reason == Reason::Adjustment || before.iter().any(|line| line.kind == LATE);
         let mut charges = progress::since_billed(tx, subscription, *due, Some(invoice.id)).await?;
         let taxes = taxes_of(plan, invoice, due.price);
-        charges.iter_mut().for_each(|charge| charge.taxes.clone_from(&taxes));
+        for charge in &mut charges {
+            charge.taxes.clone_from(&taxes);
+        }
         if is_late {
             for charge in &mut charges {
                 (charge.is_late, charge.adjustment) = (true, charge.adjustment.max(1));

@@ -119,7 +119,9 @@ impl UpdateTax {
         check.optional_text("/name", name.as_deref(), NAME_MAX);
         check.invalid("", rate.map(check_rate).unwrap_or_default());
         check.optional_text("/jurisdiction", jurisdiction.value().map(String::as_str), NAME_MAX);
-        tax_codes.iter().for_each(|codes| check_tax_codes(&mut check, codes));
+        if let Some(codes) = &tax_codes {
+            check_tax_codes(&mut check, codes);
+        }
         if let Some(metadata) = &metadata {
             check.metadata("/metadata", metadata);
         }

@@ -248,20 +248,19 @@ pub(super) fn left_of_lines(
 fn charged<'a>(invoice: &'a Invoice, before: &[CreditLine]) -> Result<Vec<Charged<'a>>, CreditError> {
     let (charges, favours): (Vec<&Line>, Vec<&Line>) =
         invoice.lines.iter().partition(|line| line.amount.minor() > 0);
-    let mut charged =
-        charges.iter().map(|line| Charged::of(line)).collect::<Result<Vec<_>, CreditError>>()?;
+    let mut credited = charges.iter().map(|line| Charged::of(line)).collect::<Vec<_>>();
     let favour = Money::sum(invoice.currency, favours.iter().map(|line| line.taxable))?;
     let nets = allocate(favour, &weights(charges.iter().map(|line| line.taxable)))?;
-    for (line, net) in charged.iter_mut().zip(nets) {
+    for (line, net) in credited.iter_mut().zip(nets) {
         line.billed.net = line.billed.net.checked_add(net)?;
     }
     for favour in Invoice::sums_of(favours.iter().flat_map(|line| &line.taxes)) {
-        take_off(&mut charged, &favour)?;
+        take_off(&mut credited, &favour)?;
     }
-    for line in &mut charged {
+    for line in &mut credited {
         line.note(before.iter().filter(|credit| credit.invoice_line_id == line.line.id))?;
     }
-    Ok(charged)
+    Ok(credited)
 }
 
 /// Takes a tax of lines in the customer's favour off those that have it. What these have not enough of, since the tax was
@@ -283,10 +282,10 @@ fn take_off(charged: &mut [Charged<'_>], favour: &TaxRow) -> Result<(), CreditEr
     } else {
         (weights(charged.iter().map(of_all)), weights(charged.iter().map(of_all)))
     };
-    let or_all = |by: Vec<i128>| {
+    let unless_nothing = |by: Vec<i128>| {
         if by.iter().all(|weight| *weight == 0) { weights(charged.iter().map(of_all)) } else { by }
     };
-    let (by_base, by_tax) = (or_all(by_base), or_all(by_tax));
+    let (by_base, by_tax) = (unless_nothing(by_base), unless_nothing(by_tax));
     let parts = allocate(base, &by_base)?.into_iter().zip(allocate(amount, &by_tax)?);
     for (line, (base, amount)) in charged.iter_mut().zip(parts) {
         let at = match place(line) {
@@ -361,7 +360,7 @@ fn of_lines(
 }
 
 impl<'a> Charged<'a> {
-    fn of(line: &'a Line) -> Result<Self, CreditError> {
+    fn of(line: &'a Line) -> Self {
         let zero = Money::zero(line.amount.currency());
         let nothing = || Billed { net: zero, taxes: Vec::new(), bases: Vec::new() };
         let (billed, credited) = (Billed { net: line.taxable, ..nothing() }, nothing());
@@ -371,7 +370,7 @@ impl<'a> Charged<'a> {
             let money = |minor| Money::from_minor(minor, zero.currency());
             charged.add(row.tax.clone(), money(row.base_minor), money(row.amount_minor));
         }
-        Ok(charged)
+        charged
     }
 
     /// It has one tax more: its place among them.

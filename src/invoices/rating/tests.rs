@@ -156,7 +156,7 @@ fn bill(
             Some(quantity) => vec![charge(due, quantity, subscription.timezone).unwrap()],
             None => usage_charges(due, &used, subscription.currency).unwrap(),
         })
-        .map(|charge| Charge { taxes: Some(tax.iter().cloned().collect()), ..charge })
+        .map(|charge| Charge { taxes: Some(tax.clone().into_iter().collect()), ..charge })
         .collect();
     let (issuer, customer) = (PartyCopy::default(), PartyCopy::default());
     let (period, reason) = (turn.opens.or(turn.closes).unwrap(), Reason::of(turn));
