@@ -150,13 +150,14 @@ fn bill(
     tax: Option<TaxCopy>,
 ) -> Option<Invoice> {
     let used = [used_of(None, &[], used)];
+    let taxes_of_lines: Vec<TaxCopy> = tax.into_iter().collect();
     let charges = due(plan, turn)
         .into_iter()
         .flat_map(|due| match agreed_quantity(due.price, subscription) {
             Some(quantity) => vec![charge(due, quantity, subscription.timezone).unwrap()],
             None => usage_charges(due, &used, subscription.currency).unwrap(),
         })
-        .map(|charge| Charge { taxes: Some(tax.clone().into_iter().collect()), ..charge })
+        .map(|charge| Charge { taxes: Some(taxes_of_lines.clone()), ..charge })
         .collect();
     let (issuer, customer) = (PartyCopy::default(), PartyCopy::default());
     let (period, reason) = (turn.opens.or(turn.closes).unwrap(), Reason::of(turn));
