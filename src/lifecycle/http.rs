@@ -139,7 +139,8 @@ impl From<ExtendTrial> for Asked {
 
 async fn act(write: Write<resource::Subscriptions>, id: Path<String>, asked: Asked) -> Answer {
     let tx = write.begin().await?;
-    let Done { subscription, .. } = service::act(&tx, &write.app, &write.tenant, &id, asked).await?;
+    let Done { subscription, .. } =
+        Box::pin(service::act(&tx, &write.app, &write.tenant, &id, asked)).await?;
     let body = subscriptions::service::body(&tx, &subscription).await?;
     write.commit(tx, StatusCode::OK, subscription.id, &body).await
 }
@@ -147,7 +148,7 @@ async fn act(write: Write<resource::Subscriptions>, id: Path<String>, asked: Ask
 /// The verb itself, in a transaction that is undone: so it says exactly what the verb would.
 async fn preview(read: Read<resource::Subscriptions>, id: Path<String>, asked: Asked) -> Answer {
     let tx = read.app.db.begin().await?;
-    let done = service::act(&tx, &read.app, &read.tenant, &id, asked).await;
+    let done = Box::pin(service::act(&tx, &read.app, &read.tenant, &id, asked)).await;
     let body = match done {
         Ok(done) => preview_body(&tx, &read, done).await.map_err(Problem::from),
         Err(error) => Err(error.into()),

@@ -41,7 +41,7 @@ impl Subscription {
     /// A period ends, the next one begins; what was scheduled for the end of the period is true from then on.
     fn renew(&self, at: DateTime<Utc>) -> Result<Turn, CalendarError> {
         let closes = self.closing(self.period, true, true)?;
-        let next = self.stepped(at)?;
+        let next = self.stepped(at);
         let opens = next.opening(next.next_period(at)?, Basis::Day)?;
         Ok(Turn { at, closes: Some(closes), opens: Some(opens), unused: None, change: 0, ends: false })
     }
@@ -54,7 +54,7 @@ impl Subscription {
     /// The period is split at `at`: what was billed for the rest of it is given back, and the rest is billed by what is
     /// true from then on (RULES 8–14).
     fn change_within(&self, at: DateTime<Utc>, step: &Step) -> Result<Turn, CalendarError> {
-        let next = self.stepped(at)?;
+        let next = self.stepped(at);
         let restarts = self.restarts_as(&next);
         let basis = step.basis();
         let splits_fees = basis != Basis::None || restarts;
@@ -105,6 +105,7 @@ impl Subscription {
             basis: self.fees_basis,
             before: None,
             has_no_minimum: self.is_trial(period),
+            is_trial: self.is_trial(period),
             only_prorated: false,
         })
     }
@@ -119,6 +120,7 @@ impl Subscription {
             basis,
             before: None,
             has_no_minimum: self.is_trial(period),
+            is_trial: self.is_trial(period),
             only_prorated: false,
         })
     }
@@ -142,13 +144,13 @@ impl Subscription {
     }
 
     /// As it is from `at` on, by what is scheduled for then.
-    fn stepped(&self, at: DateTime<Utc>) -> Result<Self, CalendarError> {
+    fn stepped(&self, at: DateTime<Utc>) -> Self {
         let mut next = self.clone();
         if let Some(scheduled) = self.step_at(at) {
             next.scheduled = None;
             next.take(at, &scheduled.step);
         }
-        Ok(next)
+        next
     }
 
     /// Moves on to the next turn, once `turn` has been billed.
@@ -168,7 +170,7 @@ impl Subscription {
             return Ok(());
         }
         let was_trial = self.opened && self.is_trial(self.period);
-        let mut next = self.stepped(turn.at)?;
+        let mut next = self.stepped(turn.at);
         // A change leaves the period as it is, of which it bills the rest, unless it begins a new one.
         if let Some(opens) = turn.opens.filter(|_| turn.change == 0 || self.restarts_as(&next)) {
             next.period = opens.period;

@@ -46,7 +46,7 @@ pub(in crate::subscriptions) async fn insert_phase(
 ) -> Result<(), DbErr> {
     let row = ActiveModel {
         tenant_id: Set(of.tenant_id),
-        id: Set(Uuid::now_v7()),
+        id: Set(Uuid::new_v4()),
         subscription_id: Set(of.id),
         from_at: Set(phase.from),
         until_at: Set(phase.until),

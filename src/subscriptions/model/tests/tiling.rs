@@ -63,7 +63,7 @@ proptest! {
             prop_assert!(subscription.ended_at.is_some_and(|ended_at| ended_at <= start));
             return Ok(());
         };
-        prop_assert!(first.at == start && closes(&first).is_none());
+        prop_assert!(first.at == start && closes(first).is_none());
         for turn in &turns {
             prop_assert_eq!(turn.ends, opens(turn).is_none());
             prop_assert!(closes(turn).is_none_or(|closes| closes.end == turn.at));
