@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use accrue::api;
-use chrono::{SecondsFormat, TimeDelta, Utc};
+use chrono::{SecondsFormat, TimeDelta};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -121,8 +121,8 @@ async fn every_operation_that_writes_leaves_one_audit_entry(#[values(Sqlite, Pos
 }
 
 async fn lifecycle(walk: &mut Walk) {
-    let far = (Utc::now() + TimeDelta::days(30)).to_rfc3339_opts(SecondsFormat::Secs, true);
-    let later = (Utc::now() + TimeDelta::days(60)).to_rfc3339_opts(SecondsFormat::Secs, true);
+    let far = (walk.world.app.now() + TimeDelta::days(30)).to_rfc3339_opts(SecondsFormat::Secs, true);
+    let later = (walk.world.app.now() + TimeDelta::days(60)).to_rfc3339_opts(SecondsFormat::Secs, true);
     walk.world.create("/v1/customers", json!({"name": "Third", "external_id": "third"})).await;
     let trial = json!({"customer": "third", "plan": "pro", "external_id": "third", "trial_end": far});
     walk.does("POST /v1/subscriptions", &[], trial).await;
