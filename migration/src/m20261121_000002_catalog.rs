@@ -65,17 +65,18 @@ create table taxes (
     code text not null,
     name text not null,
     rate numeric not null,
+    inclusive boolean not null,
+    jurisdiction text,
+    tax_codes text not null,
     is_default boolean not null,
-    first_default_at timestamptz,
+    first_applied_at timestamptz,
     metadata text not null,
     created_at timestamptz not null,
     archived_at timestamptz,
     primary key (tenant_id, id),
     unique (tenant_id, code),
-    check (not is_default or (first_default_at is not null and archived_at is null))
+    check (not is_default or (first_applied_at is not null and archived_at is null))
 );
-
-create unique index taxes_one_default on taxes (tenant_id) where is_default;
 
 create table plans (
     tenant_id uuid not null references tenants (id),
@@ -113,7 +114,7 @@ create table prices (
     position integer not null,
     code text not null,
     name text not null,
-    kind text not null check (kind in ('fixed', 'seat', 'usage')),
+    kind text not null check (kind in ('fixed', 'seat', 'usage', 'one_time', 'commitment')),
     timing text not null check (timing in ('advance', 'arrears')),
     metric_id uuid,
     model text not null,
@@ -123,6 +124,7 @@ create table prices (
     maximum_minor bigint check (maximum_minor >= 0),
     free_quantity numeric not null,
     prorate boolean not null,
+    tax_code text,
     created_at timestamptz not null,
     primary key (tenant_id, id),
     unique (tenant_id, plan_version_id, code),

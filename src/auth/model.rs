@@ -2,6 +2,7 @@
 
 use accrue_core::{
     id::{AccountId, KeyId, LogoId, TenantId},
+    invoice::TaxRounding,
     tax_id::TaxId,
 };
 use accrue_platform::secrets::random_bytes;
@@ -46,6 +47,8 @@ pub struct TenantSettings {
     pub credit_note_prefix: String,
     /// Days a customer has to pay an invoice that is sent to them.
     pub net_terms_days: u16,
+    /// Where taxes are rounded.
+    pub tax_rounding: TaxRounding,
     /// Printed at the foot of every invoice.
     pub invoice_footer: Option<String>,
     /// The colour of mails and documents.
@@ -71,6 +74,7 @@ impl Default for TenantSettings {
             invoice_prefix: "INV".to_owned(),
             credit_note_prefix: "CN".to_owned(),
             net_terms_days: 30,
+            tax_rounding: TaxRounding::default(),
             invoice_footer: None,
             brand_color: "#1f4fd8".to_owned(),
             logo: None,

@@ -9,7 +9,7 @@ use tracing::instrument;
 use super::{
     events,
     model::{Feature, Metric, PlanVersion, Tax},
-    service::{CatalogError, lock_plan},
+    service::{CatalogError, lock_plan, tax_table},
     store::{self, features, metrics, plans, taxes},
 };
 use crate::auth::Tenant;
@@ -121,7 +121,7 @@ async fn put_feature_aside(
     Ok(feature)
 }
 
-/// As [`archive_metric`]; refused for the default, which would silently leave invoices without a tax.
+/// As [`archive_metric`]; refused for a default, which would silently leave invoices without a tax.
 #[instrument(skip_all, fields(tenant.id = %tenant.id))]
 pub(super) async fn archive_tax(
     tx: &DatabaseTransaction,
@@ -129,10 +129,11 @@ pub(super) async fn archive_tax(
     reference: &str,
     at: Option<DateTime<Utc>>,
 ) -> Result<Tax, CatalogError> {
+    store::take_turns(tx, tenant.id).await?;
     put_tax_aside(tx, lock_tax(tx, tenant, reference).await?, at).await
 }
 
-/// A tax that ever was the default may stand on invoices, which hold copies of it and name it.
+/// A tax that prices ever had may stand on invoices, which hold copies of it and name it.
 #[instrument(skip_all, fields(tenant.id = %tenant.id))]
 pub(super) async fn remove_tax(
     tx: &DatabaseTransaction,
@@ -140,9 +141,10 @@ pub(super) async fn remove_tax(
     tenant: &Tenant,
     reference: &str,
 ) -> Result<Removed, CatalogError> {
+    store::take_turns(tx, tenant.id).await?;
     let tax = lock_tax(tx, tenant, reference).await?;
     let (id, code) = (tax.id.to_string(), tax.code.clone());
-    if tax.first_default_at.is_some() {
+    if tax.first_applied_at.is_some() {
         let archived_at = put_tax_aside(tx, tax, Some(now)).await?.archived_at;
         return Ok(Removed { id, code, archived_at });
     }
@@ -168,6 +170,9 @@ async fn put_tax_aside(
         return Err(CatalogError::IsDefault(tax.code));
     }
     tax.archived_at = at.map(|now| tax.archived_at.unwrap_or(now));
+    if tax.applies() {
+        tax_table(tx, tax.tenant_id).await?.check(&tax)?;
+    }
     taxes::save(tx, &tax).await?;
     Ok(tax)
 }

@@ -146,7 +146,15 @@ pub struct TaxBody {
     pub name: String,
     /// 20 for 20 %.
     pub rate: Number,
-    /// Is it the one that every invoice gets? At most one tax is.
+    /// Whether amounts contain it; else it comes on top.
+    pub inclusive: bool,
+    /// Whose tax it is.
+    #[schema(example = "DE")]
+    pub jurisdiction: Option<String>,
+    /// The prices with these `tax_code`s have it.
+    #[schema(example = json!(["software"]))]
+    pub tax_codes: BTreeSet<String>,
+    /// Whether the prices have it whose `tax_code`, if they have one, no tax names.
     pub default: bool,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
@@ -163,6 +171,9 @@ impl TaxBody {
             code: tax.code,
             name: tax.name,
             rate: Number(tax.rate),
+            inclusive: tax.inclusive,
+            jurisdiction: tax.jurisdiction,
+            tax_codes: tax.tax_codes,
             default: tax.is_default,
             metadata: tax.metadata,
             created_at: tax.created_at,
@@ -215,6 +226,8 @@ pub struct PlanBody {
     #[schema(example = 14)]
     pub trial_days: u16,
     pub prices: Vec<PriceBody>,
+    /// A period is topped up to this, in a line of its own.
+    pub minimum_commitment: Option<Money>,
     pub features: Vec<PlanFeature>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
@@ -224,6 +237,7 @@ pub struct PlanBody {
 
 impl PlanBody {
     pub fn of(plan: PlanVersion, livemode: bool) -> Self {
+        let minimum_commitment = plan.minimum_commitment();
         let PlanVersion {
             plan_id: id,
             id: version_id,
@@ -239,6 +253,7 @@ impl PlanBody {
             created_at,
             archived_at,
             tenant_id: _,
+            commitment: _,
         } = plan;
         Self {
             id,
@@ -252,6 +267,7 @@ impl PlanBody {
             interval,
             trial_days,
             prices: prices.into_iter().map(|price| PriceBody::of(price, currency)).collect(),
+            minimum_commitment,
             features,
             metadata,
             created_at,
@@ -289,6 +305,9 @@ pub struct PriceBody {
     pub free_quantity: Number,
     /// Of fees: whether a short period costs less. Of stateful usage: whether it is weighed by its days.
     pub prorate: bool,
+    /// It has the taxes that name this code; the defaults if there is none.
+    #[schema(example = "software")]
+    pub tax_code: Option<String>,
 }
 
 /// Usage that is priced by another model.
@@ -321,6 +340,7 @@ impl PriceBody {
             maximum_amount: price.maximum_amount,
             free_quantity: Number(price.free_quantity),
             prorate: price.prorate,
+            tax_code: price.tax_code,
         }
     }
 }

@@ -14,5 +14,5 @@ pub use body::{FeatureBody, MetricBody, PlanBody, PriceBody, TaxBody};
 pub use http::routes;
 pub use model::{
     AMOUNT_MAX, Feature, FeatureKind, FeatureValue, LateEvents, Metric, PlanFeature, PlanVersion, Price,
-    PriceFilter, PriceKind, Tax, Timing,
+    PriceFilter, PriceKind, Tax, TaxTable, Timing,
 };

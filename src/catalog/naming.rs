@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::{
-    model::{Feature, Metric, PlanVersion},
-    service::CatalogError,
+    model::{Feature, Metric, PlanVersion, TaxTable},
+    service::{CatalogError, tax_table},
     store::{self, features, metrics, plans},
 };
 
@@ -15,6 +15,7 @@ use super::{
 pub(super) struct Named {
     pub metrics: Vec<Metric>,
     pub features: Vec<Feature>,
+    pub taxes: TaxTable,
 }
 
 impl Named {
@@ -42,6 +43,7 @@ pub(super) async fn named(
     Ok(Named {
         metrics: metrics::find_all(tx, tenant, metric_references).await?,
         features: features::find_all(tx, tenant, feature_references).await?,
+        taxes: tax_table(tx, tenant).await?,
     })
 }
 

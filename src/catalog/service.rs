@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accrue_core::id::{FeatureId, MetricId, PlanId, PlanVersionId, PriceId, TaxId, TenantId};
+use accrue_core::{
+    id::{FeatureId, MetricId, PlanId, PlanVersionId, PriceId, TaxId, TenantId},
+    money::Money,
+};
 use accrue_platform::{
     db::is_unique_violation,
     gate::Gate,
@@ -16,11 +19,12 @@ use super::{
     archiving::{lock_feature, lock_tax},
     events,
     model::{
-        Feature, FeatureChange, Metric, MetricChange, NewFeature, NewMetric, NewPlan, NewTax, NotGrouped,
-        PlanChange, PlanTerms, PlanVersion, Price, SPLITS_MAX, Tax, TaxChange, TermsChange,
+        Feature, FeatureChange, Metric, MetricChange, NewFeature, NewMetric, NewPlan, NewPrice, NewTax,
+        NotGrouped, PlanChange, PlanTerms, PlanVersion, Price, SPLITS_MAX, Tax, TaxChange, TaxConflict,
+        TaxTable, TermsChange,
     },
     naming::refuse_archived,
-    store::{features, metrics, plans, taxes},
+    store::{self, features, metrics, plans, taxes},
 };
 use crate::auth::Tenant;
 
@@ -34,13 +38,10 @@ pub enum CatalogError {
     NotFound { what: &'static str, reference: String },
     #[error("another {what} has the code {code}; archived ones keep theirs")]
     CodeTaken { what: &'static str, code: String },
-    #[error(
-        "the tax {0} is the default already: make this one without `default`, then PATCH it with \
-         {{\"default\": true}} to put it in the other one's place"
-    )]
-    DefaultTaken(String),
-    #[error("the tax {0} is the default: put another one in its place, or have none, before it is archived")]
+    #[error("the tax {0} is a default: PATCH it with {{\"default\": false}} before it is archived")]
     IsDefault(String),
+    #[error(transparent)]
+    TaxConflict(#[from] TaxConflict),
     /// It may not be named by anything new.
     #[error("the {what} {code} is archived: use another one, or unarchive it first")]
     Archived { what: &'static str, code: String },
@@ -178,9 +179,9 @@ pub async fn resolve_tax(
     taxes::find(db, tenant, reference).await?.ok_or_else(|| CatalogError::no("tax", reference))
 }
 
-/// The tax that every invoice gets, if there is one.
-pub async fn default_tax(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Option<Tax>, DbErr> {
-    taxes::find_default(db, tenant).await
+/// The taxes that prices have now.
+pub async fn tax_table(db: &impl ConnectionTrait, tenant: TenantId) -> Result<TaxTable, DbErr> {
+    Ok(TaxTable { taxes: taxes::applied(db, tenant).await? })
 }
 
 #[instrument(skip_all, fields(tenant.id = %tenant.id))]
@@ -266,7 +267,6 @@ pub(super) async fn update_feature(
     Ok(feature)
 }
 
-/// No default is put aside by the way: that is asked for by changing a tax.
 #[instrument(skip_all, fields(tenant.id = %tenant.id))]
 pub(super) async fn create_tax(
     tx: &DatabaseTransaction,
@@ -274,30 +274,29 @@ pub(super) async fn create_tax(
     tenant: &Tenant,
     new: NewTax,
 ) -> Result<Tax, CatalogError> {
-    let NewTax { code, name, rate, is_default, metadata } = new;
+    let NewTax { code, name, rate, inclusive, jurisdiction, tax_codes, is_default, metadata } = new;
     let tax = Tax {
         tenant_id: tenant.id,
         id: TaxId::new(now),
         code,
         name,
         rate,
+        inclusive,
+        jurisdiction,
+        first_applied_at: (is_default || !tax_codes.is_empty()).then_some(now),
+        tax_codes,
         is_default,
-        first_default_at: is_default.then_some(now),
         metadata,
         created_at: now,
         archived_at: None,
     };
-    if tax.is_default {
-        taxes::lock_default(tx, tenant.id).await?;
-        if let Some(default) = taxes::find_default(tx, tenant.id).await? {
-            return Err(CatalogError::DefaultTaken(default.code));
-        }
-    }
+    store::take_turns(tx, tenant.id).await?;
+    tax_table(tx, tenant.id).await?.check(&tax)?;
     taxes::insert(tx, &tax).await.map_err(taken("tax", &tax.code))?;
     Ok(tax)
 }
 
-/// A rate is never changed: invoices name the tax that they were made with.
+/// Invoices hold copies of their taxes: a change is one of the invoices from now on (RULES 36).
 #[instrument(skip_all, fields(tenant.id = %tenant.id))]
 pub(super) async fn update_tax(
     tx: &DatabaseTransaction,
@@ -306,17 +305,15 @@ pub(super) async fn update_tax(
     reference: &str,
     change: TaxChange,
 ) -> Result<Tax, CatalogError> {
-    if change.is_default == Some(true) {
-        taxes::unset_default(tx, tenant.id).await?;
-    }
+    store::take_turns(tx, tenant.id).await?;
     let mut tax = lock_tax(tx, tenant, reference).await?;
     if change.is_default == Some(true) {
         refuse_archived("tax", &tax.code, tax.archived_at)?;
-        tax.first_default_at = tax.first_default_at.or(Some(now));
     }
-    tax.name = change.name.unwrap_or(tax.name);
-    tax.is_default = change.is_default.unwrap_or(tax.is_default);
-    tax.metadata = change.metadata.unwrap_or(tax.metadata);
+    change.apply(&mut tax, now);
+    if tax.applies() {
+        tax_table(tx, tenant.id).await?.check(&tax)?;
+    }
     taxes::save(tx, &tax).await?;
     Ok(tax)
 }
@@ -330,7 +327,7 @@ pub(super) async fn create_plan(
     new: NewPlan,
 ) -> Result<PlanVersion, CatalogError> {
     let NewPlan { code, name, currency, terms, metadata } = new;
-    let PlanTerms { interval, trial_days, prices, features } = terms;
+    let PlanTerms { interval, trial_days, prices, minimum_commitment, features } = terms;
     let plan = PlanVersion {
         tenant_id: tenant.id,
         plan_id: PlanId::new(now),
@@ -342,6 +339,7 @@ pub(super) async fn create_plan(
         interval,
         trial_days,
         prices: prices.into_iter().map(|price| price.with_id(PriceId::new(now))).collect(),
+        commitment: commitment(minimum_commitment, now),
         features,
         metadata,
         created_at: now,
@@ -384,13 +382,15 @@ pub(super) async fn create_plan_version(
 ) -> Result<PlanVersion, CatalogError> {
     let before = lock_plan(tx, tenant, reference).await?;
     refuse_archived("plan", &before.code, before.archived_at)?;
-    let PlanTerms { interval, trial_days, prices, features } = before.terms().changed(change);
+    let PlanTerms { interval, trial_days, prices, minimum_commitment, features } =
+        before.terms().changed(change);
     let plan = PlanVersion {
         id: PlanVersionId::new(now),
         version: before.version + 1,
         interval,
         trial_days,
         prices: prices.into_iter().map(|price| price.with_id(PriceId::new(now))).collect(),
+        commitment: commitment(minimum_commitment, now),
         features,
         ..before.clone()
     };
@@ -398,6 +398,10 @@ pub(super) async fn create_plan_version(
     insert_version(tx, &plan, now).await?;
     events::plan_updated(tx, now, tenant, &before, &plan).await?;
     Ok(plan)
+}
+
+fn commitment(least: Option<Money>, now: DateTime<Utc>) -> Option<Price> {
+    least.map(|least| NewPrice::commitment(least).with_id(PriceId::new(now)))
 }
 
 /// Stores a version.

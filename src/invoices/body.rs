@@ -41,7 +41,7 @@ pub struct InvoiceBody {
     /// The period that it opens, or the last one that it closes. Each line has its own.
     pub period: Period,
     pub lines: Vec<LineBody>,
-    /// Before discounts and tax.
+    /// Before discounts and taxes, but with those that are inclusive.
     pub subtotal: Money,
     pub discount_total: Money,
     /// Whether the customer pays tax, as it was when it was finalized.
@@ -89,7 +89,7 @@ pub struct InvoiceBody {
 #[schema(as = InvoiceLine)]
 pub struct LineBody {
     pub id: InvoiceLineId,
-    /// `fixed`, `seat`, `usage`, `usage_adjustment` or `true_up`.
+    /// `fixed`, `seat`, `one_time`, `usage`, `usage_adjustment`, `true_up` or `minimum_commitment`.
     #[schema(example = "usage")]
     pub kind: String,
     #[schema(example = "Team plan – API requests")]
@@ -105,11 +105,16 @@ pub struct LineBody {
     pub quantity: Number,
     /// Of prices that have just one.
     pub unit_price: Option<Number>,
-    /// `exact_amount`, rounded once.
+    /// `exact_amount`, rounded once: with the taxes that are inclusive.
     pub amount: Money,
     pub exact_amount: Number,
     pub discount: Money,
+    /// What discounts left of it, without taxes.
+    pub taxable: Money,
+    /// Σ taxes.
     pub tax: Money,
+    /// Its share of each of its taxes.
+    pub taxes: Vec<TaxBody>,
     /// The days of a short period, of the days of a whole one.
     pub proration: Option<Fraction>,
     /// How the amount came about, before proration. Of usage that was billed in part before, or is corrected: of all
@@ -117,14 +122,21 @@ pub struct LineBody {
     pub tiers: Vec<TierCharge>,
 }
 
-/// A tax of the invoice as a whole.
+/// What one tax comes to, of a line or of the whole, as it was when the invoice was made.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = InvoiceTax)]
 pub struct TaxBody {
+    /// The tax's code.
+    #[schema(example = "vat_de")]
+    pub code: String,
     #[schema(example = "VAT")]
     pub name: String,
     /// 20 for 20 %.
     pub rate: Number,
+    /// Whether amounts contain it; else it comes on top.
+    pub inclusive: bool,
+    #[schema(example = "DE")]
+    pub jurisdiction: Option<String>,
     /// What it was taken on.
     pub base: Money,
     pub amount: Money,
@@ -193,7 +205,9 @@ impl From<&Line> for LineBody {
             amount: line.amount,
             exact_amount: Number(line.exact_amount),
             discount: Money::zero(line.amount.currency()),
+            taxable: line.taxable,
             tax: line.tax,
+            taxes: line.taxes.iter().map(|tax| TaxBody::new(tax, line.amount.currency())).collect(),
             proration: line.proration,
             tiers: line.tiers.clone(),
         }
@@ -201,12 +215,16 @@ impl From<&Line> for LineBody {
 }
 
 impl TaxBody {
-    pub(super) fn new(tax: &TaxRow, currency: Currency) -> Self {
+    pub(super) fn new(row: &TaxRow, currency: Currency) -> Self {
+        let TaxRow { tax, base_minor, amount_minor } = row;
         Self {
+            code: tax.code.clone(),
             name: tax.name.clone(),
             rate: Number(tax.rate),
-            base: Money::from_minor(tax.base_minor, currency),
-            amount: Money::from_minor(tax.amount_minor, currency),
+            inclusive: tax.inclusive,
+            jurisdiction: tax.jurisdiction.clone(),
+            base: Money::from_minor(*base_minor, currency),
+            amount: Money::from_minor(*amount_minor, currency),
         }
     }
 }

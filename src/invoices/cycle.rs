@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use accrue_core::{
     calendar::{CalendarError, Period},
     id::{SubscriptionId, TenantId},
+    money::Money,
     price::Measured,
     proration::Basis as Proration,
     usage::{BucketUsage, Filter, Scope, Split},
@@ -14,7 +15,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction};
 
 use super::{
     credit_notes::CreditNote,
-    draft::{Basis, TaxRate, draft},
+    draft::{self, Basis},
     late,
     model::{Invoice, Letterhead, MadeFor, PartyCopy, Reason},
     past::Past,
@@ -105,7 +106,8 @@ pub(super) async fn bill_turn(
     if let Some(unused) = turn.unused {
         billed.credit_notes = unused::give_back(tx, now, tenant, subscription, unused, turn.change).await?;
     }
-    if let Some(draft) = draft_of(tx, now, tenant, (subscription, &after), &turn).await? {
+    let draft = Box::pin(draft_of(tx, now, tenant, (subscription, &after), &turn)).await?;
+    if let Some(draft) = draft {
         billed.invoices.push(issue(tx, now, tenant, draft, subscription.net_terms_days).await?);
     }
     subscriptions::service::keep(tx, now, before, &after).await?;
@@ -143,21 +145,22 @@ async fn draft_of(
     }
     let corrections = late::corrections(tx, before, &past).await?;
     charges.extend(corrections.charges);
-    let left_over = rating::limit_credits(&mut charges, before.currency)?;
-    // What credit notes give back needs invoices locked, and they are before their subscription: so it comes after the turn.
+    let missing = missing_to_commitment(tx, before, old, turn, &charges).await?;
+    charges.extend(missing);
+    // An invoice is known by its period, so a turn that only closes one is known by that (P1); a change is known by itself.
     let opens = turn.opens.map(|part| part.period);
+    let Some(period) = opens.or(turn.closes.map(|part| part.period)) else { return Ok(None) };
+    let mut plans = past.plans();
+    plans.push(new);
+    let basis = basis(tx, tenant, after, plans, period, Reason::of(turn)).await?;
+    let basis = Basis { change: turn.change, ..basis };
+    let left_over = draft::limit_credits(&basis, &mut charges)?;
+    // What credit notes give back needs invoices locked, and they are before their subscription: so it comes after the turn.
     let next = opens.filter(|_| !corrections.gives_back).map_or(now, |period| period.end);
     let check_again_at = (corrections.gives_back || !left_over.is_empty()).then_some(next);
     metering::service::check_again(tx, &corrections.checked, check_again_at).await?;
     late::close(tx, now, before, &due).await?;
-
-    // An invoice is known by its period, so a turn that only closes one is known by that (P1); a change is known by itself.
-    let Some(period) = opens.or(turn.closes.map(|part| part.period)) else { return Ok(None) };
-    let mut plans = past.plans();
-    plans.push(new);
-    let reason = Reason::of(turn);
-    let basis = basis(tx, tenant, after, plans, period, reason).await?;
-    Ok(draft(Basis { change: turn.change, ..basis }, charges, now)?)
+    Ok(draft::draft(basis, charges, now)?)
 }
 
 /// A stateful metric carries its value over a change: it is billed once, at the end of the period, by the plan that it has
@@ -180,6 +183,39 @@ async fn leave_out_carried(
     Ok(())
 }
 
+/// What is missing to the plan's minimum for the period that closes, beside what was billed of it and what is billed now: by
+/// the plan that it has at its end. A change that the period outlives tops nothing up, and one that ends in a pause without
+/// usage has no minimum.
+async fn missing_to_commitment<'a>(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    plan: &'a PlanVersion,
+    turn: &Turn,
+    charges: &[Charge<'_>],
+) -> Result<Option<Charge<'a>>, InvoiceError> {
+    let closed = turn.closes.filter(|part| part.before.is_none() && part.usage.is_some());
+    let (Some(price), Some(part)) = (&plan.commitment, closed) else { return Ok(None) };
+    let spent = spent(db, subscription, part.period, charges).await?;
+    Ok(Some(rating::commitment(due_of(subscription, price, part.period)?, spent, subscription.timezone)?))
+}
+
+/// What a period comes to by its invoices, with these charges: those of its parts, too, if something was changed within it.
+pub(super) async fn spent(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    period: Period,
+    charges: &[Charge<'_>],
+) -> Result<Money, InvoiceError> {
+    let currency = subscription.currency;
+    let billed = store::billed_of_period(db, subscription, period).await?;
+    let counts = |charge: &&Charge<'_>| {
+        (period.start..period.end).contains(&charge.period.start)
+            && rating::counts_for_commitment(charge.price.kind)
+    };
+    let now = charges.iter().filter(counts).map(|charge| Money::round(charge.exact_amount, currency));
+    Ok(billed.checked_add(Money::sum(currency, now.collect::<Result<Vec<_>, _>>()?)?)?)
+}
+
 /// What an invoice of a subscription is made from, beside its charges.
 pub(super) async fn basis<'a>(
     tx: &DatabaseTransaction,
@@ -194,14 +230,14 @@ pub(super) async fn basis<'a>(
     let payer = customers::family::payer(tx, &customer).await?;
     let made_for =
         (payer.id != customer.id).then(|| MadeFor { customer: customer.id, name: customer.name.clone() });
-    let tax = catalog::service::default_tax(tx, tenant.id).await?;
     Ok(Basis {
         subscription,
         plans,
         period,
         reason,
         change: 0,
-        tax: tax.map(|tax| TaxRate { name: tax.name, rate: tax.rate }),
+        taxes: catalog::service::tax_table(tx, tenant.id).await?,
+        tax_rounding: tenant.settings.tax_rounding,
         exemption: payer.exemption,
         payer: payer.id,
         made_for,

@@ -2,20 +2,21 @@
 
 use accrue_core::{
     calendar::Period,
+    exact::{Exact, Toward},
     id::{CustomerId, InvoiceId, InvoiceLineId, IssuerId},
-    invoice::{self as arithmetic, Input, LineInput, Totals, calculate},
-    money::{Currency, Money},
+    invoice::{self as arithmetic, COMMITMENT_LINE, Input, LineInput, TaxRounding, Totals, calculate},
+    money::Money,
 };
 use accrue_platform::check::Metadata;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
 use super::{
-    model::{Bucket, Invoice, InvoiceStatus, Letterhead, Line, MadeFor, PartyCopy, Reason, TaxRow},
-    rating::{Charge, Part, TRUE_UP},
+    model::{Bucket, Invoice, InvoiceStatus, Letterhead, Line, MadeFor, PartyCopy, Reason, TaxCopy, TaxRow},
+    rating::{self, Charge, ONE_TIME, Part, TRUE_UP},
 };
 use crate::{
-    catalog::{PlanVersion, PriceKind},
+    catalog::{PlanVersion, PriceKind, TaxTable},
     customers::Exemption,
     subscriptions::Subscription,
 };
@@ -33,9 +34,10 @@ pub(super) struct Basis<'a> {
     pub reason: Reason,
     /// Of a change within a period: the how-manieth it is; else 0.
     pub change: i32,
-    /// The tax that every line gets, if there is one.
-    pub tax: Option<TaxRate>,
-    /// Who is exempt pays none.
+    /// What the charges have that do not bring taxes of their own.
+    pub taxes: TaxTable,
+    pub tax_rounding: TaxRounding,
+    /// Who is exempt pays none; charges that bring their own keep them.
     pub exemption: Exemption,
     /// Who owes it, and for whom if not for themselves.
     pub payer: CustomerId,
@@ -46,36 +48,27 @@ pub(super) struct Basis<'a> {
     pub letterhead: Letterhead,
 }
 
-/// A tax, as an invoice names it.
-pub(super) struct TaxRate {
-    pub name: String,
-    /// 20 for 20 %.
-    pub rate: Decimal,
-}
-
 /// The draft of a turn's invoice; `None` if there is nothing to put on it.
 pub(super) fn draft(
     basis: Basis<'_>,
     charges: Vec<Charge<'_>>,
     now: DateTime<Utc>,
 ) -> Result<Option<Invoice>, arithmetic::InvoiceError> {
-    let Basis { subscription, plans, period, reason, change, tax, exemption, .. } = basis;
-    let tax = tax.filter(|_| exemption == Exemption::None);
+    let Basis { subscription, period, reason, change, exemption, .. } = basis;
     let charges: Vec<Charge<'_>> = charges.into_iter().filter(|charge| !charge.is_nothing()).collect();
     if charges.is_empty() {
         return Ok(None);
     }
 
-    let totals = totals(subscription.currency, tax.as_ref(), &charges)?;
-    let taxes = totals.taxes.iter().zip(&tax).map(|(total, tax)| TaxRow {
-        name: tax.name.clone(),
-        rate: tax.rate,
-        base_minor: total.taxable.minor(),
-        amount_minor: total.amount.minor(),
-    });
-    let taxes = taxes.collect();
-    let sums = charges.into_iter().zip(&totals.lines);
-    let lines = sums.map(|(charge, sums)| line(subscription, &plans, now, charge, (sums.amount, sums.tax)));
+    let taxes: Vec<Vec<TaxCopy>> = charges.iter().map(|charge| taxes_of(&basis, charge)).collect();
+    let totals = totals(&basis, &charges, &taxes)?;
+    let sums = charges.into_iter().zip(taxes).zip(&totals.lines);
+    let lines: Vec<Line> = sums
+        .map(|((charge, taxes), sums)| {
+            line((basis.subscription, &basis.plans), now, charge, shares(taxes, sums), sums)
+        })
+        .collect();
+    let taxes = Invoice::sums_of(lines.iter().flat_map(|line| &line.taxes));
     Ok(Some(Invoice {
         tenant_id: subscription.tenant_id,
         id: InvoiceId::new(now),
@@ -90,7 +83,7 @@ pub(super) fn draft(
         collection: subscription.collection,
         currency: subscription.currency,
         period,
-        lines: lines.collect(),
+        lines,
         subtotal: totals.subtotal,
         discount_total: totals.discount_total,
         tax_total: totals.tax_total,
@@ -106,6 +99,7 @@ pub(super) fn draft(
         customer: basis.customer,
         letterhead: basis.letterhead,
         exemption,
+        tax_rounding: basis.tax_rounding,
         taxes,
         issued_at: None,
         due_at: None,
@@ -118,12 +112,65 @@ pub(super) fn draft(
     }))
 }
 
+/// Takes so much off the corrections in the customer's favour that the invoice does not come to less than nothing with its
+/// taxes (RULES 34), and says what was taken off: see [`rating::limit_credits`], which looks at amounts alone.
+pub(super) fn limit_credits<'a>(
+    basis: &Basis<'_>,
+    charges: &mut [Charge<'a>],
+) -> Result<Vec<Charge<'a>>, arithmetic::InvoiceError> {
+    let currency = basis.subscription.currency;
+    let taxes: Vec<Vec<TaxCopy>> = charges.iter().map(|charge| taxes_of(basis, charge)).collect();
+    let before: Vec<Charge<'a>> = charges.to_vec();
+    let is_credit = |charge: &Charge<'_>| charge.adjustment > 0 && charge.exact_amount < Decimal::ZERO;
+    while let Some(at) = charges.iter().rposition(is_credit) {
+        let totals = totals(basis, charges, &taxes)?;
+        let too_much = totals.credited_to_balance;
+        if too_much.is_zero() {
+            break;
+        }
+        let line = &totals.lines[at];
+        let credit = line.taxable.checked_add(line.tax)?.checked_neg()?;
+        let kept = credit.checked_sub(too_much)?;
+        charges[at].exact_amount = if kept.minor() <= 0 {
+            Decimal::ZERO
+        } else {
+            // Toward nothing, so that it comes to an end.
+            let exact = Exact::from(line.amount.to_decimal()) * Exact::from(kept.to_decimal());
+            let part = exact.divide(&credit.to_decimal().into())?;
+            part.round(currency.digits().cast_signed(), Toward::Infinity).to_decimal()?
+        };
+    }
+    let left_over =
+        before.into_iter().zip(charges).filter_map(|(before, now)| rating::left_over(before, now));
+    Ok(left_over.collect())
+}
+
+/// The charge's own, or those that its price has now.
+fn taxes_of(basis: &Basis<'_>, charge: &Charge<'_>) -> Vec<TaxCopy> {
+    match &charge.taxes {
+        Some(own) => own.clone(),
+        None if basis.exemption != Exemption::None => Vec::new(),
+        None => basis.taxes.of(charge.price.tax_code.as_deref()).into_iter().map(TaxCopy::from).collect(),
+    }
+}
+
+/// A line's share of each of its taxes.
+fn shares(taxes: Vec<TaxCopy>, sums: &arithmetic::Line) -> Vec<TaxRow> {
+    let shares = taxes.into_iter().zip(&sums.taxes);
+    let row = |(tax, share): (TaxCopy, &arithmetic::LineTax)| TaxRow {
+        tax,
+        base_minor: sums.taxable.minor(),
+        amount_minor: share.amount.minor(),
+    };
+    shares.map(row).collect()
+}
+
 fn line(
-    subscription: &Subscription,
-    plans: &[&PlanVersion],
+    (subscription, plans): (&Subscription, &[&PlanVersion]),
     now: DateTime<Utc>,
     charge: Charge<'_>,
-    (amount, tax): (Money, Money),
+    taxes: Vec<TaxRow>,
+    sums: &arithmetic::Line,
 ) -> Line {
     Line {
         id: InvoiceLineId::new(now),
@@ -135,8 +182,10 @@ fn line(
         quantity: charge.quantity,
         unit_price: charge.unit_price,
         exact_amount: charge.exact_amount,
-        amount,
-        tax,
+        amount: sums.amount,
+        taxable: sums.taxable,
+        tax: sums.tax,
+        taxes,
         proration: charge.proration,
         tiers: charge.tiers,
         adjustment: charge.adjustment,
@@ -149,22 +198,23 @@ fn line(
 
 /// The sums, in the order of the charges.
 fn totals(
-    currency: Currency,
-    tax: Option<&TaxRate>,
+    basis: &Basis<'_>,
     charges: &[Charge<'_>],
+    taxes: &[Vec<TaxCopy>],
 ) -> Result<Totals, arithmetic::InvoiceError> {
-    let taxes: Vec<arithmetic::Tax> =
-        tax.iter().map(|tax| arithmetic::Tax { code: tax.name.clone(), rate: tax.rate }).collect();
-    let lines = charges.iter().enumerate().map(|(at, charge)| LineInput {
+    let tax =
+        |tax: &TaxCopy| arithmetic::Tax { code: tax.code.clone(), rate: tax.rate, inclusive: tax.inclusive };
+    let lines = charges.iter().zip(taxes).enumerate().map(|(at, (charge, taxes))| LineInput {
         id: at.to_string(),
         amount: charge.exact_amount,
-        taxes: taxes.clone(),
+        taxes: taxes.iter().map(tax).collect(),
     });
-    calculate(&Input::of(currency, lines.collect()))
+    let input = Input::of(basis.subscription.currency, lines.collect());
+    calculate(&Input { tax_rounding: basis.tax_rounding, ..input })
 }
 
 fn description(plans: &[&PlanVersion], charge: &Charge<'_>) -> String {
-    let has = |plan: &&&PlanVersion| plan.prices.iter().any(|price| price.id == charge.price.id);
+    let has = |plan: &&&PlanVersion| plan.price(charge.price.id).is_some();
     let name = match plans.iter().find(has) {
         Some(plan) if plan.name != charge.price.name => format!("{} – {}", plan.name, charge.price.name),
         _ => charge.price.name.clone(),
@@ -209,6 +259,8 @@ fn kind(charge: &Charge<'_>) -> &'static str {
         _ if charge.part == Part::TrueUp => TRUE_UP,
         PriceKind::Fixed => "fixed",
         PriceKind::Seat => "seat",
+        PriceKind::OneTime => ONE_TIME,
+        PriceKind::Commitment => COMMITMENT_LINE,
         PriceKind::Usage if charge.is_late => "usage_adjustment",
         PriceKind::Usage => "usage",
     }

@@ -7,6 +7,7 @@ use accrue_core::{
     decimal::Number,
     exact::Exact,
     id::{CreditNoteId, InvoiceId, InvoiceLineId, MetricId, PriceId},
+    invoice::{COMMITMENT_LINE, TaxRounding},
     money::{Currency, Money},
     price::{Model, TierCharge},
     proration::Fraction,
@@ -20,6 +21,7 @@ use super::{
     credit_notes::{self, CreditKind, CreditReason},
     model::{Invoice, Line},
     past::Past,
+    rating::ChargeError,
     service::InvoiceError,
     store,
 };
@@ -44,7 +46,8 @@ pub(super) struct InvoiceExplanation {
     discount_total: Money,
     /// Why there is no tax, if that is so.
     exemption: Exemption,
-    /// Each rate is taken on the sum of its lines and rounded once; lines share it by largest remainder.
+    /// Where taxes were rounded; lines share them by largest remainder.
+    tax_rounding: TaxRounding,
     taxes: Vec<TaxBody>,
     tax_total: Money,
     total: Money,
@@ -79,6 +82,7 @@ struct LineExplanation {
     line: InvoiceLineId,
     description: String,
     period: Period,
+    /// None of a plan's minimum, which is no price.
     price: Option<PriceExplanation>,
     /// What was counted; none for fees and seats.
     metric: Option<MetricExplanation>,
@@ -91,7 +95,8 @@ struct LineExplanation {
     tiers: Vec<TierCharge>,
     /// Σ tiers.
     rated_amount: Exact,
-    /// What earlier lines of the same usage of the period came to: of it, this line is what was missing.
+    /// What earlier lines of the same usage of the period came to: of it, this line is what was missing. Of a plan's
+    /// minimum: what the period came to otherwise.
     already_billed: Money,
     /// The days of a short period, of the days of a whole one.
     proration: Option<Fraction>,
@@ -101,7 +106,10 @@ struct LineExplanation {
     rounding: RoundingExplanation,
     amount: Money,
     discount: Money,
+    taxable: Money,
+    /// Σ taxes.
     tax: Money,
+    taxes: Vec<TaxBody>,
 }
 
 /// The one rounding of a line.
@@ -172,7 +180,9 @@ pub(super) async fn explain(
     let currency = invoice.currency;
     let mut lines = Vec::with_capacity(invoice.lines.len());
     for line in invoice.lines {
-        let already_billed = if line.adjustment > 0 {
+        let already_billed = if line.kind == COMMITMENT_LINE && line.adjustment == 0 {
+            rated(&line)?.checked_sub(line.amount)?
+        } else if line.adjustment > 0 {
             store::billed_before(db, invoice.tenant_id, &line, invoice.created_at).await?
         } else {
             Money::zero(currency)
@@ -189,12 +199,20 @@ pub(super) async fn explain(
         subtotal: invoice.subtotal,
         discount_total: invoice.discount_total,
         exemption: invoice.exemption,
+        tax_rounding: invoice.tax_rounding,
         taxes: invoice.taxes.iter().map(|tax| TaxBody::new(tax, currency)).collect(),
         tax_total: invoice.tax_total,
         total: invoice.total,
         credits: credits.collect(),
         credit_notes: credit_notes.collect(),
     })
+}
+
+/// What a line's tiers come to for its period.
+fn rated(line: &Line) -> Result<Money, InvoiceError> {
+    let whole: Exact = line.tiers.iter().map(|tier| &tier.amount).sum();
+    let part = line.proration.unwrap_or(Fraction::ONE).of(whole).map_err(ChargeError::from)?;
+    Ok(Money::round(part, line.amount.currency())?)
 }
 
 async fn prices_of(db: &impl ConnectionTrait, invoice: &Invoice) -> Result<Prices, InvoiceError> {
@@ -204,7 +222,9 @@ async fn prices_of(db: &impl ConnectionTrait, invoice: &Invoice) -> Result<Price
     let past = Past::of(db, &subscription).await?;
     let mut prices = Prices::new();
     let billed: HashSet<PriceId> = invoice.lines.iter().filter_map(|line| line.price_id).collect();
-    for price in past.prices().filter(|price| billed.contains(&price.id)) {
+    // What a plan costs at least is no price to whoever asks.
+    let asked_for = past.prices().filter(|price| price.kind != PriceKind::Commitment);
+    for price in asked_for.filter(|price| billed.contains(&price.id)) {
         let metric = match price.metric_id {
             Some(id) => Some(catalog::service::get_metric(db, tenant, id).await?),
             None => None,
@@ -241,7 +261,9 @@ fn explain_line(line: Line, already_billed: Money, prices: &Prices) -> LineExpla
         },
         amount: line.amount,
         discount: Money::zero(line.amount.currency()),
+        taxable: line.taxable,
         tax: line.tax,
+        taxes: line.taxes.iter().map(|tax| TaxBody::new(tax, line.amount.currency())).collect(),
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) async fn give_back(
     Ok(())
 }
 
-/// What is left to credit of an invoice's lines, without tax.
+/// What is left to correct of an invoice's lines, in the terms of their amounts.
 async fn left_of(
     tx: &DatabaseTransaction,
     tenant: &Tenant,

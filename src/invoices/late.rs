@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::{
-    credit_notes, cycle, giving_back,
+    credit_notes, cycle, draft, giving_back,
     model::{InvoiceStatus, Reason},
     past::{Past, Stretch},
     rating::{self, Billed, Charge, Due, Part},
@@ -176,7 +176,41 @@ async fn missing<'a>(
             }
         }
     }
+    let commitments = missing_to_commitments(tx, past, closings, &missing).await?;
+    missing.extend(commitments);
     Ok(missing)
+}
+
+/// What has to be added to what these periods were topped up by, to the minimum of the plan that each ended with, once this is
+/// corrected. Of the running period nothing: the turn that closes it looks at all of it.
+async fn missing_to_commitments<'a>(
+    tx: &DatabaseTransaction,
+    past: &'a Past,
+    closings: &[Closing],
+    missing: &[Missing<'a>],
+) -> Result<Vec<Missing<'a>>, InvoiceError> {
+    let mut closed = BTreeMap::new();
+    for closing in closings {
+        if let Some((stretch, period)) = past.closed(closing.period)? {
+            closed.insert(period.start, (stretch, period));
+        }
+    }
+    let corrections: Vec<Charge<'_>> =
+        missing.iter().flat_map(|of_price| of_price.corrections.iter().cloned()).collect();
+    let mut commitments = Vec::new();
+    for (stretch, period) in closed.into_values() {
+        let Stretch { subscription, plan, .. } = stretch;
+        let Some(price) = &plan.commitment else { continue };
+        let spent = cycle::spent(tx, subscription, period, &corrections).await?;
+        let due = cycle::due_of(subscription, price, period)?;
+        let right = rating::commitment(due, spent, subscription.timezone)?;
+        let mut billed = store::billed(tx, subscription, price.id, period, None).await?;
+        let billed = billed.remove(&right.part).unwrap_or_else(|| Billed::nothing(subscription.currency));
+        if let Some(correction) = rating::correction(&right, billed, subscription.currency)? {
+            commitments.push(Missing { due, corrections: vec![Charge { is_late: true, ..correction }] });
+        }
+    }
+    Ok(commitments)
 }
 
 /// Adds what was billed once and is not there any more.
@@ -277,13 +311,17 @@ async fn settle(
 ) -> Result<(), InvoiceError> {
     let taxed_otherwise = take_out_taxed_otherwise(tx, subscription, &mut missing).await?;
     let mut charges = missing.into_iter().flat_map(|of_price| of_price.corrections).collect::<Vec<_>>();
-    let mut left_over = rating::limit_credits(&mut charges, subscription.currency)?;
-    rating::leave_out(&mut charges, &left_over);
-    left_over.extend(taxed_otherwise);
+    let mut left_over = taxed_otherwise;
     if let Some(first) = charges.iter().find(|charge| !charge.is_nothing()) {
         let period = first.period;
-        let basis = cycle::basis(tx, tenant, subscription, past.plans(), period, Reason::Adjustment).await?;
-        if let Some(draft) = super::draft::draft(basis, charges, now)? {
+        let plans = past.plans();
+        let mut basis = cycle::basis(tx, tenant, subscription, plans, period, Reason::Adjustment).await?;
+        let too_much = draft::limit_credits(&basis, &mut charges)?;
+        rating::leave_out(&mut charges, &too_much);
+        left_over.extend(too_much);
+        basis.period =
+            charges.iter().find(|charge| !charge.is_nothing()).map_or(period, |first| first.period);
+        if let Some(draft) = draft::draft(basis, charges, now)? {
             issue(tx, now, tenant, draft, subscription.net_terms_days).await?;
         }
     }

@@ -36,7 +36,7 @@ pub use cycle::Billed;
 pub use documents::DocumentError;
 pub use http::routes;
 pub use jobs::{JOBS, LISTENERS, SWEEPS};
-pub use model::{Bucket, Invoice, InvoiceStatus, Line, MoveError, PartyCopy, Reason, TaxRow};
+pub use model::{Bucket, Invoice, InvoiceStatus, Line, MoveError, PartyCopy, Reason, TaxCopy, TaxRow};
 pub use unused::UnusedOf;
 
 pub use crate::subscriptions::Collection;

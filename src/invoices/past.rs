@@ -2,7 +2,7 @@
 //! earlier time is taken from here, and never from what the subscription has now.
 
 use accrue_core::{
-    calendar::Period,
+    calendar::{CalendarError, Period},
     id::{MetricId, PriceId},
 };
 use chrono::{DateTime, Utc};
@@ -21,6 +21,14 @@ pub(super) struct Stretch {
     pub until: Option<DateTime<Utc>>,
     pub subscription: Subscription,
     pub plan: PlanVersion,
+}
+
+impl Stretch {
+    /// Whether it follows another one without a new grid of periods.
+    fn goes_on_after(&self, before: &Self) -> bool {
+        let grid = |of: &Self| (of.subscription.anchor_at, of.subscription.interval);
+        before.until == Some(self.from) && grid(self) == grid(before)
+    }
 }
 
 /// All phases, the oldest first.
@@ -42,8 +50,11 @@ impl Past {
 
     /// The phase that holds an instant: the first one also before it, the present one also after its end.
     pub(super) fn at(&self, at: DateTime<Utc>) -> &Stretch {
-        let holds = |stretch: &&Stretch| stretch.from <= at;
-        self.0.iter().rfind(holds).unwrap_or(&self.0[0])
+        &self.0[self.place_at(at)]
+    }
+
+    fn place_at(&self, at: DateTime<Utc>) -> usize {
+        self.0.iter().rposition(|stretch| stretch.from <= at).unwrap_or_default()
     }
 
     /// What a usage price costs, as it was when a period, or a part of one, was closed: a part before a change that did
@@ -55,12 +66,41 @@ impl Past {
         period: Period,
     ) -> Result<Due<'a>, InvoiceError> {
         let due = cycle::due_of(&stretch.subscription, price, period)?;
-        let next = self.0.iter().find(|next| stretch.until == Some(next.from) && next.from == period.end);
-        let grid = |subscription: &Subscription| (subscription.anchor_at, subscription.interval);
-        let goes_on = next.is_some_and(|next| {
-            period.end < due.full.end && grid(&next.subscription) == grid(&stretch.subscription)
-        });
+        let next = self.0.iter().find(|next| next.from == period.end && next.goes_on_after(stretch));
+        let goes_on = next.is_some() && period.end < due.full.end;
         Ok(Due { has_no_minimum: due.has_no_minimum || goes_on, ..due })
+    }
+
+    /// The whole period that a part of usage is of, if it is billed to its end, and the phase that it ended in: changes
+    /// within a period split its usage, and not what it costs at least. None of a trial, or of one that ended in a pause
+    /// without usage: they have no minimum.
+    pub(super) fn closed(&self, part: Period) -> Result<Option<(&Stretch, Period)>, CalendarError> {
+        let (mut first, mut last) = (self.place_at(part.start), self.place_at(part.start));
+        let then = &self.0[first].subscription;
+        let full = then.full(part)?;
+        let floor =
+            then.trial_end_at.filter(|end| *end <= part.start).unwrap_or(then.start_at).max(full.start);
+        let mut whole = part;
+        while first > 0 && floor < whole.start && self.0[first].from == whole.start {
+            if !self.0[first].goes_on_after(&self.0[first - 1]) {
+                break;
+            }
+            first -= 1;
+            whole.start = self.0[first].from.max(floor);
+        }
+        while let Some(next) = self.0.get(last + 1).filter(|next| next.from == whole.end) {
+            if full.end <= whole.end || !next.goes_on_after(&self.0[last]) {
+                break;
+            }
+            last += 1;
+            let ends_at = next.until.or(next.subscription.ended_at).unwrap_or(full.end);
+            whole.end = ends_at.min(full.end);
+        }
+        let present = &self.0[self.0.len() - 1].subscription;
+        let is_running = present.next_due_at.is_some() && present.period.start <= whole.start;
+        let stretch = &self.0[last];
+        let has_minimum = stretch.subscription.counts_usage() && !then.is_trial(part);
+        Ok((has_minimum && !is_running).then_some((stretch, whole)))
     }
 
     /// The phases that bill usage of a period, each with its part of it.
@@ -77,12 +117,14 @@ impl Past {
         self.0.iter().map(|stretch| &stretch.plan).collect()
     }
 
+    /// A price of any of its plans, or what one of them costs at least.
     pub(super) fn price(&self, id: PriceId) -> Option<&Price> {
-        self.0.iter().flat_map(|stretch| &stretch.plan.prices).find(|price| price.id == id)
+        self.prices().find(|price| price.id == id)
     }
 
+    /// The prices of its plans, and what each costs at least.
     pub(super) fn prices(&self) -> impl Iterator<Item = &Price> {
-        self.0.iter().flat_map(|stretch| &stretch.plan.prices)
+        self.0.iter().flat_map(|stretch| stretch.plan.prices.iter().chain(&stretch.plan.commitment))
     }
 
     /// Whether any of its plans has a price on one of these metrics.

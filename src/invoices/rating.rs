@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
-use super::model::Bucket;
+use super::model::{Bucket, TaxCopy};
 use crate::{
     catalog::{AMOUNT_MAX, PlanVersion, Price, PriceKind, Timing},
     subscriptions::{Subscription, Turn},
@@ -45,6 +45,9 @@ pub(super) enum Part {
 /// The kind of lines that top a price up to its minimum.
 pub(super) const TRUE_UP: &str = "true_up";
 
+/// The kind of lines that are paid once.
+pub(super) const ONE_TIME: &str = "one_time";
+
 /// What a price costs for a period, before its one rounding (RULES 29).
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Charge<'a> {
@@ -64,6 +67,8 @@ pub(super) struct Charge<'a> {
     pub adjustment: i32,
     /// Whether it corrects the bill of a period that was billed to its end.
     pub is_late: bool,
+    /// Those of the line that it repeats or gives back (RULES 9); unless given, those that its price has now.
+    pub taxes: Option<Vec<TaxCopy>>,
 }
 
 /// What was billed of a part of a price for a period, corrections included.
@@ -92,17 +97,22 @@ pub enum ChargeError {
     #[error(transparent)]
     Proration(#[from] ProrationError),
     #[error(transparent)]
+    Money(#[from] MoneyError),
+    #[error(transparent)]
     Overflow(#[from] Overflow),
 }
 
 /// Arrears and usage of what closes, by the plan that it had; fees in advance of what opens, by the plan that it has from
-/// then on. Trials cover all but usage (RULES 13).
+/// then on. Trials cover all but usage (RULES 13). What is paid once is due when the subscription begins to cost something,
+/// and by no change after that.
 pub(super) fn due<'a>((before, after): (&'a PlanVersion, &'a PlanVersion), turn: &Turn) -> Vec<Due<'a>> {
+    let begins_to_cost = turn.change == 0 && turn.closes.is_none_or(|part| part.is_trial);
     let of = |price: &'a Price| {
         let in_advance = price.kind != PriceKind::Usage && price.timing == Timing::Advance;
         let part = if in_advance { turn.opens } else { turn.closes }?;
         let is_of_plan = |plan: &PlanVersion| plan.prices.iter().any(|of_plan| of_plan.id == price.id);
-        if !is_of_plan(if in_advance { after } else { before }) {
+        let again = price.kind == PriceKind::OneTime && !begins_to_cost;
+        if again || !is_of_plan(if in_advance { after } else { before }) {
             return None;
         }
         let left_out = price.kind != PriceKind::Usage && part.only_prorated && !price.prorate;
@@ -118,7 +128,7 @@ pub(super) fn due<'a>((before, after): (&'a PlanVersion, &'a PlanVersion), turn:
 /// The quantity of a price that is not measured; `None` for usage.
 pub(super) fn agreed_quantity(price: &Price, subscription: &Subscription) -> Option<Decimal> {
     match price.kind {
-        PriceKind::Fixed => Some(Decimal::ONE),
+        PriceKind::Fixed | PriceKind::OneTime | PriceKind::Commitment => Some(Decimal::ONE),
         PriceKind::Seat => {
             Some(subscription.quantities.get(&price.code).map_or(Decimal::ZERO, |quantity| quantity.0))
         }
@@ -135,7 +145,7 @@ pub(super) fn charge(due: Due<'_>, quantity: Decimal, zone: Tz) -> Result<Charge
     let exact_amount = proration.unwrap_or(Fraction::ONE).of(rated.exact_amount)?.to_decimal()?;
     let unit_price = match (&price.model, price.kind) {
         (Model::PerUnit { unit_price }, _) => Some(unit_price.0),
-        (Model::Flat { amount }, PriceKind::Fixed) => Some(amount.0),
+        (Model::Flat { amount }, PriceKind::Fixed | PriceKind::OneTime) => Some(amount.0),
         _ => None,
     };
     let tiers = rated.tiers;
@@ -151,7 +161,24 @@ pub(super) fn charge(due: Due<'_>, quantity: Decimal, zone: Tz) -> Result<Charge
         tiers,
         adjustment: 0,
         is_late: false,
+        taxes: None,
     })
+}
+
+/// What is missing to a plan's minimum for a period that comes to `spent` otherwise: nothing, perhaps (RULES 27). A trial
+/// has none.
+pub(super) fn commitment(due: Due<'_>, spent: Money, zone: Tz) -> Result<Charge<'_>, ChargeError> {
+    let least = charge(due, Decimal::ONE, zone)?;
+    let missing = Money::round(least.exact_amount, spent.currency())?.checked_sub(spent)?;
+    if due.has_no_minimum || missing.minor() <= 0 {
+        return Ok(Charge::nothing(due, least.part));
+    }
+    Ok(Charge { exact_amount: missing.to_decimal(), unit_price: None, ..least })
+}
+
+/// Whether what a price comes to counts for a plan's minimum: what is paid once is no part of what a period costs.
+pub(super) fn counts_for_commitment(kind: PriceKind) -> bool {
+    !matches!(kind, PriceKind::OneTime | PriceKind::Commitment)
 }
 
 /// Prices usage for its period, bucket by bucket, and what is missing to the minimum. A trial has none (RULES 27).
@@ -197,6 +224,7 @@ pub(super) fn usage_charges<'a>(
             tiers: rated.tiers,
             adjustment: 0,
             is_late: false,
+            taxes: None,
         });
     }
     charges.extend(terms.minimum.map(|_| true_up(due, rated.true_up)));
@@ -262,15 +290,19 @@ pub(super) fn limit_credits<'a>(
     let mut left_over = Vec::new();
     for charge in charges.iter_mut().rev().filter(|charge| charge.adjustment > 0) {
         let less = too_much.min(-charge.exact_amount).max(Decimal::ZERO);
-        if less.is_zero() {
-            continue;
-        }
+        let before = charge.clone();
         charge.exact_amount += less;
         too_much -= less;
-        let quantity = if charge.exact_amount.is_zero() { charge.quantity } else { Decimal::ZERO };
-        left_over.push(Charge { exact_amount: -less, quantity, ..charge.clone() });
+        left_over.extend(self::left_over(before, charge));
     }
     Ok(left_over)
+}
+
+/// What is left over of a correction of which only a part stayed: with its quantity if nothing did.
+pub(super) fn left_over<'a>(before: Charge<'a>, now: &Charge<'_>) -> Option<Charge<'a>> {
+    let less = now.exact_amount - before.exact_amount;
+    let quantity = if now.exact_amount.is_zero() { before.quantity } else { Decimal::ZERO };
+    (!less.is_zero()).then(|| Charge { exact_amount: -less, quantity, ..before })
 }
 
 /// Takes out the corrections of which all was taken off.
@@ -317,6 +349,7 @@ impl<'a> Charge<'a> {
             tiers: Vec::new(),
             adjustment: 0,
             is_late: false,
+            taxes: None,
         }
     }
 

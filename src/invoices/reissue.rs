@@ -8,17 +8,21 @@ use chrono::{DateTime, Utc};
 use sea_orm::DatabaseTransaction;
 
 use super::{
-    draft::{Basis, TaxRate, draft},
+    draft::{self, Basis},
     giving_back,
     late::Missing,
-    model::{Invoice, Line, Reason},
+    model::{Invoice, Line, Reason, TaxCopy},
     past::Past,
     progress,
     rating::{self, Charge, Due, Part, TRUE_UP},
     service::{self, InvoiceError},
     store,
 };
-use crate::{auth::Tenant, subscriptions::Subscription};
+use crate::{
+    auth::Tenant,
+    catalog::{self, Price, TaxTable},
+    subscriptions::Subscription,
+};
 
 /// The kind of lines that correct the bill of an earlier period.
 const LATE: &str = "usage_adjustment";
@@ -63,9 +67,11 @@ async fn replace(
     missing: &[Missing<'_>],
 ) -> Result<(), InvoiceError> {
     let mut charges = charges(tx, past, &invoice, missing).await?;
-    let left_over = rating::limit_credits(&mut charges, subscription.currency)?;
+    let taxes = catalog::service::tax_table(tx, tenant.id).await?;
+    let basis = basis(subscription, past, &invoice, taxes);
+    let left_over = draft::limit_credits(&basis, &mut charges)?;
     rating::leave_out(&mut charges, &left_over);
-    let draft = draft(basis(subscription, past, &invoice), charges, now)?;
+    let draft = draft::draft(basis, charges, now)?;
     service::replace(tx, now, tenant, invoice, draft, subscription.net_terms_days).await?;
     giving_back::give_back(tx, now, tenant, subscription, &left_over).await
 }
@@ -83,6 +89,10 @@ async fn charges<'a>(
         let is_late = invoice.reason == Reason::Adjustment || before.iter().any(|line| line.kind == LATE);
         let then = &past.at(due.period.start).subscription;
         let mut charges = progress::since_billed(tx, then, *due, Some(invoice.id)).await?;
+        let taxes = taxes_of(past, invoice, due.price);
+        for charge in &mut charges {
+            charge.taxes.clone_from(&taxes);
+        }
         if is_late {
             for charge in &mut charges {
                 (charge.is_late, charge.adjustment) = (true, charge.adjustment.max(1));
@@ -107,6 +117,24 @@ fn bills(line: &Line, due: &Due<'_>) -> bool {
     line.price_id == Some(due.price.id) && line.period.start == due.period.start
 }
 
+/// The taxes that an invoice has for a price: those of its own lines, else those of lines that are taxed as it is. Where
+/// nothing says so, the price has those of now.
+fn taxes_of(past: &Past, invoice: &Invoice, price: &Price) -> Option<Vec<TaxCopy>> {
+    let own = invoice.lines.iter().find(|line| line.price_id == Some(price.id));
+    let alike = || {
+        let is_taxed_alike = |line: &&Line| {
+            let of_line = line.price_id.and_then(|id| past.price(id));
+            of_line.is_some_and(|of_line| of_line.tax_code == price.tax_code)
+        };
+        invoice.lines.iter().find(is_taxed_alike)
+    };
+    own.or_else(alike).map(taxes_of_line)
+}
+
+fn taxes_of_line(line: &Line) -> Vec<TaxCopy> {
+    line.taxes.iter().map(|row| row.tax.clone()).collect()
+}
+
 /// What makes the same line again.
 fn as_it_was<'a>(past: &'a Past, line: &Line) -> Charge<'a> {
     let price = line.price_id.and_then(|id| past.price(id));
@@ -121,18 +149,25 @@ fn as_it_was<'a>(past: &'a Past, line: &Line) -> Charge<'a> {
         tiers: line.tiers.clone(),
         adjustment: line.adjustment,
         is_late: line.kind == LATE,
+        taxes: Some(taxes_of_line(line)),
     }
 }
 
-/// The same turn, parties and tax: only usage is another one.
-fn basis<'a>(subscription: &'a Subscription, past: &'a Past, invoice: &Invoice) -> Basis<'a> {
+/// The same turn, parties and taxes: only usage is another one.
+fn basis<'a>(
+    subscription: &'a Subscription,
+    past: &'a Past,
+    invoice: &Invoice,
+    taxes: TaxTable,
+) -> Basis<'a> {
     Basis {
         subscription,
         plans: past.plans(),
         period: invoice.period,
         reason: invoice.reason,
         change: invoice.change,
-        tax: invoice.taxes.first().map(|tax| TaxRate { name: tax.name.clone(), rate: tax.rate }),
+        taxes,
+        tax_rounding: invoice.tax_rounding,
         exemption: invoice.exemption,
         payer: invoice.customer_id,
         made_for: invoice.made_for.clone(),

@@ -3,11 +3,12 @@
 use accrue_core::{
     calendar::Period,
     id::{CustomerId, InvoiceId, InvoiceLineId, PriceId, SubscriptionId, TenantId},
+    invoice::TaxRounding,
     money::{Currency, Money},
 };
 use chrono::{DateTime, Utc};
 
-use super::model::{Bucket, Invoice, InvoiceStatus, Letterhead, Line, PartyCopy, Reason, TaxRow};
+use super::model::{Bucket, Invoice, InvoiceStatus, Letterhead, Line, PartyCopy, Reason, TaxCopy, TaxRow};
 use crate::{customers::Exemption, subscriptions::Collection};
 
 pub(super) fn at(text: &str) -> DateTime<Utc> {
@@ -21,6 +22,18 @@ pub(super) fn usd(text: &str) -> Money {
 /// `[start, end)`, each at midnight UTC.
 pub(super) fn period(start: &str, end: &str) -> Period {
     Period::try_new(at(&format!("{start}T00:00:00Z")), at(&format!("{end}T00:00:00Z"))).unwrap()
+}
+
+/// 19 % on top of an amount.
+pub(super) fn vat(base: Money, amount: Money) -> TaxRow {
+    let tax = TaxCopy {
+        code: "vat".into(),
+        name: "VAT".into(),
+        rate: 19.into(),
+        inclusive: false,
+        jurisdiction: None,
+    };
+    TaxRow { tax, base_minor: base.minor(), amount_minor: amount.minor() }
 }
 
 /// An open invoice of one line, whose total is 100 parts and 19 parts of tax.
@@ -56,7 +69,9 @@ pub(super) fn open_invoice(total: &str) -> Invoice {
             unit_price: Some(net.to_decimal()),
             exact_amount: net.to_decimal(),
             amount: net,
+            taxable: net,
             tax,
+            taxes: vec![vat(net, tax)],
             proration: None,
             tiers: vec![],
             adjustment: 0,
@@ -77,12 +92,8 @@ pub(super) fn open_invoice(total: &str) -> Invoice {
         customer: PartyCopy { name: "Globex".into(), timezone: Some("UTC".into()), ..PartyCopy::default() },
         letterhead: Letterhead::default(),
         exemption: Exemption::None,
-        taxes: vec![TaxRow {
-            name: "VAT".into(),
-            rate: 19.into(),
-            base_minor: net.minor(),
-            amount_minor: tax.minor(),
-        }],
+        tax_rounding: TaxRounding::Rate,
+        taxes: vec![vat(net, tax)],
         issued_at: Some(now),
         due_at: Some(at("2026-03-03T00:00:00Z")),
         paid_at: None,

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use accrue_core::{
     calendar::Period,
     id::{CustomerId, InvoiceId, InvoiceLineId, PriceId, SubscriptionId, TenantId},
+    invoice::COMMITMENT_LINE,
     money::Money,
 };
 use accrue_platform::page::{PageError, PageQuery};
@@ -23,7 +24,7 @@ use sea_orm::{
 use super::{
     credit_notes::corrected,
     model::{Bucket, Invoice, InvoiceStatus, Line, Reason},
-    rating::{Billed, Charge, Part, TRUE_UP},
+    rating::{Billed, Charge, ONE_TIME, Part, TRUE_UP},
 };
 use crate::{customers::Exemption, subscriptions::Subscription};
 
@@ -116,6 +117,31 @@ pub(super) async fn fees_billed_within(
         .into_tuple()
         .all(db)
         .await
+}
+
+/// What was billed for periods that begin in this one, on whatever invoices, as far as it counts for a plan's minimum,
+/// less what was given back of usage.
+pub(super) async fn billed_of_period(
+    db: &impl ConnectionTrait,
+    subscription: &Subscription,
+    period: Period,
+) -> Result<Money, DbErr> {
+    let tenant = subscription.tenant_id;
+    let billed: Vec<(InvoiceLineId, i64)> = lines::that_bill(tenant)
+        .select_only()
+        .column(lines::Column::Id)
+        .column(lines::Column::AmountMinor)
+        .filter(lines::Column::SubscriptionId.eq(subscription.id))
+        .filter(lines::Column::PeriodStartAt.gte(period.start))
+        .filter(lines::Column::PeriodStartAt.lt(period.end))
+        .filter(lines::Column::Kind.is_not_in([ONE_TIME, COMMITMENT_LINE]))
+        .into_tuple()
+        .all(db)
+        .await?;
+    let ids: Vec<InvoiceLineId> = billed.iter().map(|(id, _)| *id).collect();
+    let given_back: i64 = corrected(db, tenant, &ids).await?.iter().map(|correction| correction.minor).sum();
+    let billed: i64 = billed.iter().map(|(_, minor)| minor).sum();
+    Ok(Money::from_minor(billed - given_back, subscription.currency))
 }
 
 /// The lines that bill a usage price for a period.

@@ -30,10 +30,10 @@ use crate::{
     subscriptions::{Subscription, Unused},
 };
 
-/// What is unused of the lines of an invoice, without tax.
+/// What is unused of the lines of an invoice.
 pub struct UnusedOf {
     pub invoice: Invoice,
-    /// Without tax.
+    /// In terms of their amounts, which contain inclusive taxes.
     pub lines: Vec<(InvoiceLineId, Money)>,
 }
 
@@ -130,7 +130,12 @@ pub(super) async fn give_back(
             reason: CreditReason::Unused,
             cause: Some(format!("change:{}:{change}", subscription.id)),
             memo: None,
-            wanted: Wanted::Lines(lines.into_iter().map(|(id, amount)| (id, Share::Net(amount))).collect()),
+            wanted: Wanted::Lines(
+                lines
+                    .into_iter()
+                    .map(|(id, amount)| (id, Share::Correction { amount, quantity: None }))
+                    .collect(),
+            ),
             metadata: Metadata::new(),
         };
         notes.push(credit_notes::service::issue(tx, now, tenant, &mut invoice, new).await?);

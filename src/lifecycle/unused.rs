@@ -34,7 +34,7 @@ pub(super) enum OnUnused {
     Refund,
 }
 
-/// A line and what is unused of it, without tax.
+/// A line and what is unused of it, in terms of its amount.
 type UnusedLine = (InvoiceLineId, Money);
 
 /// Gives back what is unused of a subscription that has just ended. It is as it was before that, and its invoices are
@@ -169,7 +169,12 @@ fn without(lines: Vec<UnusedLine>, less: &[UnusedLine]) -> Result<Vec<UnusedLine
 }
 
 fn wanted(lines: &[UnusedLine]) -> Wanted {
-    Wanted::Lines(lines.iter().map(|(id, amount)| (*id, Share::Net(*amount))).collect())
+    Wanted::Lines(
+        lines
+            .iter()
+            .map(|(id, amount)| (*id, Share::Correction { amount: *amount, quantity: None }))
+            .collect(),
+    )
 }
 
 async fn total_of(

@@ -239,6 +239,9 @@ fn number(invoice: &Invoice) -> String {
 
 fn tax_sum(tax: &ToldTax, currency: Currency) -> Result<TaxSum, MoneyError> {
     let label = format!("{} {}%", tax.name, tax.rate.0.normalize());
+    let included = tax.inclusive.then_some("included");
+    let more: Vec<&str> = tax.jurisdiction.as_deref().into_iter().chain(included).collect();
+    let label = if more.is_empty() { label } else { format!("{label} ({})", more.join(", ")) };
     Ok(TaxSum { label, amount: tax.amount.in_currency(currency)?.into() })
 }
 

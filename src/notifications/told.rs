@@ -57,6 +57,8 @@ pub(super) struct ToldInvoice {
 pub(super) struct ToldTax {
     pub name: String,
     pub rate: Number,
+    pub inclusive: bool,
+    pub jurisdiction: Option<String>,
     pub amount: AmountText,
 }
 

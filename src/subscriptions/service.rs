@@ -509,7 +509,7 @@ impl From<CatalogError> for SubscriptionError {
             }
             error @ (CatalogError::CodeTaken { .. }
             | CatalogError::IsDefault(_)
-            | CatalogError::DefaultTaken(_)
+            | CatalogError::TaxConflict(_)
             | CatalogError::TooManySplits(_)
             | CatalogError::NotGrouped(_)) => Self::Broken(error.into()),
         }

@@ -185,49 +185,17 @@ async fn two_objects_of_a_kind_cannot_have_one_code(#[values(Sqlite, Postgres)] 
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
-async fn at_most_one_tax_is_the_default(#[values(Sqlite, Postgres)] on: Engine) {
-    let Some(world) = World::new(on).await else { return };
-    let defaults = async || -> Vec<String> {
-        let taxes = world.list("/v1/taxes").await;
-        taxes.iter().filter(|tax| tax["default"] == true).map(|tax| text(&tax["code"])).collect()
-    };
-    let old = world.create("/v1/taxes", json!({"code": "old", "rate": "16", "default": true})).await;
-    assert_eq!((&old["rate"], &old["name"]), (&json!("16"), &json!("old")));
-
-    let new = json!({"code": "new", "rate": 8.875, "default": true});
-    let refused = world.send("POST", "/v1/taxes", &new).await;
-    assert_eq!((refused.status, defaults().await), (409, vec!["old".to_owned()]));
-    assert!(refused.text.contains("PATCH"), "{}", refused.text);
-    world.create("/v1/taxes", json!({"code": "new", "rate": 8.875})).await;
-    world.send("PATCH", "/v1/taxes/new", &json!({"default": true})).await.expect(200);
-    assert_eq!(defaults().await, ["new"]);
-    assert_eq!(world.get("/v1/taxes/new").await["rate"], "8.875");
-
-    world.send("PATCH", "/v1/taxes/old", &json!({"default": true})).await.expect(200);
-    assert_eq!(defaults().await, ["old"]);
-
-    world.send("PATCH", "/v1/taxes/old", &json!({"default": false})).await.expect(200);
-    assert!(defaults().await.is_empty());
-}
-
-#[rstest]
-#[tokio::test(flavor = "multi_thread")]
-async fn taxes_and_versions_made_at_once_take_turns(#[values(Sqlite, Postgres)] on: Engine) {
+async fn versions_made_at_once_take_turns(#[values(Sqlite, Postgres)] on: Engine) {
     let Some(world) = World::new(on).await else { return };
     sell_pro(&world).await;
 
-    let make = async |number: usize| {
-        let tax = json!({"code": format!("t{number}"), "rate": "1", "default": true});
-        world.send("POST", "/v1/taxes", &tax).await;
-        world.create("/v1/plans/pro/versions", json!({"trial_days": number})).await
-    };
+    let make =
+        async |number: usize| world.create("/v1/plans/pro/versions", json!({"trial_days": number})).await;
     let made = futures_util::future::join_all((0..6).map(make)).await;
 
     let mut versions: Vec<_> = made.iter().map(|plan| plan["version"].as_i64().unwrap()).collect();
     versions.sort_unstable();
     assert_eq!(versions, [2, 3, 4, 5, 6, 7]);
-    let taxes = world.list("/v1/taxes").await;
-    assert_eq!(taxes.iter().filter(|tax| tax["default"] == true).count(), 1);
 }
 
 #[rstest]

@@ -393,7 +393,11 @@ async fn an_invoice_and_the_running_period_say_how_they_come_about(#[values(Sqli
     assert_eq!((&line["quantity"], &line["rated_amount"]), (&json!("3"), &json!("1.125")));
     assert_eq!((&line["exact_amount"], &line["amount"]), (&json!("1.125"), &json!("1.13")));
     assert_eq!(line["rounding"], json!({"rule": "half_away_from_zero", "digits": 2, "difference": "0.005"}));
-    assert_eq!(explained["taxes"], json!([{"name": "VAT", "rate": "20", "base": "17.13", "amount": "3.43"}]));
+    assert_eq!(
+        explained["taxes"],
+        json!([{"code": "vat", "name": "VAT", "rate": "20", "inclusive": false, "jurisdiction": null,
+        "base": "17.13", "amount": "3.43"}])
+    );
 }
 
 #[rstest]

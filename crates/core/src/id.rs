@@ -133,6 +133,11 @@ typed_id!(/// One version of a plan: its prices and features, never changed once
     PlanVersionId, "plv");
 typed_id!(PriceId, "prc");
 typed_id!(TaxId, "tax");
+typed_id!(CouponId, "cpn");
+typed_id!(/// A name under which customers redeem a coupon.
+    PromoCodeId, "prm");
+typed_id!(/// That a customer has a coupon.
+    RedemptionId, "rdm");
 typed_id!(SubscriptionId, "sub");
 typed_id!(UsageEventId, "uev");
 typed_id!(/// A name of events that nothing counts, and how many there were.

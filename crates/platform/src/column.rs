@@ -13,6 +13,19 @@ pub fn currency(code: &str) -> Result<Currency, DbErr> {
     code.parse().map_err(|_| DbErr::Type(format!("stored currency {code}")))
 }
 
+/// A value of an enum of plain words, as a column holds it: the word that the API shows.
+pub fn word(value: impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        other => unreachable!("an enum of plain words, not {other:?}"),
+    }
+}
+
+/// The value of such a word.
+pub fn from_word<T: DeserializeOwned>(word: String) -> Result<T, DbErr> {
+    serde_json::from_value(serde_json::Value::String(word)).map_err(|error| DbErr::Type(error.to_string()))
+}
+
 /// An exact decimal: NUMERIC on PostgreSQL, TEXT on SQLite (where sea-orm's own type passes through a double).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dec(pub Decimal);

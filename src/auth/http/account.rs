@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use accrue_core::tax_id::TaxId;
+use accrue_core::{invoice::TaxRounding, tax_id::TaxId};
 use accrue_platform::{
     body::Body,
     check::Check,
@@ -67,6 +67,8 @@ struct UpdateAccount {
     /// 0 to 365.
     #[schema(example = 30)]
     net_terms_days: Option<u16>,
+    /// Where taxes are rounded: once per tax (`rate`), once per invoice, or once per line.
+    tax_rounding: Option<TaxRounding>,
     /// Printed at the foot of every invoice.
     invoice_footer: Option<String>,
     #[schema(example = "#1f4fd8")]
@@ -116,6 +118,7 @@ struct AccountChange {
     invoice_prefix: Option<String>,
     credit_note_prefix: Option<String>,
     net_terms_days: Option<u16>,
+    tax_rounding: Option<TaxRounding>,
     invoice_footer: Option<String>,
     brand_color: Option<String>,
     usage: UsageChange,
@@ -167,6 +170,7 @@ impl UpdateAccount {
             invoice_prefix,
             credit_note_prefix,
             net_terms_days,
+            tax_rounding: self.tax_rounding,
             invoice_footer,
             brand_color,
             usage,
@@ -209,6 +213,7 @@ impl AccountChange {
             invoice_prefix,
             credit_note_prefix,
             net_terms_days,
+            tax_rounding,
             invoice_footer,
             brand_color,
             usage,
@@ -220,6 +225,7 @@ impl AccountChange {
         set(&mut settings.invoice_prefix, invoice_prefix);
         set(&mut settings.credit_note_prefix, credit_note_prefix);
         set(&mut settings.net_terms_days, net_terms_days);
+        set(&mut settings.tax_rounding, tax_rounding);
         set(&mut settings.invoice_footer, invoice_footer.map(Some));
         set(&mut settings.brand_color, brand_color);
         usage.apply(settings);

@@ -65,7 +65,7 @@ impl From<CatalogError> for Problem {
     fn from(error: CatalogError) -> Self {
         match error {
             CatalogError::NotFound { what, .. } => Self::not_found(what),
-            CatalogError::CodeTaken { .. } | CatalogError::DefaultTaken(_) | CatalogError::IsDefault(_) => {
+            CatalogError::CodeTaken { .. } | CatalogError::TaxConflict(_) | CatalogError::IsDefault(_) => {
                 Self::new(&problem::CONFLICT, error.to_string())
             }
             CatalogError::Archived { .. } => Self::new(&problem::ILLEGAL_TRANSITION, error.to_string()),

@@ -2,11 +2,17 @@
 
 use std::collections::HashSet;
 
-use accrue_core::{calendar::Interval, money::Currency};
+use accrue_core::{
+    calendar::Interval,
+    decimal::Number,
+    money::{Currency, Money},
+};
 use accrue_platform::{
+    body::Change,
     check::{Check, Metadata},
     problem::Problem,
 };
+use rust_decimal::Decimal;
 use serde::Deserialize;
 
 use super::{
@@ -15,6 +21,7 @@ use super::{
     refuse_archived,
 };
 use crate::catalog::{
+    AMOUNT_MAX,
     model::{
         FEATURES_MAX, NewPlan, PRICES_MAX, PlanChange, PlanFeature, PlanTerms, TRIAL_DAYS_MAX, TermsChange,
         check_grant, check_interval,
@@ -44,6 +51,9 @@ pub(super) struct CreatePlan {
     #[serde(default)]
     #[schema(max_items = 50)]
     prices: Vec<PriceRequest>,
+    /// A period that comes to less, without tax and what is paid once, is topped up to this; a short period to its part.
+    #[schema(value_type = Option<String>, example = "100.00")]
+    minimum_commitment: Option<Number>,
     /// At most 100.
     #[serde(default)]
     #[schema(max_items = 100)]
@@ -72,6 +82,10 @@ pub(super) struct CreatePlanVersion {
     /// All prices of the new version, at most 50.
     #[schema(max_items = 50)]
     prices: Option<Vec<PriceRequest>>,
+    /// Null for none.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "100.00")]
+    minimum_commitment: Change<Number>,
     /// All features of the new version, at most 100.
     #[schema(max_items = 100)]
     features: Option<Vec<PlanFeature>>,
@@ -86,7 +100,7 @@ impl CreatePlan {
     }
 
     pub(super) fn check(self, named: &Named) -> Result<NewPlan, Problem> {
-        let Self { code, name, currency, interval, trial_days, prices, features, metadata } = self;
+        let Self { code, name, currency, interval, trial_days, prices, features, metadata, .. } = self;
         let mut check = Check::new();
         check.code("/code", &code);
         check.optional_text("/name", name.as_deref(), NAME_MAX);
@@ -94,12 +108,14 @@ impl CreatePlan {
         check.invalid("/interval", check_interval(interval));
         check_trial(&mut check, trial_days);
         let prices = check_prices(&mut check, prices, currency, named);
+        let minimum_commitment =
+            self.minimum_commitment.and_then(|least| check_commitment(&mut check, least, currency));
         let features = check_features(&mut check, features, named);
         check.metadata("/metadata", &metadata);
         check.finish()?;
         let currency = currency.expect("checked above");
         let name = name.unwrap_or_else(|| code.clone());
-        let terms = PlanTerms { interval, trial_days, prices, features };
+        let terms = PlanTerms { interval, trial_days, prices, minimum_commitment, features };
         Ok(NewPlan { code, name, currency, terms, metadata })
     }
 }
@@ -123,17 +139,22 @@ impl CreatePlanVersion {
     }
 
     pub(super) fn check(self, currency: Currency, named: &Named) -> Result<TermsChange, Problem> {
-        let Self { interval, trial_days, prices, features } = self;
+        let Self { interval, trial_days, prices, minimum_commitment, features } = self;
         let mut check = Check::new();
-        if interval.is_none() && trial_days.is_none() && prices.is_none() && features.is_none() {
-            check.refuse("", "required", "name what changes: interval, trial_days, prices or features");
+        let is_named = [interval.is_some(), trial_days.is_some(), prices.is_some(), features.is_some()];
+        if !is_named.contains(&true) && minimum_commitment == Change::Keep {
+            let detail = "name what changes: interval, trial_days, prices, minimum_commitment or features";
+            check.refuse("", "required", detail);
         }
         check.invalid("/interval", interval.map(check_interval).unwrap_or_default());
         check_trial(&mut check, trial_days.unwrap_or_default());
         let prices = prices.map(|prices| check_prices(&mut check, prices, Some(currency), named));
+        let minimum_commitment = minimum_commitment
+            .try_map(|least| check_commitment(&mut check, least, Some(currency)).ok_or(()))
+            .unwrap_or_default();
         let features = features.map(|features| check_features(&mut check, features, named));
         check.finish()?;
-        Ok(TermsChange { interval, trial_days, prices, features })
+        Ok(TermsChange { interval, trial_days, prices, minimum_commitment, features })
     }
 }
 
@@ -147,6 +168,18 @@ fn check_trial(check: &mut Check, days: u16) {
     if days > TRIAL_DAYS_MAX {
         check.refuse("/trial_days", "out_of_range", format!("a trial lasts at most {TRIAL_DAYS_MAX} days"));
     }
+}
+
+/// Digits of money can be checked only if the currency is known.
+fn check_commitment(check: &mut Check, least: Number, currency: Option<Currency>) -> Option<Money> {
+    const POINTER: &str = "/minimum_commitment";
+
+    if least.0 <= Decimal::ZERO || least.0 > AMOUNT_MAX.into() {
+        check.refuse(POINTER, "out_of_range", format!("is more than 0, and at most {AMOUNT_MAX}"));
+        return None;
+    }
+    let exact = Money::exact(least.0, currency?);
+    exact.map_err(|error| check.refuse(POINTER, "invalid_amount", error.to_string())).ok()
 }
 
 /// The features by their codes, however they were named.
@@ -190,7 +223,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::catalog::model::{Feature, FeatureKind, FeatureValue, LateEvents, Metric, Timing};
+    use crate::catalog::model::{Feature, FeatureKind, FeatureValue, LateEvents, Metric, TaxTable, Timing};
 
     fn now() -> DateTime<Utc> {
         "2026-01-31T10:00:00Z".parse().unwrap()
@@ -223,7 +256,7 @@ mod tests {
             archived_at: None,
         };
         let features = vec![feature("sso", FeatureKind::Switch), feature("seats", FeatureKind::Limit)];
-        Named { metrics: vec![metric], features }
+        Named { metrics: vec![metric], features, taxes: TaxTable::default() }
     }
 
     fn mistakes(fields: &str) -> Vec<String> {
@@ -352,12 +385,37 @@ mod tests {
                 r#""currency":"USD","prices":[{"code":"b","kind":"fixed","tax_code":"1",
                 "model":{"type":"flat","amount":"1"}}]"#
             ),
-            ["/prices/0/tax_code unknown_field"]
+            ["/prices/0/tax_code unknown"]
         );
         assert_eq!(
-            mistakes(r#""currency":"USD","minimum_commitment":"100""#),
-            ["/minimum_commitment unknown_field"]
+            mistakes(r#""currency":"USD","minimum_commitments":"100""#),
+            ["/minimum_commitments unknown_field"]
         );
+    }
+
+    #[test]
+    fn what_is_paid_once_is_paid_whole_and_in_advance() {
+        let once = r#"{"code":"setup","kind":"one_time","timing":"arrears","prorate":true,
+            "model":{"type":"per_unit","unit_price":"1"}}"#;
+        assert_eq!(
+            mistakes(&format!(r#""currency":"USD","prices":[{once}]"#)),
+            [
+                "/prices/0/timing unsupported",
+                "/prices/0/model/type unsupported",
+                "/prices/0/prorate not_proratable"
+            ]
+        );
+        let hidden = r#"{"code":"c","kind":"commitment","model":{"type":"flat","amount":"1"}}"#;
+        let mistakes = mistakes(&format!(r#""currency":"USD","prices":[{hidden}]"#));
+        assert!(mistakes[0].starts_with("/prices/0/kind"), "{mistakes:?}");
+    }
+
+    #[test]
+    fn a_commitment_is_an_amount_of_the_currency() {
+        let of = |amount: &str| mistakes(&format!(r#""currency":"USD","minimum_commitment":{amount}"#));
+        assert_eq!(of("0"), ["/minimum_commitment out_of_range"]);
+        assert_eq!(of("\"-1\""), ["/minimum_commitment out_of_range"]);
+        assert_eq!(of("\"1.001\""), ["/minimum_commitment invalid_amount"]);
     }
 
     #[test]
@@ -378,5 +436,8 @@ mod tests {
         let change = parse::<CreatePlanVersion>(r#"{"trial_days":0}"#).unwrap();
         let change = change.check(Currency::USD, &named()).unwrap();
         assert_eq!(change, TermsChange { trial_days: Some(0), ..TermsChange::default() });
+        let change = parse::<CreatePlanVersion>(r#"{"minimum_commitment":null}"#).unwrap();
+        let change = change.check(Currency::USD, &named()).unwrap();
+        assert_eq!(change.minimum_commitment, Change::Clear);
     }
 }

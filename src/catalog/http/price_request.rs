@@ -34,13 +34,14 @@ pub(super) struct PriceRequest {
     #[schema(example = "Base fee")]
     name: Option<String>,
     kind: PriceKind,
-    /// `advance` unless given for fixed and seat prices, always `arrears` for usage.
+    /// `advance` unless given for fixed and seat prices, always `arrears` for usage, always `advance` for what is paid
+    /// once.
     timing: Option<Timing>,
     /// Of a usage price: the identifier or code of the metric that is measured. All prices on a metric together tell
     /// its usage apart, by what they filter and group by, in at most 16 ways.
     #[schema(example = "tokens")]
     metric: Option<String>,
-    /// A fixed price is `flat`. Of usage, it is the model of what no filter matches.
+    /// A fixed or one-time price is `flat`. Of usage, it is the model of what no filter matches.
     model: RawModel,
     /// Of usage: models for events with certain properties, at most 50. The most specific one wins, of equals the
     /// first.
@@ -58,8 +59,11 @@ pub(super) struct PriceRequest {
     /// Of usage: units that cost nothing, the first of each period.
     free_quantity: Option<Number>,
     /// Of fees: whether a short period costs less (default true). Of usage of a recurring metric: whether it is
-    /// weighed by the days it was there (default false).
+    /// weighed by the days it was there (default false). What is paid once is always paid whole.
     prorate: Option<bool>,
+    /// It has the taxes whose `tax_codes` name this; the default taxes if there is none.
+    #[schema(example = "software")]
+    tax_code: Option<String>,
 }
 
 /// Events that are priced by another model.
@@ -149,10 +153,18 @@ fn check_one_price(
     if price.free_quantity.is_some_and(|free| free.0 < Decimal::ZERO) {
         check.refuse(format!("{under}/free_quantity"), "negative", "must not be negative");
     }
+    if price.tax_code.as_deref().is_some_and(|code| !named.taxes.knows(code)) {
+        let detail =
+            "no tax names this code: make one that does first, with the rate 0 for what is not taxed";
+        check.refuse(format!("{under}/tax_code"), "unknown", detail);
+    }
     let filters = filters.into_iter().map(|(r#where, model)| Some(PriceFilter { r#where, model: model? }));
     let (filters, model) = (filters.collect::<Option<Vec<_>>>()?, model?);
     let is_usage = kind == PriceKind::Usage;
-    let prorate = price.prorate.unwrap_or(!is_usage);
+    if kind == PriceKind::OneTime && price.prorate == Some(true) {
+        check.refuse(format!("{under}/prorate"), "not_proratable", "what is paid once is never prorated");
+    }
+    let prorate = price.prorate.unwrap_or(matches!(kind, PriceKind::Fixed | PriceKind::Seat));
     if is_usage && prorate {
         let models = filters.iter().map(|filter| &filter.model).chain([&model]);
         check.invalid(under, check_proration(rules, models));
@@ -170,6 +182,7 @@ fn check_one_price(
         maximum_amount,
         free_quantity: price.free_quantity.unwrap_or_default().0,
         prorate,
+        tax_code: price.tax_code,
     })
 }
 

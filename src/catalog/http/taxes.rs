@@ -1,8 +1,10 @@
 //! `/v1/taxes`
 
+use std::collections::BTreeSet;
+
 use accrue_core::decimal::Number;
 use accrue_platform::{
-    body::{Body, Query},
+    body::{Body, Change, Query},
     check::{Check, Metadata},
     page::{Page, PageQuery},
     problem::{Problem, ProblemBody},
@@ -17,7 +19,7 @@ use crate::{
     catalog::{
         archiving,
         body::{RemovedBody, TaxBody},
-        model::{NewTax, TaxChange, check_rate},
+        model::{NewTax, TAX_CODES_MAX, TaxChange, check_rate},
         service,
     },
 };
@@ -46,7 +48,17 @@ struct CreateTax {
     /// 20 for 20 %.
     #[schema(example = "19")]
     rate: Number,
-    /// Shall every invoice get it? Refused (409) while another tax is the default: change that by `PATCH`.
+    /// Whether amounts contain it. Unless given, it comes on top. All taxes of a price are of one kind (409).
+    #[serde(default)]
+    inclusive: bool,
+    /// Whose tax it is: invoices print it.
+    #[schema(example = "DE")]
+    jurisdiction: Option<String>,
+    /// The prices with these `tax_code`s shall have it, at most 50. A price has all taxes that name its code, at most 10.
+    #[serde(default)]
+    #[schema(max_items = 50, example = json!(["software"]))]
+    tax_codes: BTreeSet<String>,
+    /// Shall the prices have it whose `tax_code`, if they have one, no tax names? There may be several such taxes.
     #[serde(default)]
     default: bool,
     #[serde(default)]
@@ -55,24 +67,45 @@ struct CreateTax {
 
 impl CreateTax {
     fn check(self) -> Result<NewTax, Problem> {
-        let Self { code, name, rate, default: is_default, metadata } = self;
+        let Self { code, name, rate, inclusive, jurisdiction, tax_codes, default: is_default, metadata } =
+            self;
         let mut check = Check::new();
         check.code("/code", &code);
         check.optional_text("/name", name.as_deref(), NAME_MAX);
         check.invalid("", check_rate(rate.0));
+        check.optional_text("/jurisdiction", jurisdiction.as_deref(), NAME_MAX);
+        check_tax_codes(&mut check, &tax_codes);
         check.metadata("/metadata", &metadata);
         check.finish()?;
         let name = name.unwrap_or_else(|| code.clone());
-        Ok(NewTax { code, name, rate: rate.0, is_default, metadata })
+        Ok(NewTax { code, name, rate: rate.0, inclusive, jurisdiction, tax_codes, is_default, metadata })
     }
 }
 
-/// What to change of a tax; what is not named stays. The rate never changes: make another tax.
+fn check_tax_codes(check: &mut Check, tax_codes: &BTreeSet<String>) {
+    if tax_codes.len() > TAX_CODES_MAX {
+        check.refuse("/tax_codes", "too_many", format!("has at most {TAX_CODES_MAX} codes"));
+    }
+    for (index, code) in tax_codes.iter().take(TAX_CODES_MAX).enumerate() {
+        check.code(&format!("/tax_codes/{index}"), code);
+    }
+}
+
+/// What to change of a tax; what is not named stays. It counts for the invoices from now on: those that are there keep what
+/// they have. Whether amounts contain it never changes: make another tax.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UpdateTax {
     name: Option<String>,
-    /// `true` makes it the default instead of the former one, `false` leaves invoices without one.
+    /// 20 for 20 %.
+    #[schema(example = "20")]
+    rate: Option<Number>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    jurisdiction: Change<String>,
+    /// All of them.
+    #[schema(max_items = 50)]
+    tax_codes: Option<BTreeSet<String>>,
     default: Option<bool>,
     /// Replaces all notes.
     metadata: Option<Metadata>,
@@ -80,14 +113,20 @@ struct UpdateTax {
 
 impl UpdateTax {
     fn check(self) -> Result<TaxChange, Problem> {
-        let Self { name, default: is_default, metadata } = self;
+        let Self { name, rate, jurisdiction, tax_codes, default: is_default, metadata } = self;
+        let rate = rate.map(|rate| rate.0);
         let mut check = Check::new();
         check.optional_text("/name", name.as_deref(), NAME_MAX);
+        check.invalid("", rate.map(check_rate).unwrap_or_default());
+        check.optional_text("/jurisdiction", jurisdiction.value().map(String::as_str), NAME_MAX);
+        if let Some(codes) = &tax_codes {
+            check_tax_codes(&mut check, codes);
+        }
         if let Some(metadata) = &metadata {
             check.metadata("/metadata", metadata);
         }
         check.finish()?;
-        Ok(TaxChange { name, is_default, metadata })
+        Ok(TaxChange { name, rate, jurisdiction, tax_codes, is_default, metadata })
     }
 }
 
@@ -168,8 +207,8 @@ async fn update_tax(write: Write<resource::Catalog>, id: Path<String>, body: Bod
 
 /// Delete a tax, or archive it if it is used.
 ///
-/// It is used if it ever was the default. The default itself is refused (409): put another one in its place first. The code
-/// of what is deleted is free again.
+/// It is used if it ever was a default or named a code of prices. A default is refused (409): take that from it first. The
+/// code of what is deleted is free again.
 #[utoipa::path(
     tag = "catalog",
     params(("id" = String, Path, description = "The tax's identifier or code")),
@@ -188,8 +227,8 @@ async fn remove_tax(write: Write<resource::Catalog>, id: Path<String>) -> Answer
 
 /// Archive a tax.
 ///
-/// It cannot become the default, and lists leave it out. The default itself is refused (409): put another one in its place
-/// first. Its code stays taken. Archiving twice is the same as archiving once.
+/// No price has it any more, and lists leave it out. A default is refused (409): take that from it first. Its code stays
+/// taken. Archiving twice is the same as archiving once.
 #[utoipa::path(
     tag = "catalog",
     params(("id" = String, Path, description = "The tax's identifier or code")),
@@ -209,7 +248,7 @@ async fn archive_tax(write: Write<resource::Catalog>, id: Path<String>) -> Answe
 
 /// Take a tax back from the archive.
 ///
-/// It can become the default again.
+/// The prices have it again whose codes it names.
 #[utoipa::path(
     tag = "catalog",
     params(("id" = String, Path, description = "The tax's identifier or code")),
@@ -238,6 +277,13 @@ mod tests {
         let problem = parse::<CreateTax>(json).and_then(CreateTax::check).unwrap_err();
         let pointers: Vec<_> = problem.errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(pointers, ["/code", "/rate"]);
-        assert_eq!(parse::<UpdateTax>(r#"{"rate":"7"}"#).err().unwrap().errors[0].code, "unknown_field");
+        let json = r#"{"rate":"101","jurisdiction":" ","tax_codes":["a b"]}"#;
+        let problem = parse::<UpdateTax>(json).and_then(UpdateTax::check).unwrap_err();
+        let pointers: Vec<_> = problem.errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/rate", "/jurisdiction", "/tax_codes/0"]);
+        assert_eq!(
+            parse::<UpdateTax>(r#"{"inclusive":true}"#).err().unwrap().errors[0].code,
+            "unknown_field"
+        );
     }
 }

@@ -1,16 +1,20 @@
 //! What is to be made or changed, checked, before it has an identifier.
 
+use std::collections::BTreeSet;
+
 use accrue_core::{
     calendar::Interval,
+    decimal::Number,
     id::{MetricId, PriceId},
     money::{Currency, Money},
     price::Model,
     usage,
 };
-use accrue_platform::check::Metadata;
+use accrue_platform::{body::Change, check::Metadata};
+use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
-use super::{FeatureKind, LateEvents, PlanFeature, Price, PriceFilter, PriceKind, Timing};
+use super::{FeatureKind, LateEvents, PlanFeature, Price, PriceFilter, PriceKind, Tax, Timing};
 
 /// A metric to be made, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +62,9 @@ pub(in crate::catalog) struct NewTax {
     pub code: String,
     pub name: String,
     pub rate: Decimal,
+    pub inclusive: bool,
+    pub jurisdiction: Option<String>,
+    pub tax_codes: BTreeSet<String>,
     pub is_default: bool,
     pub metadata: Metadata,
 }
@@ -66,8 +73,27 @@ pub(in crate::catalog) struct NewTax {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::catalog) struct TaxChange {
     pub name: Option<String>,
+    pub rate: Option<Decimal>,
+    pub jurisdiction: Change<String>,
+    pub tax_codes: Option<BTreeSet<String>>,
     pub is_default: Option<bool>,
     pub metadata: Option<Metadata>,
+}
+
+impl TaxChange {
+    /// `now` is when prices have it, if they do.
+    pub(in crate::catalog) fn apply(self, tax: &mut Tax, now: DateTime<Utc>) {
+        let Self { name, rate, jurisdiction, tax_codes, is_default, metadata } = self;
+        tax.name = name.unwrap_or_else(|| tax.name.clone());
+        tax.rate = rate.unwrap_or(tax.rate);
+        jurisdiction.apply(&mut tax.jurisdiction);
+        tax.tax_codes = tax_codes.unwrap_or_else(|| tax.tax_codes.clone());
+        tax.is_default = is_default.unwrap_or(tax.is_default);
+        tax.metadata = metadata.unwrap_or_else(|| tax.metadata.clone());
+        if tax.applies() {
+            tax.first_applied_at.get_or_insert(now);
+        }
+    }
 }
 
 /// A plan to be made, checked.
@@ -93,6 +119,7 @@ pub(in crate::catalog) struct PlanTerms {
     pub interval: Interval,
     pub trial_days: u16,
     pub prices: Vec<NewPrice>,
+    pub minimum_commitment: Option<Money>,
     pub features: Vec<PlanFeature>,
 }
 
@@ -102,12 +129,15 @@ pub(in crate::catalog) struct TermsChange {
     pub interval: Option<Interval>,
     pub trial_days: Option<u16>,
     pub prices: Option<Vec<NewPrice>>,
+    pub minimum_commitment: Change<Money>,
     pub features: Option<Vec<PlanFeature>>,
 }
 
 impl PlanTerms {
-    pub(in crate::catalog) fn changed(self, change: TermsChange) -> Self {
+    pub(in crate::catalog) fn changed(mut self, change: TermsChange) -> Self {
+        change.minimum_commitment.apply(&mut self.minimum_commitment);
         Self {
+            minimum_commitment: self.minimum_commitment,
             interval: change.interval.unwrap_or(self.interval),
             trial_days: change.trial_days.unwrap_or(self.trial_days),
             prices: change.prices.unwrap_or(self.prices),
@@ -131,9 +161,29 @@ pub(in crate::catalog) struct NewPrice {
     pub maximum_amount: Option<Money>,
     pub free_quantity: Decimal,
     pub prorate: bool,
+    pub tax_code: Option<String>,
 }
 
 impl NewPrice {
+    /// What is missing to a plan's minimum: prorated with the period, with the default taxes (RULES 27).
+    pub(in crate::catalog) fn commitment(least: Money) -> Self {
+        Self {
+            code: "minimum_commitment".to_owned(),
+            name: "Minimum commitment".to_owned(),
+            kind: PriceKind::Commitment,
+            timing: Timing::Arrears,
+            metric_id: None,
+            model: Model::Flat { amount: Number(least.to_decimal()) },
+            filters: Vec::new(),
+            group_by: Vec::new(),
+            minimum_amount: Some(least),
+            maximum_amount: None,
+            free_quantity: Decimal::ZERO,
+            prorate: true,
+            tax_code: None,
+        }
+    }
+
     pub(in crate::catalog) fn with_id(self, id: PriceId) -> Price {
         Price {
             id,
@@ -149,6 +199,7 @@ impl NewPrice {
             maximum_amount: self.maximum_amount,
             free_quantity: self.free_quantity,
             prorate: self.prorate,
+            tax_code: self.tax_code,
         }
     }
 }
@@ -168,6 +219,7 @@ impl From<Price> for NewPrice {
             maximum_amount: price.maximum_amount,
             free_quantity: price.free_quantity,
             prorate: price.prorate,
+            tax_code: price.tax_code,
         }
     }
 }
@@ -176,8 +228,8 @@ impl PriceKind {
     /// What is known beforehand is invoiced beforehand.
     pub(in crate::catalog) fn usual_timing(self) -> Timing {
         match self {
-            Self::Fixed | Self::Seat => Timing::Advance,
-            Self::Usage => Timing::Arrears,
+            Self::Fixed | Self::Seat | Self::OneTime => Timing::Advance,
+            Self::Usage | Self::Commitment => Timing::Arrears,
         }
     }
 }
@@ -194,6 +246,7 @@ mod tests {
             interval: Interval::every(Unit::Month),
             trial_days: 14,
             prices: Vec::new(),
+            minimum_commitment: None,
             features: vec![PlanFeature { feature: "sso".into(), value: FeatureValue::switch(true) }],
         };
         let next = terms.clone().changed(TermsChange { trial_days: Some(0), ..TermsChange::default() });

@@ -152,14 +152,76 @@ pub struct Tax {
     pub name: String,
     /// 20 for 20 %.
     pub rate: Decimal,
-    /// Is it the one that every invoice gets? At most one tax is.
+    /// Whether amounts contain it; else it comes on top.
+    pub inclusive: bool,
+    /// Whose tax it is: a country, a state.
+    pub jurisdiction: Option<String>,
+    /// The prices of these codes have it.
+    pub tax_codes: BTreeSet<String>,
+    /// Whether the prices have it whose own code, if they have one, no tax names.
     pub is_default: bool,
-    /// When it became the default for the first time: since then invoices may hold it.
-    pub first_default_at: Option<DateTime<Utc>>,
+    /// When prices had it for the first time: since then invoices may hold it.
+    pub first_applied_at: Option<DateTime<Utc>>,
     pub metadata: Metadata,
     pub created_at: DateTime<Utc>,
-    /// From then on it cannot be the default.
+    /// From then on no price has it.
     pub archived_at: Option<DateTime<Utc>>,
+}
+
+impl Tax {
+    /// Whether some price may have it.
+    pub(in crate::catalog) fn applies(&self) -> bool {
+        self.archived_at.is_none() && (self.is_default || !self.tax_codes.is_empty())
+    }
+}
+
+/// The taxes that prices have at an instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaxTable {
+    /// In the order in which they are printed: the oldest first.
+    pub(super) taxes: Vec<Tax>,
+}
+
+impl TaxTable {
+    /// The taxes of a price with this code: those that name it; the defaults if none does.
+    pub fn of(&self, tax_code: Option<&str>) -> Vec<&Tax> {
+        let coded: Vec<&Tax> = self
+            .taxes
+            .iter()
+            .filter(|tax| tax_code.is_some_and(|code| tax.tax_codes.contains(code)))
+            .collect();
+        if coded.is_empty() { self.taxes.iter().filter(|tax| tax.is_default).collect() } else { coded }
+    }
+
+    /// Whether a tax names this code.
+    pub(super) fn knows(&self, tax_code: &str) -> bool {
+        self.taxes.iter().any(|tax| tax.tax_codes.contains(tax_code))
+    }
+
+    /// Whether a tax may stand beside the others. A price that has both would be printed with an amount that contains
+    /// one of them and not the other.
+    pub(super) fn check(&self, tax: &Tax) -> Result<(), TaxConflict> {
+        let others = || self.taxes.iter().filter(|other| other.id != tax.id);
+        let defaults = tax.is_default.then(|| others().filter(|other| other.is_default).collect());
+        let of_code = |code| others().filter(|other| other.tax_codes.contains(code)).collect();
+        let met: Vec<Vec<&Tax>> = defaults.into_iter().chain(tax.tax_codes.iter().map(of_code)).collect();
+        if let Some(other) = met.iter().flatten().find(|other| other.inclusive != tax.inclusive) {
+            return Err(TaxConflict::Mixed(other.code.clone()));
+        }
+        let is_full = met.iter().any(|others| others.len() >= TAXES_PER_LINE_MAX);
+        if is_full { Err(TaxConflict::TooMany) } else { Ok(()) }
+    }
+}
+
+/// Why two taxes cannot be on one line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TaxConflict {
+    #[error(
+        "a price would have this tax and {0}, of which one is inclusive and one is not: all taxes of a price are of one kind"
+    )]
+    Mixed(String),
+    #[error("a price would have more than {TAXES_PER_LINE_MAX} taxes")]
+    TooMany,
 }
 
 /// One version of a plan: what subscribers of it pay and get. Never changed once made.
@@ -176,6 +238,8 @@ pub struct PlanVersion {
     pub interval: Interval,
     pub trial_days: u16,
     pub prices: Vec<Price>,
+    /// What a period costs at least, with all its prices together: a price of the kind [`PriceKind::Commitment`].
+    pub commitment: Option<Price>,
     pub features: Vec<PlanFeature>,
     /// The plan's notes, birth and archiving, not the version's. An archived plan is not sold; who has it keeps it.
     pub metadata: Metadata,
@@ -207,6 +271,8 @@ pub struct Price {
     pub free_quantity: Decimal,
     /// Of fees: whether a short period costs less. Of stateful usage: whether it is weighed by its days.
     pub prorate: bool,
+    /// Decides its taxes: those that name it; the defaults if there is none.
+    pub tax_code: Option<String>,
 }
 
 /// Usage that a price prices by another model.
@@ -263,6 +329,11 @@ pub enum PriceKind {
     Seat,
     /// What the metric measured in the period.
     Usage,
+    /// Always one, once: when the subscription begins to cost something.
+    OneTime,
+    /// What is missing to a plan's minimum. Nobody asks for such a price: it comes with the minimum.
+    #[serde(skip)]
+    Commitment,
 }
 
 /// When a price is invoiced: before its period, or after.
@@ -277,8 +348,14 @@ pub enum Timing {
 }
 
 impl PlanVersion {
+    /// One of its prices, or its commitment.
     pub fn price(&self, id: PriceId) -> Option<&Price> {
-        self.prices.iter().find(|price| price.id == id)
+        self.prices.iter().chain(&self.commitment).find(|price| price.id == id)
+    }
+
+    /// What a period costs at least.
+    pub fn minimum_commitment(&self) -> Option<Money> {
+        self.commitment.as_ref().and_then(|price| price.minimum_amount)
     }
 
     /// What it says, for the next version to start from.
@@ -287,6 +364,7 @@ impl PlanVersion {
             interval: self.interval,
             trial_days: self.trial_days,
             prices: self.prices.iter().cloned().map(NewPrice::from).collect(),
+            minimum_commitment: self.minimum_commitment(),
             features: self.features.clone(),
         }
     }

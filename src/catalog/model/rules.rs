@@ -14,6 +14,10 @@ use super::{AMOUNT_MAX, FeatureKind, FeatureValue, PriceKind, Timing, is_billabl
 pub(in crate::catalog) const PRICES_MAX: usize = 50;
 /// How many features a plan may grant.
 pub(in crate::catalog) const FEATURES_MAX: usize = 100;
+/// How many taxes a price may have.
+pub(in crate::catalog) const TAXES_PER_LINE_MAX: usize = 10;
+/// How many codes a tax may name.
+pub(in crate::catalog) const TAX_CODES_MAX: usize = 50;
 /// The longest trial.
 pub(in crate::catalog) const TRIAL_DAYS_MAX: u16 = 730;
 
@@ -43,21 +47,27 @@ pub(in crate::catalog) fn check_price(kind: PriceKind, timing: Timing, has_metri
         (PriceKind::Usage, false) => {
             found.push(Invalid::new("/metric", "required", "is needed for a usage price"));
         }
-        (PriceKind::Fixed | PriceKind::Seat, true) => {
+        (PriceKind::Fixed | PriceKind::Seat | PriceKind::OneTime | PriceKind::Commitment, true) => {
             found.push(Invalid::new("/metric", "unexpected", "only a usage price has one"));
         }
         _ => {}
     }
-    if kind == PriceKind::Usage && timing == Timing::Advance {
-        let detail = "usage is known only after its period: invoice it in arrears";
-        found.push(Invalid::new("/timing", "unsupported", detail));
-    }
+    let refused = match (kind, timing) {
+        (PriceKind::Usage, Timing::Advance) => {
+            Some("usage is known only after its period: invoice it in arrears")
+        }
+        (PriceKind::OneTime, Timing::Arrears) => {
+            Some("what is paid once is invoiced when the subscription begins, in advance")
+        }
+        _ => None,
+    };
+    found.extend(refused.map(|detail| Invalid::new("/timing", "unsupported", detail)));
     found
 }
 
 /// What a price's kind allows of models (pointers are those of a model).
 ///
-/// A fixed price is `flat`, because its quantity is always one. Models that take the events' values for money need
+/// A fixed or one-time price is `flat`, because its quantity is always one. Models that take the events' values for money need
 /// such values. Those that look at each event need each to be of one period: no sum that is carried on.
 pub(in crate::catalog) fn check_model(
     kind: PriceKind,
@@ -85,9 +95,9 @@ pub(in crate::catalog) fn check_model(
         | Model::Package { .. }
         | Model::GraduatedPackages { .. }
         | Model::VolumePackages { .. }
-            if kind == PriceKind::Fixed =>
+            if matches!(kind, PriceKind::Fixed | PriceKind::OneTime) =>
         {
-            Some("a fixed price is flat")
+            Some("a fixed or one-time price is flat")
         }
         _ => None,
     };
@@ -271,7 +281,8 @@ mod tests {
             ["/metric required", "/timing unsupported"]
         );
         assert_eq!(codes(check_price(Fixed, Timing::Arrears, true)), ["/metric unexpected"]);
-        for kind in [Fixed, Seat, Usage] {
+        assert_eq!(codes(check_price(OneTime, Timing::Arrears, false)), ["/timing unsupported"]);
+        for kind in [Fixed, Seat, Usage, OneTime] {
             assert!(check_price(kind, kind.usual_timing(), kind == Usage).is_empty(), "{kind:?}");
         }
     }
@@ -289,6 +300,8 @@ mod tests {
         };
         assert!(of(PriceKind::Fixed, &flat, None).is_empty());
         assert_eq!(of(PriceKind::Fixed, &per_unit, None), ["/type unsupported"]);
+        assert_eq!(of(PriceKind::OneTime, &per_unit, None), ["/type unsupported"]);
+        assert!(of(PriceKind::OneTime, &flat, None).is_empty());
         assert!(of(PriceKind::Seat, &per_unit, None).is_empty());
         for money in [&percentage, &dynamic] {
             assert_eq!(of(PriceKind::Seat, money, None), ["/type unsupported"]);

@@ -8,7 +8,7 @@ use accrue_core::{
 };
 use accrue_platform::{
     check::Metadata,
-    column::Json,
+    column::{Json, from_word, word},
     db::unless_referred,
     page::{PageError, PageQuery},
 };
@@ -18,7 +18,7 @@ use sea_orm::{
     entity::prelude::*,
 };
 
-use super::{from_word, which, word};
+use super::which;
 use crate::catalog::model::{LateEvents, Metric};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]

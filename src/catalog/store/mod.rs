@@ -8,8 +8,6 @@ pub(super) mod taxes;
 use accrue_core::id::TenantId;
 use accrue_platform::counter;
 use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, sea_query::SimpleExpr};
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 
 /// From here on, until the transaction ends, nobody else names anything of the tenant's catalogue or takes it out. The
 /// counter is a lock, taken before all others: what a check finds here is there, and is sold, when it is referred to.
@@ -20,16 +18,4 @@ pub(super) async fn take_turns(tx: &DatabaseTransaction, tenant: TenantId) -> Re
 /// What is archived, or what is not.
 fn which(archived_at: impl ColumnTrait, archived: bool) -> SimpleExpr {
     if archived { archived_at.is_not_null() } else { archived_at.is_null() }
-}
-
-/// A value of an enum of plain words, as a column holds it: the word that the API shows.
-fn word(value: impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(Value::String(word)) => word,
-        other => unreachable!("an enum of plain words, not {other:?}"),
-    }
-}
-
-fn from_word<T: DeserializeOwned>(word: String) -> Result<T, DbErr> {
-    serde_json::from_value(Value::String(word)).map_err(|error| DbErr::Type(error.to_string()))
 }

@@ -8,7 +8,7 @@ use accrue_core::{
     money::{Currency, Money, MoneyError},
 };
 use accrue_platform::{
-    column::{Dec, Json},
+    column::{Dec, Json, from_word, word},
     db::unless_referred,
     page::{PageError, PageQuery},
 };
@@ -21,8 +21,8 @@ use sea_orm::{
     sea_query::{LikeExpr, LockType},
 };
 
-use super::{from_word, which, word};
-use crate::catalog::model::{PlanVersion, Price};
+use super::which;
+use crate::catalog::model::{PlanVersion, Price, PriceKind};
 
 mod rows {
     use accrue_core::id::{PlanId, TenantId};
@@ -126,6 +126,7 @@ mod prices {
         pub maximum_minor: Option<i64>,
         pub free_quantity: Dec,
         pub prorate: bool,
+        pub tax_code: Option<String>,
         pub created_at: DateTime<Utc>,
     }
 
@@ -225,28 +226,30 @@ pub(in crate::catalog) async fn insert_version(
         created_at: Set(now),
     };
     versions::Entity::insert(row).exec_without_returning(tx).await?;
-    if plan.prices.is_empty() {
+    if plan.prices.is_empty() && plan.commitment.is_none() {
         return Ok(());
     }
-    let price_rows = (0..).zip(&plan.prices).map(|(position, price)| prices::ActiveModel {
-        tenant_id: Set(plan.tenant_id),
-        id: Set(price.id),
-        plan_version_id: Set(plan.id),
-        position: Set(position),
-        code: Set(price.code.clone()),
-        name: Set(price.name.clone()),
-        kind: Set(price.kind),
-        timing: Set(price.timing),
-        metric_id: Set(price.metric_id),
-        model: Set(Json(price.model.clone())),
-        filters: Set(Json(price.filters.clone())),
-        group_by: Set(Json(price.group_by.clone())),
-        minimum_minor: Set(price.minimum_amount.map(Money::minor)),
-        maximum_minor: Set(price.maximum_amount.map(Money::minor)),
-        free_quantity: Set(Dec(price.free_quantity)),
-        prorate: Set(price.prorate),
-        created_at: Set(now),
-    });
+    let price_rows =
+        (0..).zip(plan.prices.iter().chain(&plan.commitment)).map(|(position, price)| prices::ActiveModel {
+            tenant_id: Set(plan.tenant_id),
+            id: Set(price.id),
+            plan_version_id: Set(plan.id),
+            position: Set(position),
+            code: Set(price.code.clone()),
+            name: Set(price.name.clone()),
+            kind: Set(price.kind),
+            timing: Set(price.timing),
+            metric_id: Set(price.metric_id),
+            model: Set(Json(price.model.clone())),
+            filters: Set(Json(price.filters.clone())),
+            group_by: Set(Json(price.group_by.clone())),
+            minimum_minor: Set(price.minimum_amount.map(Money::minor)),
+            maximum_minor: Set(price.maximum_amount.map(Money::minor)),
+            free_quantity: Set(Dec(price.free_quantity)),
+            prorate: Set(price.prorate),
+            tax_code: Set(price.tax_code.clone()),
+            created_at: Set(now),
+        });
     prices::Entity::insert_many(price_rows).exec_without_returning(tx).await.map(drop)
 }
 
@@ -398,6 +401,10 @@ fn plan_version(
 ) -> Result<PlanVersion, DbErr> {
     let stored = |error: &dyn std::error::Error| DbErr::Type(format!("plan version {}: {error}", version.id));
     let currency = version.currency.parse().map_err(|error: MoneyError| stored(&error))?;
+    let (mut commitment, prices): (Vec<_>, Vec<_>) = prices
+        .into_iter()
+        .map(|row| price(row, currency))
+        .partition(|price| price.kind == PriceKind::Commitment);
     let count = u32::try_from(version.interval_count).and_then(TryInto::try_into);
     Ok(PlanVersion {
         tenant_id: version.tenant_id,
@@ -412,7 +419,8 @@ fn plan_version(
             count: count.map_err(|error| stored(&error))?,
         },
         trial_days: u16::try_from(version.trial_days).map_err(|error| stored(&error))?,
-        prices: prices.into_iter().map(|row| price(row, currency)).collect(),
+        prices,
+        commitment: commitment.pop(),
         features: version.features.0,
         metadata: plan.metadata.0,
         created_at: plan.created_at,
@@ -436,5 +444,6 @@ fn price(row: prices::Model, currency: Currency) -> Price {
         maximum_amount: row.maximum_minor.map(money),
         free_quantity: row.free_quantity.0,
         prorate: row.prorate,
+        tax_code: row.tax_code,
     }
 }

@@ -1,15 +1,17 @@
 //! Taxes in the database.
 
+use std::collections::BTreeSet;
+
 use accrue_core::id::{TaxId, TenantId};
 use accrue_platform::{
     check::Metadata,
     column::{Dec, Json},
-    counter,
     page::{PageError, PageQuery},
 };
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QuerySelect, entity::prelude::*,
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, QueryOrder, QuerySelect,
+    entity::prelude::*,
 };
 
 use super::which;
@@ -25,8 +27,11 @@ pub struct Model {
     pub code: String,
     pub name: String,
     pub rate: Dec,
+    pub inclusive: bool,
+    pub jurisdiction: Option<String>,
+    pub tax_codes: Json<BTreeSet<String>>,
     pub is_default: bool,
-    pub first_default_at: Option<DateTime<Utc>>,
+    pub first_applied_at: Option<DateTime<Utc>>,
     pub metadata: Json<Metadata>,
     pub created_at: DateTime<Utc>,
     pub archived_at: Option<DateTime<Utc>>,
@@ -56,8 +61,11 @@ pub(in crate::catalog) async fn insert(tx: &DatabaseTransaction, tax: &Tax) -> R
         code: Set(tax.code.clone()),
         name: Set(tax.name.clone()),
         rate: Set(Dec(tax.rate)),
+        inclusive: Set(tax.inclusive),
+        jurisdiction: Set(tax.jurisdiction.clone()),
+        tax_codes: Set(Json(tax.tax_codes.clone())),
         is_default: Set(tax.is_default),
-        first_default_at: Set(tax.first_default_at),
+        first_applied_at: Set(tax.first_applied_at),
         metadata: Set(Json(tax.metadata.clone())),
         created_at: Set(tax.created_at),
         archived_at: Set(tax.archived_at),
@@ -82,34 +90,14 @@ pub(in crate::catalog) async fn find_for_update(
     Ok(named(tenant, reference).lock_exclusive().one(tx).await?.map(Into::into))
 }
 
-pub(in crate::catalog) async fn find_default(
+/// Those that prices have, the oldest first.
+pub(in crate::catalog) async fn applied(
     db: &impl ConnectionTrait,
     tenant: TenantId,
-) -> Result<Option<Tax>, DbErr> {
-    Ok(of(tenant).filter(Column::IsDefault.eq(true)).one(db).await?.map(Into::into))
-}
-
-/// The counter is a lock: of two that make a default at once, the second one sees what the first one made.
-pub(in crate::catalog) async fn lock_default(
-    tx: &DatabaseTransaction,
-    tenant: TenantId,
-) -> Result<(), DbErr> {
-    counter::take(tx, tenant, "default_tax", 0).await.map(drop)
-}
-
-/// Nothing is the default any more, until the transaction says what is.
-pub(in crate::catalog) async fn unset_default(
-    tx: &DatabaseTransaction,
-    tenant: TenantId,
-) -> Result<(), DbErr> {
-    lock_default(tx, tenant).await?;
-    Entity::update_many()
-        .col_expr(Column::IsDefault, false.into())
-        .filter(Column::TenantId.eq(tenant))
-        .filter(Column::IsDefault.eq(true))
-        .exec(tx)
-        .await
-        .map(drop)
+) -> Result<Vec<Tax>, DbErr> {
+    let select = of(tenant).filter(Column::ArchivedAt.is_null()).filter(Column::FirstAppliedAt.is_not_null());
+    let taxes = select.order_by_asc(Column::Id).all(db).await?.into_iter().map(Tax::from);
+    Ok(taxes.filter(Tax::applies).collect())
 }
 
 pub(in crate::catalog) async fn save(tx: &DatabaseTransaction, tax: &Tax) -> Result<(), DbErr> {
@@ -117,8 +105,11 @@ pub(in crate::catalog) async fn save(tx: &DatabaseTransaction, tax: &Tax) -> Res
         tenant_id: Set(tax.tenant_id),
         id: Set(tax.id),
         name: Set(tax.name.clone()),
+        rate: Set(Dec(tax.rate)),
+        jurisdiction: Set(tax.jurisdiction.clone()),
+        tax_codes: Set(Json(tax.tax_codes.clone())),
         is_default: Set(tax.is_default),
-        first_default_at: Set(tax.first_default_at),
+        first_applied_at: Set(tax.first_applied_at),
         metadata: Set(Json(tax.metadata.clone())),
         archived_at: Set(tax.archived_at),
         ..Default::default()
@@ -149,8 +140,11 @@ impl From<Model> for Tax {
             code: row.code,
             name: row.name,
             rate: row.rate.0,
+            inclusive: row.inclusive,
+            jurisdiction: row.jurisdiction,
+            tax_codes: row.tax_codes.0,
             is_default: row.is_default,
-            first_default_at: row.first_default_at,
+            first_applied_at: row.first_applied_at,
             metadata: row.metadata.0,
             created_at: row.created_at,
             archived_at: row.archived_at,

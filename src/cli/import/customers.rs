@@ -55,6 +55,6 @@ impl ImportCustomers {
         let open = async |db, tenant, name| {
             Objects::open(db, Arc::new(SystemClock), tenant, name, (What::Customers, dry_run)).await
         };
-        self.source.import(work, open).await
+        Box::pin(self.source.import(work, open)).await
     }
 }

@@ -77,6 +77,6 @@ impl ImportSubscriptions {
         let open = async |db, tenant, name| {
             Objects::open(db, Arc::new(SystemClock), tenant, name, (what, dry_run)).await
         };
-        self.source.import(work, open).await
+        Box::pin(self.source.import(work, open)).await
     }
 }

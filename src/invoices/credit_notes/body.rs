@@ -82,6 +82,8 @@ pub struct CreditLineBody {
     pub amount: Money,
     /// The part of the line's tax that goes with it.
     pub tax: Money,
+    /// Of each of the line's taxes.
+    pub taxes: Vec<TaxBody>,
 }
 
 impl CreditNoteBody {
@@ -144,6 +146,7 @@ impl From<&CreditLine> for CreditLineBody {
             quantity: line.quantity.map(Number),
             amount: line.amount,
             tax: line.tax,
+            taxes: line.taxes.iter().map(|tax| TaxBody::new(tax, line.amount.currency())).collect(),
         }
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     customers::Exemption,
-    invoices::model::{Invoice, InvoiceStatus, Line, MoveError, TaxRow},
+    invoices::model::{Invoice, InvoiceStatus, Line, MoveError, TaxCopy, TaxRow},
 };
 
 /// What is taken back of an invoice. Immutable, but for what becomes of its credit or refund.
@@ -65,7 +65,12 @@ pub struct CreditLine {
     pub quantity: Option<Decimal>,
     /// Without tax.
     pub amount: Money,
+    /// Σ taxes.
     pub tax: Money,
+    /// Of each of the line's taxes what goes with it.
+    pub taxes: Vec<TaxRow>,
+    /// Of a usage correction: what it takes back of the line's amount, before discounts and with inclusive taxes.
+    pub corrected: Option<Money>,
 }
 
 /// Where the money of a credit note goes.
@@ -146,7 +151,7 @@ pub enum Share {
     /// Without tax.
     Net(Money),
     Quantity(Decimal),
-    /// So much without tax, for which so much less was used.
+    /// So much of the line's amount, before discounts and with inclusive taxes, for which so much less was used.
     Correction {
         amount: Money,
         quantity: Option<Decimal>,
@@ -191,9 +196,13 @@ pub enum LineError {
 struct Charged<'a> {
     line: &'a Line,
     billed: Billed,
+    /// The taxes that `billed` has, in the same order.
+    taxes: Vec<TaxCopy>,
     credited: Billed,
     /// Of the credits that were asked for by quantity.
     quantity: Decimal,
+    /// What usage corrections took back of the line's amount.
+    corrected: Money,
 }
 
 /// What a credit note takes back of an invoice, after others took back `before`.
@@ -227,47 +236,82 @@ pub(super) fn credit(
     Ok(credit)
 }
 
-/// What is left to credit of each line that charges something, without tax.
+/// What is left to correct of each line that charges something, in the terms of its amount.
 pub(super) fn left_of_lines(
     invoice: &Invoice,
     before: &[CreditLine],
 ) -> Result<HashMap<InvoiceLineId, Money>, CreditError> {
-    charged(invoice, before)?.iter().map(|line| Ok((line.line.id, line.net_left()?))).collect()
+    let left = |line: &Charged<'_>| part_of(line.line.amount, line.net_left()?, line.line.taxable);
+    charged(invoice, before)?.iter().map(|line| Ok((line.line.id, left(line)?))).collect()
 }
 
-/// The lines that charge something. Lines in the customer's favour are taken off them, net and tax, by largest
+/// The lines that charge something. Lines in the customer's favour are taken off them, net and taxes, by largest
 /// remainder: so together they are exactly what the invoice came to.
 fn charged<'a>(invoice: &'a Invoice, before: &[CreditLine]) -> Result<Vec<Charged<'a>>, CreditError> {
     let (charges, favours): (Vec<&Line>, Vec<&Line>) =
         invoice.lines.iter().partition(|line| line.amount.minor() > 0);
-    let zero = Money::zero(invoice.currency);
-    let sum = |amounts: Vec<Money>| Money::sum(invoice.currency, amounts);
-    let favour = sum(favours.iter().map(|line| line.amount).collect())?;
-    let favour_tax = sum(favours.iter().map(|line| line.tax).collect())?;
-    let weights = |of: fn(&Line) -> Money| -> Vec<i128> {
-        charges.iter().map(|line| i128::from(of(line).minor())).collect()
-    };
-    let nets = allocate(favour, &weights(|line| line.amount))?;
-    let taxes = allocate(favour_tax, &weights(|line| line.tax))?;
-
-    let mut earlier: HashMap<InvoiceLineId, (Money, Money, Decimal)> = HashMap::new();
-    for line in before {
-        let (net, tax, quantity) = earlier.entry(line.invoice_line_id).or_insert((zero, zero, Decimal::ZERO));
-        *net = net.checked_add(line.amount)?;
-        *tax = tax.checked_add(line.tax)?;
-        *quantity += line.quantity.unwrap_or_default();
+    let mut credited = charges.iter().map(|line| Charged::of(line)).collect::<Vec<_>>();
+    let favour = Money::sum(invoice.currency, favours.iter().map(|line| line.taxable))?;
+    let nets = allocate(favour, &weights(charges.iter().map(|line| line.taxable)))?;
+    for (line, net) in credited.iter_mut().zip(nets) {
+        line.billed.net = line.billed.net.checked_add(net)?;
     }
-    let with_credits = charges.into_iter().zip(nets.into_iter().zip(taxes)).map(|(line, (net, tax))| {
-        let (credited_net, credited_tax, quantity) =
-            earlier.get(&line.id).copied().unwrap_or((zero, zero, Decimal::ZERO));
-        Ok(Charged {
-            line,
-            billed: Billed { net: line.amount.checked_add(net)?, taxes: vec![line.tax.checked_add(tax)?] },
-            credited: Billed { net: credited_net, taxes: vec![credited_tax] },
-            quantity,
-        })
-    });
-    with_credits.collect()
+    for favour in Invoice::sums_of(favours.iter().flat_map(|line| &line.taxes)) {
+        take_off(&mut credited, &favour)?;
+    }
+    for line in &mut credited {
+        line.note(before.iter().filter(|credit| credit.invoice_line_id == line.line.id))?;
+    }
+    Ok(credited)
+}
+
+/// Takes a tax of lines in the customer's favour off those that have it. What these have not enough of, since the tax was
+/// another one when it was charged, is taken off all.
+fn take_off(charged: &mut [Charged<'_>], favour: &TaxRow) -> Result<(), CreditError> {
+    let Some(currency) = charged.first().map(|line| line.billed.net.currency()) else { return Ok(()) };
+    let place = |line: &Charged<'_>| line.taxes.iter().position(|tax| tax.is(&favour.tax));
+    let bases = |line: &Charged<'_>| place(line).map_or(Money::zero(currency), |at| line.billed.bases[at]);
+    let taxes = |line: &Charged<'_>| place(line).map_or(Money::zero(currency), |at| line.billed.taxes[at]);
+    let base = Money::from_minor(favour.base_minor, currency);
+    let amount = Money::from_minor(favour.amount_minor, currency);
+    let is_enough = |there: Money, off: Money| !there.checked_add(off).is_ok_and(Money::is_negative);
+    let is_there = is_enough(Money::sum(currency, charged.iter().map(bases))?, base)
+        && is_enough(Money::sum(currency, charged.iter().map(taxes))?, amount)
+        && charged.iter().any(|line| place(line).is_some());
+    let of_all = |line: &Charged<'_>| line.line.taxable;
+    let (by_base, by_tax) = if is_there {
+        (weights(charged.iter().map(bases)), weights(charged.iter().map(taxes)))
+    } else {
+        (weights(charged.iter().map(of_all)), weights(charged.iter().map(of_all)))
+    };
+    let unless_nothing = |by: Vec<i128>| {
+        if by.iter().all(|weight| *weight == 0) { weights(charged.iter().map(of_all)) } else { by }
+    };
+    let (by_base, by_tax) = (unless_nothing(by_base), unless_nothing(by_tax));
+    let parts = allocate(base, &by_base)?.into_iter().zip(allocate(amount, &by_tax)?);
+    for (line, (base, amount)) in charged.iter_mut().zip(parts) {
+        let at = match place(line) {
+            Some(at) => at,
+            None if base.is_zero() && amount.is_zero() => continue,
+            None => line.add(favour.tax.clone(), Money::zero(currency), Money::zero(currency)),
+        };
+        line.billed.bases[at] = line.billed.bases[at].checked_add(base)?;
+        line.billed.taxes[at] = line.billed.taxes[at].checked_add(amount)?;
+    }
+    Ok(())
+}
+
+fn weights(amounts: impl Iterator<Item = Money>) -> Vec<i128> {
+    amounts.map(|amount| i128::from(amount.minor().max(0))).collect()
+}
+
+/// `amount` × `part` ÷ `whole`; `part` itself if there is no whole.
+fn part_of(amount: Money, part: Money, whole: Money) -> Result<Money, CreditError> {
+    if whole.is_zero() || amount == whole {
+        return Ok(part);
+    }
+    let exact = Exact::from(amount.to_decimal()) * Exact::from(part.to_decimal());
+    Ok(Money::round(exact.divide(&whole.to_decimal().into())?.to_decimal()?, amount.currency())?)
 }
 
 /// Spreads an amount over the lines by what is left of them (RULES 30).
@@ -303,7 +347,7 @@ fn of_lines(
         let taken = match share {
             Share::Rest => line.rest(),
             Share::Net(amount) => line.take(Asked::Net(*amount), None),
-            Share::Correction { amount, quantity } => line.take(Asked::Net(*amount), *quantity),
+            Share::Correction { amount, quantity } => line.take_corrected(*amount, *quantity),
             Share::Quantity(quantity) => line.take_quantity(*quantity).map_err(|error| match error {
                 CreditError::Line(_, why) => of_line(why),
                 error => error,
@@ -317,7 +361,50 @@ fn of_lines(
     Ok(lines)
 }
 
-impl Charged<'_> {
+impl<'a> Charged<'a> {
+    fn of(line: &'a Line) -> Self {
+        let zero = Money::zero(line.amount.currency());
+        let nothing = || Billed { net: zero, taxes: Vec::new(), bases: Vec::new() };
+        let (billed, credited) = (Billed { net: line.taxable, ..nothing() }, nothing());
+        let mut charged =
+            Self { line, billed, taxes: Vec::new(), credited, quantity: Decimal::ZERO, corrected: zero };
+        for row in &line.taxes {
+            let money = |minor| Money::from_minor(minor, zero.currency());
+            charged.add(row.tax.clone(), money(row.base_minor), money(row.amount_minor));
+        }
+        charged
+    }
+
+    /// It has one tax more: its place among them.
+    fn add(&mut self, tax: TaxCopy, base: Money, amount: Money) -> usize {
+        let zero = Money::zero(amount.currency());
+        self.taxes.push(tax);
+        self.billed.bases.push(base);
+        self.billed.taxes.push(amount);
+        self.credited.bases.push(zero);
+        self.credited.taxes.push(zero);
+        self.taxes.len() - 1
+    }
+
+    /// What credit notes took of it before.
+    fn note<'b>(&mut self, before: impl Iterator<Item = &'b CreditLine>) -> Result<(), CreditError> {
+        for credit in before {
+            self.credited.net = self.credited.net.checked_add(credit.amount)?;
+            self.quantity += credit.quantity.unwrap_or_default();
+            self.corrected =
+                credit.corrected.map_or(Ok(self.corrected), |more| self.corrected.checked_add(more))?;
+            for row in &credit.taxes {
+                let known = self.taxes.iter().position(|tax| tax.is(&row.tax));
+                let at = known.expect("a credit note takes back the taxes that its line has");
+                let money = |minor| Money::from_minor(minor, credit.amount.currency());
+                let Billed { taxes, bases, .. } = &mut self.credited;
+                taxes[at] = taxes[at].checked_add(money(row.amount_minor))?;
+                bases[at] = bases[at].checked_add(money(row.base_minor))?;
+            }
+        }
+        Ok(())
+    }
+
     fn net_left(&self) -> Result<Money, MoneyError> {
         self.billed.net.checked_sub(self.credited.net)
     }
@@ -347,21 +434,46 @@ impl Charged<'_> {
         self.take(Asked::Net(amount), Some(quantity))
     }
 
+    /// So much of the line's amount, of which discounts and inclusive taxes left a part. Counted from the first
+    /// corrected cent on, too.
+    fn take_corrected(&self, amount: Money, quantity: Option<Decimal>) -> Result<CreditLine, CreditError> {
+        let up_to = |reached: Money| part_of(self.line.taxable, reached, self.line.amount);
+        let net = up_to(self.corrected.checked_add(amount)?)?.checked_sub(up_to(self.corrected)?)?;
+        let left = self.net_left()?;
+        // Of what is not taxed and not discounted no more is asked for than is left; else cents may be missing to it.
+        let net =
+            if net.minor() > left.minor() && self.line.taxable != self.line.amount { left } else { net };
+        Ok(CreditLine { corrected: Some(amount), ..self.take(Asked::Net(net), quantity)? })
+    }
+
     fn take(&self, asked: Asked, quantity: Option<Decimal>) -> Result<CreditLine, CreditError> {
         let taken = self.billed.credit(&self.credited, asked).map_err(|error| match error {
             CreditNoteError::Exceeds { left } => CreditError::TooMuch { left },
             CreditNoteError::Negative => CreditError::Nothing,
             CreditNoteError::Money(error) => error.into(),
         })?;
-        let tax = Money::sum(taken.net.currency(), taken.taxes)?;
-        let (invoice_line_id, description) = (self.line.id, self.line.description.clone());
-        Ok(CreditLine { invoice_line_id, description, quantity, amount: taken.net, tax })
+        let tax = Money::sum(taken.net.currency(), taken.taxes.iter().copied())?;
+        let sums = taken.taxes.iter().zip(&taken.bases).zip(&self.taxes);
+        let taxes = sums.map(|((amount, base), tax)| TaxRow {
+            tax: tax.clone(),
+            base_minor: base.minor(),
+            amount_minor: amount.minor(),
+        });
+        Ok(CreditLine {
+            invoice_line_id: self.line.id,
+            description: self.line.description.clone(),
+            quantity,
+            amount: taken.net,
+            tax,
+            taxes: taxes.collect(),
+            corrected: None,
+        })
     }
 }
 
 /// The sums of what is taken back, without the lines of which nothing is.
 fn summed(invoice: &Invoice, mut lines: Vec<CreditLine>) -> Result<Credit, CreditError> {
-    lines.retain(|line| !line.amount.is_zero() || !line.tax.is_zero());
+    lines.retain(|line| !line.amount.is_zero() || line.taxes.iter().any(|tax| tax.amount_minor != 0));
     let currency = invoice.currency;
     let subtotal = Money::sum(currency, lines.iter().map(|line| line.amount))?;
     let tax_total = Money::sum(currency, lines.iter().map(|line| line.tax))?;
@@ -369,14 +481,8 @@ fn summed(invoice: &Invoice, mut lines: Vec<CreditLine>) -> Result<Credit, Credi
     if total.minor() <= 0 {
         return Err(CreditError::Nothing);
     }
-    // An invoice has one tax at most, of all its lines.
-    let taxes = invoice.taxes.iter().map(|tax| TaxRow {
-        base_minor: subtotal.minor(),
-        amount_minor: tax_total.minor(),
-        ..tax.clone()
-    });
-    let (exemption, taxes) = (invoice.exemption, taxes.collect());
-    Ok(Credit { currency, lines, subtotal, exemption, taxes, tax_total, total })
+    let taxes = Invoice::sums_of(lines.iter().flat_map(|line| &line.taxes));
+    Ok(Credit { currency, lines, subtotal, exemption: invoice.exemption, taxes, tax_total, total })
 }
 
 impl CreditNote {

@@ -80,7 +80,7 @@ pub async fn preview(
     Ok(credit(invoice, &before, kind, wanted)?)
 }
 
-/// What is left to credit of each line that charges something, without tax.
+/// What is left to correct of each line that charges something, in the terms of its amount.
 pub(in crate::invoices) async fn left_of_lines(
     db: &impl ConnectionTrait,
     invoice: &Invoice,

@@ -25,7 +25,7 @@ pub(super) use checks::{credit_left, numbers, unlike_their_lines, unlike_their_n
 /// A statement has an end: a whole invoice may have thousands of lines.
 const LINES_AT_ONCE: usize = 500;
 
-/// What a usage correction took back of a line.
+/// What a usage correction took back of a line's amount.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::invoices) struct Corrected {
     pub line: InvoiceLineId,
@@ -170,7 +170,7 @@ pub(in crate::invoices) async fn corrected(
             line: line.invoice_line_id,
             note: line.credit_note_id,
             quantity: line.quantity.map_or(Decimal::ZERO, |quantity| quantity.0),
-            minor: line.amount_minor,
+            minor: line.corrected_minor.unwrap_or_default(),
         }));
     }
     Ok(corrected)

@@ -52,7 +52,7 @@ pub(super) fn document(invoice: &Invoice, margin: Margin, sort: Sort) -> printed
         .flatten()
         .collect(),
         currency: invoice.currency.code().to_owned(),
-        lines: invoice.lines.iter().map(|line| paper.line(line, &invoice.taxes)).collect(),
+        lines: invoice.lines.iter().map(|line| paper.line(line)).collect(),
         subtotal: invoice.subtotal.to_string(),
         discount_total: positive(invoice.discount_total),
         taxes: invoice.taxes.iter().map(|tax| paper.tax_total(tax, invoice)).collect(),
@@ -95,13 +95,14 @@ impl Paper {
         lines.iter().all(|line| line.period == first).then(|| self.period(first))
     }
 
-    fn line(self, line: &Line, taxes: &[TaxRow]) -> printed::Line {
+    fn line(self, line: &Line) -> printed::Line {
+        let rates: Vec<String> = line.taxes.iter().map(|row| self.percent(row.tax.rate)).collect();
         printed::Line {
             description: line.description.clone(),
             period: Some(self.period(line.period)),
             quantity: Some(plain(line.quantity)),
             unit_price: unit_price(line).map(|price| self.money(price)),
-            tax: taxes.first().map(|tax| self.percent(tax.rate)),
+            tax: (!rates.is_empty()).then(|| rates.join(" + ")),
             amount: line.amount.to_string(),
             details: self.details(line),
         }
@@ -150,12 +151,27 @@ impl Paper {
         Detail { description, ..Detail::default() }
     }
 
-    fn tax_total(self, tax: &TaxRow, invoice: &Invoice) -> TaxTotal {
+    fn tax_total(self, row: &TaxRow, invoice: &Invoice) -> TaxTotal {
+        let TaxRow { tax, base_minor, amount_minor } = row;
         let money = |minor| Money::from_minor(minor, invoice.currency).to_string();
+        let label = format!("{} {}", tax.name, self.percent(tax.rate));
+        let included = tax.inclusive.then(|| self.included().to_owned());
+        let more: Vec<String> = tax.jurisdiction.iter().cloned().chain(included).collect();
         TaxTotal {
-            label: format!("{} {}", tax.name, self.percent(tax.rate)),
-            base: money(tax.base_minor),
-            amount: money(tax.amount_minor),
+            label: if more.is_empty() { label } else { format!("{label} ({})", more.join(", ")) },
+            base: money(*base_minor),
+            amount: money(*amount_minor),
+        }
+    }
+
+    /// What is said of a tax that the amounts contain.
+    fn included(self) -> &'static str {
+        match self.locale {
+            Locale::En => "included",
+            Locale::De => "enthalten",
+            Locale::Fr => "incluse",
+            Locale::Es => "incluido",
+            Locale::Ja => "内税",
         }
     }
 
@@ -434,6 +450,25 @@ mod tests {
 
     /// A picture of one pixel.
     const DOT: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc`\0\0\0\x02\0\x01H\xaf\xa4q\0\0\0\0IEND\xaeB`\x82";
+
+    #[test]
+    fn a_line_names_all_its_rates_and_the_sums_say_whose_they_are_and_which_are_included() {
+        let mut invoice = open_invoice("119.00");
+        let mut second = invoice.lines[0].taxes[0].clone();
+        second.tax.rate = "9.975".parse().unwrap();
+        second.tax.jurisdiction = Some("Québec".into());
+        invoice.lines[0].taxes.push(second.clone());
+        second.tax.inclusive = true;
+        invoice.taxes.push(second);
+        let labels = |invoice: &Invoice| {
+            let printed = document(invoice, Margin::default(), Sort::Invoice);
+            let sums = printed.taxes.iter().map(|tax| tax.label.clone());
+            [printed.lines[0].tax.clone().unwrap()].into_iter().chain(sums).collect::<Vec<_>>()
+        };
+        assert_eq!(labels(&invoice), ["19% + 9.975%", "VAT 19%", "VAT 9.975% (Québec, included)"]);
+        invoice.customer.locale = Some("fr".into());
+        assert_eq!(labels(&invoice)[2], "VAT 9,975\u{a0}% (Québec, incluse)");
+    }
 
     #[test]
     fn every_state_of_an_invoice_prints() {

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt};
 use accrue_core::{
     calendar::Period,
     id::{CustomerId, InvoiceId, InvoiceLineId, IssuerId, PriceId, SubscriptionId, TenantId, TestClockId},
+    invoice::TaxRounding,
     money::{Currency, Money, MoneyError},
     price::TierCharge,
     usage::Filter,
@@ -23,6 +24,7 @@ use uuid::Uuid;
 pub use party::{Letterhead, PartyCopy};
 
 use crate::{
+    catalog::Tax,
     customers::Exemption,
     subscriptions::{Collection, Turn},
 };
@@ -71,6 +73,7 @@ pub struct Invoice {
     pub letterhead: Letterhead,
     /// Why it has no tax, if that is so (RULES 32).
     pub exemption: Exemption,
+    pub tax_rounding: TaxRounding,
     pub taxes: Vec<TaxRow>,
     pub issued_at: Option<DateTime<Utc>>,
     pub due_at: Option<DateTime<Utc>>,
@@ -98,7 +101,7 @@ pub struct Line {
     pub id: InvoiceLineId,
     pub subscription_id: Option<SubscriptionId>,
     pub price_id: Option<PriceId>,
-    /// `fixed`, `seat`, `usage`, `usage_adjustment`, `true_up`.
+    /// `fixed`, `seat`, `one_time`, `usage`, `usage_adjustment`, `true_up`, `minimum_commitment`.
     pub kind: String,
     pub description: String,
     pub period: Period,
@@ -107,8 +110,14 @@ pub struct Line {
     pub unit_price: Option<Decimal>,
     /// Before its one rounding (RULES 29).
     pub exact_amount: Decimal,
+    /// With its taxes, where these are inclusive.
     pub amount: Money,
+    /// What discounts left of it, without taxes.
+    pub taxable: Money,
+    /// Σ taxes.
     pub tax: Money,
+    /// Its share of each tax that it has.
+    pub taxes: Vec<TaxRow>,
     /// `{"numerator":15,"denominator":30}` of a short period.
     pub proration: Option<accrue_core::proration::Fraction>,
     /// How the amount came about, tier by tier.
@@ -139,14 +148,44 @@ impl Bucket {
     }
 }
 
-/// A tax of the invoice as a whole.
+/// What one tax comes to, of a line or of all lines that have it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaxRow {
+    pub tax: TaxCopy,
+    /// Without taxes.
+    pub base_minor: i64,
+    pub amount_minor: i64,
+}
+
+/// A tax as it was when an invoice was made (RULES 36).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaxCopy {
+    pub code: String,
     pub name: String,
     /// 20 for 20 %.
     pub rate: Decimal,
-    pub base_minor: i64,
-    pub amount_minor: i64,
+    /// Whether amounts contain it.
+    pub inclusive: bool,
+    pub jurisdiction: Option<String>,
+}
+
+impl TaxCopy {
+    /// Whether both are the same tax, however it was called.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        (&self.code, self.rate, self.inclusive) == (&other.code, other.rate, other.inclusive)
+    }
+}
+
+impl From<&Tax> for TaxCopy {
+    fn from(tax: &Tax) -> Self {
+        Self {
+            code: tax.code.clone(),
+            name: tax.name.clone(),
+            rate: tax.rate,
+            inclusive: tax.inclusive,
+            jurisdiction: tax.jurisdiction.clone(),
+        }
+    }
 }
 
 /// Where an invoice is in its life.
@@ -295,6 +334,21 @@ impl Invoice {
     /// What is revenue of it: without the tax.
     pub(super) fn net(&self) -> Money {
         self.signed_total().checked_sub(self.tax_total).expect("tax is a part of the total")
+    }
+
+    /// The sums of all lines' shares, tax by tax, in order of first appearance.
+    pub(super) fn sums_of<'a>(rows: impl IntoIterator<Item = &'a TaxRow>) -> Vec<TaxRow> {
+        let mut sums: Vec<TaxRow> = Vec::new();
+        for row in rows {
+            match sums.iter_mut().find(|sum| sum.tax.is(&row.tax)) {
+                Some(sum) => {
+                    sum.base_minor += row.base_minor;
+                    sum.amount_minor += row.amount_minor;
+                }
+                None => sums.push(row.clone()),
+            }
+        }
+        sums
     }
 
     /// It becomes a claim. If nothing is left to pay it is paid at once (RULES 34), by [`Self::pay`].

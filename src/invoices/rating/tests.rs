@@ -5,6 +5,7 @@ use accrue_core::{
     decimal::Number,
     exact::Exact,
     id::{CustomerId, PlanId, PlanVersionId, PriceId, SubscriptionId, TenantId},
+    invoice::TaxRounding,
     money::{Currency, Money},
     price::Model,
 };
@@ -13,10 +14,11 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
+    catalog::TaxTable,
     customers::Exemption,
     invoices::{
-        draft::{Basis as Of, TaxRate, draft},
-        model::{Invoice, Letterhead, PartyCopy, Reason},
+        draft::{Basis as Of, draft},
+        model::{Invoice, Letterhead, PartyCopy, Reason, TaxCopy},
         samples::{at, period},
     },
     subscriptions::{Access, Collection, Part as TurnPart, Status},
@@ -37,6 +39,7 @@ fn price(at: u128, name: &str, kind: PriceKind, timing: Timing, model: &str) -> 
         maximum_amount: None,
         free_quantity: Decimal::ZERO,
         prorate: kind != PriceKind::Usage,
+        tax_code: None,
     }
 }
 
@@ -71,6 +74,7 @@ fn plan(currency: Currency, prices: Vec<Price>) -> PlanVersion {
         interval: Interval::every(Unit::Month),
         trial_days: 0,
         prices,
+        commitment: None,
         features: vec![],
         metadata: Metadata::new(),
         created_at: at("2026-01-01T00:00:00Z"),
@@ -131,6 +135,7 @@ fn turn(closes: Option<Period>, opens: Option<Period>) -> Turn {
         basis: Basis::Day,
         before: None,
         has_no_minimum: false,
+        is_trial: false,
         only_prorated: false,
     };
     Turn {
@@ -150,7 +155,7 @@ fn within(part: Option<TurnPart>, full: Period) -> Option<TurnPart> {
 
 /// The same as a trial: it costs nothing but usage.
 fn on_trial(part: Option<TurnPart>) -> Option<TurnPart> {
-    part.map(|part| TurnPart { fees: None, has_no_minimum: true, ..part })
+    part.map(|part| TurnPart { fees: None, has_no_minimum: true, is_trial: true, ..part })
 }
 
 fn january() -> Period {
@@ -161,25 +166,27 @@ fn february() -> Period {
     period("2026-02-01", "2026-03-01")
 }
 
-fn vat() -> TaxRate {
-    TaxRate { name: "VAT".into(), rate: 19.into() }
+fn vat() -> TaxCopy {
+    crate::invoices::samples::vat(Money::zero(Currency::USD), Money::zero(Currency::USD)).tax
 }
 
-/// The invoice of a turn in which `used` was measured.
+/// The invoice of a turn in which `used` was measured; each line has this tax.
 fn bill(
     plan: &PlanVersion,
     subscription: &Subscription,
     turn: &Turn,
     used: &str,
-    tax: Option<TaxRate>,
+    tax: Option<TaxCopy>,
 ) -> Option<Invoice> {
     let used = [used_of(None, &[], used)];
+    let taxes_of_lines: Vec<TaxCopy> = tax.into_iter().collect();
     let charges = due((plan, plan), turn)
         .into_iter()
         .flat_map(|due| match agreed_quantity(due.price, subscription) {
             Some(quantity) => vec![charge(due, quantity, subscription.timezone).unwrap()],
             None => usage_charges(due, &used, subscription.currency).unwrap(),
         })
+        .map(|charge| Charge { taxes: Some(taxes_of_lines.clone()), ..charge })
         .collect();
     let (issuer, customer) = (PartyCopy::default(), PartyCopy::default());
     let (period, reason) = (turn.opens.or(turn.closes).unwrap().period, Reason::of(turn));
@@ -190,7 +197,8 @@ fn bill(
         period,
         reason,
         change: 0,
-        tax,
+        taxes: TaxTable::default(),
+        tax_rounding: TaxRounding::Rate,
         exemption,
         payer: subscription.customer_id,
         made_for: None,
@@ -334,6 +342,61 @@ fn a_trial_costs_its_usage_and_nothing_else() {
             ("Team plan – API calls", "9.00".into()),
         ]
     );
+}
+
+#[test]
+fn what_is_paid_once_is_paid_when_the_subscription_begins_to_cost_something() {
+    let setup = price(5, "Setup", PriceKind::OneTime, Timing::Advance, r#"{"type":"flat","amount":"31.00"}"#);
+    let plan = plan(Currency::EUR, vec![Price { prorate: false, ..setup }]);
+    let subscription = subscription(Currency::EUR, "0");
+    // A short first period costs no less.
+    let short = Period { start: at("2026-01-16T00:00:00Z"), ..january() };
+    let begins = turn(None, Some(short));
+    let begins = Turn { opens: within(begins.opens, january()), ..begins };
+    let invoice = bill(&plan, &subscription, &begins, "0", None).unwrap();
+    assert_eq!(lines(&invoice), [("Team plan – Setup", "31.00".into())]);
+    assert_eq!((invoice.lines[0].kind.as_str(), invoice.lines[0].period), ("one_time", short));
+    assert_eq!(bill(&plan, &subscription, &turn(Some(january()), Some(february())), "0", None), None);
+    assert_eq!(bill(&plan, &subscription, &turn(Some(january()), None), "0", None), None);
+
+    let trial_begins = Turn { opens: on_trial(begins.opens), ..begins };
+    assert_eq!(bill(&plan, &subscription, &trial_begins, "0", None), None);
+    let goes_on = turn(Some(january()), Some(february()));
+    let trial_ends = Turn { closes: on_trial(goes_on.closes), ..goes_on };
+    assert_eq!(lines(&bill(&plan, &subscription, &trial_ends, "0", None).unwrap()).len(), 1);
+    let canceled = turn(Some(january()), None);
+    let canceled_on_trial = Turn { closes: on_trial(canceled.closes), ..canceled };
+    assert_eq!(bill(&plan, &subscription, &canceled_on_trial, "0", None), None);
+    // A change is no beginning, not even one that begins a period or splits a trial.
+    for closes in [goes_on.closes, trial_ends.closes, None] {
+        let changed = Turn { closes, change: 1, ..goes_on };
+        assert_eq!(bill(&plan, &subscription, &changed, "0", None), None);
+    }
+}
+
+#[test]
+fn a_period_is_topped_up_to_its_part_of_the_commitment() {
+    let least =
+        price(6, "Minimum", PriceKind::Commitment, Timing::Arrears, r#"{"type":"flat","amount":"310"}"#);
+    let cut = Period { end: at("2026-01-16T18:00:00Z"), ..january() };
+    let due = Due {
+        price: &least,
+        period: cut,
+        full: january(),
+        has_no_minimum: false,
+        basis: Basis::Day,
+        before: None,
+    };
+    let topped_up = |due, spent: &str| {
+        let charge = commitment(due, Money::parse(spent, Currency::EUR).unwrap(), Tz::UTC).unwrap();
+        charge.exact_amount.to_string()
+    };
+    // 15 days of 31.
+    assert_eq!(topped_up(due, "49.99"), "100.01");
+    assert_eq!(topped_up(due, "150.00"), "0");
+    assert_eq!(topped_up(due, "1000.00"), "0");
+    assert_eq!(topped_up(Due { period: january(), ..due }, "-10.00"), "320.00");
+    assert_eq!(topped_up(Due { has_no_minimum: true, ..due }, "0.00"), "0");
 }
 
 #[test]

@@ -36,7 +36,7 @@ where i.tenant_id = $1
 group by i.id, i.subtotal_minor, i.discount_minor, i.tax_minor, i.total_minor, i.balance_credited_minor
 having i.subtotal_minor <> coalesce(sum(l.amount_minor), 0)
     or i.tax_minor <> coalesce(sum(l.tax_minor), 0)
-    or i.total_minor - i.balance_credited_minor <> i.subtotal_minor - i.discount_minor + i.tax_minor";
+    or i.total_minor - i.balance_credited_minor <> coalesce(sum(l.taxable_minor + l.tax_minor), 0)";
 
 /// Invoices whose sums are not those of their lines.
 pub(in crate::invoices) async fn unlike_their_lines(

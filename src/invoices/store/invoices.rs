@@ -7,7 +7,7 @@ use accrue_core::{
 };
 use accrue_platform::{
     check::Metadata,
-    column::{Json, currency},
+    column::{Json, currency, from_word, word},
 };
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue::Set, DbErr, entity::prelude::*};
@@ -54,6 +54,7 @@ pub struct Model {
     pub customer: Json<PartyCopy>,
     pub letterhead: Json<Letterhead>,
     pub exemption: Exemption,
+    pub tax_rounding: String,
     pub taxes: Json<Vec<TaxRow>>,
     pub issued_at: Option<DateTime<Utc>>,
     pub due_at: Option<DateTime<Utc>>,
@@ -109,6 +110,7 @@ pub(super) fn invoice(row: Model, lines: Vec<lines::Model>) -> Result<Invoice, D
         customer: row.customer.0,
         letterhead: row.letterhead.0,
         exemption: row.exemption,
+        tax_rounding: from_word(row.tax_rounding)?,
         taxes: row.taxes.0,
         issued_at: row.issued_at,
         due_at: row.due_at,
@@ -153,6 +155,7 @@ pub(super) fn row_of(invoice: &Invoice) -> ActiveModel {
         customer: Set(Json(invoice.customer.clone())),
         letterhead: Set(Json(invoice.letterhead.clone())),
         exemption: Set(invoice.exemption),
+        tax_rounding: Set(word(invoice.tax_rounding)),
         taxes: Set(Json(invoice.taxes.clone())),
         issued_at: Set(invoice.issued_at),
         due_at: Set(invoice.due_at),

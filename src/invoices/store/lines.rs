@@ -11,7 +11,7 @@ use accrue_platform::column::{Dec, Json};
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue::Set, entity::prelude::*};
 
-use crate::invoices::model::{Bucket, Invoice, Line};
+use crate::invoices::model::{Bucket, Invoice, Line, TaxRow};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "invoice_lines")]
@@ -32,7 +32,9 @@ pub struct Model {
     pub unit_price: Option<Dec>,
     pub exact_amount: Dec,
     pub amount_minor: i64,
+    pub taxable_minor: i64,
     pub tax_minor: i64,
+    pub taxes: Json<Vec<TaxRow>>,
     pub proration: Option<Json<Fraction>>,
     pub tiers: Json<Vec<TierCharge>>,
     pub adjustment: i32,
@@ -71,7 +73,9 @@ pub(super) fn line(row: Model, currency: Currency) -> Line {
         unit_price: row.unit_price.map(|price| price.0),
         exact_amount: row.exact_amount.0,
         amount: Money::from_minor(row.amount_minor, currency),
+        taxable: Money::from_minor(row.taxable_minor, currency),
         tax: Money::from_minor(row.tax_minor, currency),
+        taxes: row.taxes.0,
         proration: row.proration.map(|proration| proration.0),
         tiers: row.tiers.0,
         adjustment: row.adjustment,
@@ -95,7 +99,9 @@ pub(super) fn row_of(invoice: &Invoice, line: &Line, position: i32) -> ActiveMod
         unit_price: Set(line.unit_price.map(Dec)),
         exact_amount: Set(Dec(line.exact_amount)),
         amount_minor: Set(line.amount.minor()),
+        taxable_minor: Set(line.taxable.minor()),
         tax_minor: Set(line.tax.minor()),
+        taxes: Set(Json(line.taxes.clone())),
         proration: Set(line.proration.map(Json)),
         tiers: Set(Json(line.tiers.clone())),
         adjustment: Set(line.adjustment),

@@ -105,6 +105,7 @@ impl Subscription {
             basis: self.fees_basis,
             before: None,
             has_no_minimum: self.is_trial(period),
+            is_trial: self.is_trial(period),
             only_prorated: false,
         })
     }
@@ -119,6 +120,7 @@ impl Subscription {
             basis,
             before: None,
             has_no_minimum: self.is_trial(period),
+            is_trial: self.is_trial(period),
             only_prorated: false,
         })
     }

@@ -192,6 +192,8 @@ pub struct Part {
     pub before: Option<(DateTime<Utc>, Basis)>,
     /// Whether its usage has no minimum: that of a trial, or of a part of a period that goes on after a change.
     pub has_no_minimum: bool,
+    /// Whether it is the trial, or a part of it.
+    pub is_trial: bool,
     /// Whether it leaves out what is not prorated, which the other part of the period bills.
     pub only_prorated: bool,
 }

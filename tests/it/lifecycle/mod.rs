@@ -4,6 +4,7 @@ mod changes;
 mod ends;
 mod pauses;
 mod seams;
+mod terms_of_plans;
 mod trials;
 
 use accrue::{

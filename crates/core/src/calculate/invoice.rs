@@ -152,7 +152,6 @@ fn input(question: &InvoiceQuestion, check: &mut Check) -> Input {
     Input {
         currency,
         tax_rounding: question.tax_rounding,
-        tax_inclusive: question.tax_inclusive,
         lines: lines(question, check),
         coupons: coupons.filter_map(|(index, coupon)| self::coupon(coupon, index, currency, check)).collect(),
         credit_notes: notes
@@ -190,7 +189,11 @@ fn lines(question: &InvoiceQuestion, check: &mut Check) -> Vec<LineInput> {
         for (place, rate) in line.tax_rates.iter().enumerate() {
             check.percent(&format!("{under}/tax_rates/{place}"), Some(*rate));
         }
-        let tax = |rate: &Number| Tax { code: rate.0.normalize().to_string(), rate: rate.0 };
+        let tax = |rate: &Number| Tax {
+            code: rate.0.normalize().to_string(),
+            rate: rate.0,
+            inclusive: question.tax_inclusive,
+        };
         lines.push(LineInput {
             id: line.id.clone(),
             amount: line.amount.0,

@@ -9,6 +9,8 @@ pub struct Billed {
     pub net: Money,
     /// Each of the line's taxes, always in the same order.
     pub taxes: Vec<Money>,
+    /// What each of them was taken on.
+    pub bases: Vec<Money>,
 }
 
 /// How a credit is asked for.
@@ -60,15 +62,27 @@ impl Billed {
         let taxes = self.taxes.iter().zip(&credited.taxes).map(|(tax, before)| {
             let part = share(*tax, reached, whole)?;
             // Notes asked for in net and in gross may be mixed: never give back more than there was, or take.
-            let part = part.minor().clamp(before.minor().min(tax.minor()), tax.minor());
-            Money::from_minor(part, tax.currency()).checked_sub(*before)
+            let (least, most) = if tax.is_negative() {
+                (tax.minor(), before.minor().max(tax.minor()))
+            } else {
+                (before.minor().min(tax.minor()), tax.minor())
+            };
+            Money::from_minor(part.minor().clamp(least, most), tax.currency()).checked_sub(*before)
         });
         let taxes = taxes.collect::<Result<Vec<_>, _>>()?;
         let net = match wanted {
             Wanted::Net(amount) => amount,
             Wanted::Gross(amount) => taxes.iter().try_fold(amount, |rest, tax| rest.checked_sub(*tax))?,
         };
-        Ok(Self { net, taxes })
+        let bases = self.bases.iter().zip(&credited.bases).map(|(base, before)| {
+            // The rule: a tax is taken on the line. Another base is that of lines that were taken off it.
+            if *base == self.net && *before == credited.net {
+                return Ok(net);
+            }
+            share(*base, reached, whole)?.checked_sub(*before)
+        });
+        let bases = bases.collect::<Result<Vec<_>, MoneyError>>()?;
+        Ok(Self { net, taxes, bases })
     }
 }
 

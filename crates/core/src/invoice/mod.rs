@@ -29,8 +29,6 @@ pub const COMMITMENT_LINE: &str = "minimum_commitment";
 pub struct Input {
     pub currency: Currency,
     pub tax_rounding: TaxRounding,
-    /// Whether the lines' amounts contain their taxes.
-    pub tax_inclusive: bool,
     pub lines: Vec<LineInput>,
     /// In order of application; a later percentage applies to what the earlier ones left.
     pub coupons: Vec<Coupon>,
@@ -50,7 +48,6 @@ impl Input {
         Self {
             currency,
             tax_rounding: TaxRounding::default(),
-            tax_inclusive: false,
             lines,
             coupons: Vec::new(),
             credit_notes: Vec::new(),
@@ -67,6 +64,7 @@ pub struct LineInput {
     pub id: String,
     /// Exact, in major units; rounded once, first (RULES 29).
     pub amount: Decimal,
+    /// The amount contains all of them, or none.
     pub taxes: Vec<Tax>,
 }
 

@@ -15,13 +15,15 @@ use crate::{
     money::{Currency, Money, MoneyError},
 };
 
-/// A tax on a line. Two taxes are the same if both code and rate are.
+/// A tax on a line. Two taxes are the same if code, rate and kind are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Tax {
     /// The tenant's name for it.
     pub code: String,
     /// 20 for 20 %.
     pub rate: Decimal,
+    /// Whether the line's amount contains it; else it comes on top. All taxes of a line are of one kind.
+    pub inclusive: bool,
 }
 
 /// Where taxes are rounded.
@@ -59,17 +61,23 @@ pub struct TaxTotal {
 /// Fills in the taxes of lines whose `taxable` is what discounts left, and sums them up.
 pub(super) fn apply(lines: &mut [Line], input: &Input) -> Result<Vec<TaxTotal>, InvoiceError> {
     let currency = input.currency;
-    match (input.tax_inclusive, input.tax_rounding) {
-        (false, TaxRounding::Rate) => per_rate(lines, currency)?,
-        (false, TaxRounding::Invoice) => per_invoice(lines, currency)?,
-        (false, TaxRounding::Line) => per_line(lines, currency)?,
-        (true, TaxRounding::Rate) => {
-            for (_, mut group) in grouped(lines.iter_mut().map(|line| (sorted(rates_of(line)), line))) {
+    let is_gross = |line: &&mut Line| line.taxes.iter().any(|part| part.tax.inclusive);
+    let (mut gross, mut net): (Vec<_>, Vec<_>) = lines.iter_mut().partition(is_gross);
+    match input.tax_rounding {
+        TaxRounding::Rate => {
+            per_rate(&mut net, currency)?;
+            for (_, mut group) in grouped(gross.into_iter().map(|line| (sorted(rates_of(line)), line))) {
                 extract(&mut group, currency)?;
             }
         }
-        (true, TaxRounding::Invoice) => extract(&mut lines.iter_mut().collect::<Vec<_>>(), currency)?,
-        (true, TaxRounding::Line) => lines.iter_mut().try_for_each(|line| extract(&mut [line], currency))?,
+        TaxRounding::Invoice => {
+            per_invoice(&mut net, currency)?;
+            extract(&mut gross, currency)?;
+        }
+        TaxRounding::Line => {
+            per_line(&mut net, currency)?;
+            gross.into_iter().try_for_each(|line| extract(&mut [line], currency))?;
+        }
     }
     for line in lines.iter_mut() {
         let net = Exact::from(line.taxable.to_decimal());
@@ -78,7 +86,7 @@ pub(super) fn apply(lines: &mut [Line], input: &Input) -> Result<Vec<TaxTotal>, 
     totals(lines, currency)
 }
 
-fn per_rate(lines: &mut [Line], currency: Currency) -> Result<(), InvoiceError> {
+fn per_rate(lines: &mut [&mut Line], currency: Currency) -> Result<(), InvoiceError> {
     let parts = lines.iter_mut().flat_map(|line| {
         let base = line.taxable;
         line.taxes.iter_mut().map(move |part| (part.tax.clone(), (base, part)))
@@ -99,8 +107,8 @@ fn per_rate(lines: &mut [Line], currency: Currency) -> Result<(), InvoiceError> 
     })
 }
 
-fn per_invoice(lines: &mut [Line], currency: Currency) -> Result<(), InvoiceError> {
-    let exact = lines.iter().map(exact_tax).collect::<Result<Vec<_>, _>>()?;
+fn per_invoice(lines: &mut [&mut Line], currency: Currency) -> Result<(), InvoiceError> {
+    let exact = lines.iter().map(|line| exact_tax(line)).collect::<Result<Vec<_>, _>>()?;
     let whole = Money::round(exact.iter().sum::<Exact>(), currency)?;
     for (line, tax) in lines.iter_mut().zip(spread(whole, &exact)?) {
         set_tax(line, tax)?;
@@ -108,7 +116,7 @@ fn per_invoice(lines: &mut [Line], currency: Currency) -> Result<(), InvoiceErro
     Ok(())
 }
 
-fn per_line(lines: &mut [Line], currency: Currency) -> Result<(), InvoiceError> {
+fn per_line(lines: &mut [&mut Line], currency: Currency) -> Result<(), InvoiceError> {
     lines.iter_mut().try_for_each(|line| set_tax(line, Money::round(exact_tax(line)?, currency)?))
 }
 

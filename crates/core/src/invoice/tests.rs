@@ -18,7 +18,7 @@ fn number(text: &str) -> Decimal {
 }
 
 fn tax(rate: &str) -> Tax {
-    Tax { code: rate.into(), rate: number(rate) }
+    Tax { code: rate.into(), rate: number(rate), inclusive: false }
 }
 
 fn line(id: &str, amount: &str, rates: &[&str]) -> LineInput {
@@ -27,6 +27,12 @@ fn line(id: &str, amount: &str, rates: &[&str]) -> LineInput {
 
 fn invoice(lines: Vec<LineInput>) -> Input {
     Input::of(Currency::USD, lines)
+}
+
+/// The same lines with amounts that contain their taxes.
+fn gross(mut lines: Vec<LineInput>) -> Vec<LineInput> {
+    lines.iter_mut().flat_map(|line| &mut line.taxes).for_each(|tax| tax.inclusive = true);
+    lines
 }
 
 fn taxes(totals: &Totals) -> Vec<String> {
@@ -76,7 +82,7 @@ fn a_line_may_bear_several_taxes() {
 #[test]
 fn inclusive_taxes_are_taken_out_and_the_remainder_goes_to_the_largest_line() {
     let lines = vec![line("a", "0.50", &["20"]), line("b", "0.51", &["20"]), line("c", "1.00", &[])];
-    let totals = calculate(&Input { tax_inclusive: true, ..invoice(lines) }).unwrap();
+    let totals = calculate(&invoice(gross(lines))).unwrap();
     // 1.01 ÷ 1.2 = 0.841…; the lines alone give 0.42 and 0.43.
     let nets: Vec<String> = totals.lines.iter().map(|line| line.taxable.to_string()).collect();
     assert_eq!(nets, ["0.42", "0.42", "1.00"]);
@@ -84,10 +90,25 @@ fn inclusive_taxes_are_taken_out_and_the_remainder_goes_to_the_largest_line() {
 }
 
 #[test]
+fn lines_that_contain_their_tax_and_lines_that_do_not_stand_on_one_invoice() {
+    let lines = vec![line("net", "100.00", &["19"]), line("free", "7.00", &[])];
+    let lines = [gross(vec![line("gross", "119.00", &["19"])]), lines].concat();
+    for tax_rounding in [TaxRounding::Rate, TaxRounding::Invoice, TaxRounding::Line] {
+        let totals = calculate(&Input { tax_rounding, ..invoice(lines.clone()) }).unwrap();
+        let nets: Vec<String> = totals.lines.iter().map(|line| line.taxable.to_string()).collect();
+        assert_eq!(nets, ["100.00", "100.00", "7.00"]);
+        assert_eq!(taxes(&totals), ["19.00", "19.00", "0.00"]);
+        let per_tax: Vec<_> = totals.taxes.iter().map(|tax| (tax.tax.inclusive, tax.taxable)).collect();
+        assert_eq!(per_tax, [(true, usd("100.00")), (false, usd("100.00"))]);
+        assert_eq!((totals.subtotal, totals.total), (usd("226.00"), usd("245.00")));
+    }
+}
+
+#[test]
 fn many_small_lines_that_contain_their_tax_are_neither_negative_nor_all_tax() {
     let nets = |count: usize, amount: &str, rate: &str| {
         let lines = (0..count).map(|id| line(&id.to_string(), amount, &[rate])).collect();
-        let totals = calculate(&Input { tax_inclusive: true, ..invoice(lines) }).unwrap();
+        let totals = calculate(&invoice(gross(lines))).unwrap();
         let minor = |line: &super::Line| (line.taxable.minor(), line.tax.minor());
         (totals.taxable.to_string(), totals.lines.iter().map(minor).collect::<Vec<_>>())
     };
@@ -103,7 +124,7 @@ fn many_small_lines_that_contain_their_tax_are_neither_negative_nor_all_tax() {
 fn the_order_of_a_lines_rates_changes_nothing() {
     let total = |one: [&str; 2], other: [&str; 2]| {
         let lines = vec![line("a", "10.01", &one), line("b", "10.01", &other)];
-        calculate(&Input { tax_inclusive: true, ..invoice(lines) }).unwrap().tax_total
+        calculate(&invoice(gross(lines))).unwrap().tax_total
     };
     assert_eq!(total(["5", "9.975"], ["9.975", "5"]), usd("2.61"));
     assert_eq!(total(["5", "9.975"], ["5", "9.975"]), usd("2.61"));
@@ -240,13 +261,19 @@ fn sums_that_do_not_fit_are_an_error() {
 
 #[test]
 fn credit_notes_of_one_line_add_up_to_it_exactly() {
-    let line = Billed { net: usd("10.00"), taxes: vec![usd("1.99"), usd("0.05")] };
-    let mut credited = Billed { net: usd("0"), taxes: vec![usd("0"), usd("0")] };
+    // The second tax was not taken on all of it.
+    let bases = vec![usd("10.00"), usd("7.01")];
+    let line = Billed { net: usd("10.00"), taxes: vec![usd("1.99"), usd("0.05")], bases };
+    let none = vec![usd("0"), usd("0")];
+    let mut credited = Billed { net: usd("0"), taxes: none.clone(), bases: none };
     for part in ["3.33", "3.33", "3.34"] {
         let note = line.credit(&credited, Wanted::Net(usd(part))).unwrap();
         credited.net = credited.net.checked_add(note.net).unwrap();
         for (sum, tax) in credited.taxes.iter_mut().zip(note.taxes) {
             *sum = sum.checked_add(tax).unwrap();
+        }
+        for (sum, base) in credited.bases.iter_mut().zip(note.bases) {
+            *sum = sum.checked_add(base).unwrap();
         }
     }
     assert_eq!(credited, line);
@@ -276,7 +303,7 @@ fn inputs(smallest: i64) -> impl Strategy<Value = Input> {
     };
     (
         rounding,
-        any::<bool>(),
+        prop::collection::vec(any::<bool>(), 12),
         lines,
         prop::collection::vec(coupon, 0..4),
         sources(),
@@ -285,19 +312,20 @@ fn inputs(smallest: i64) -> impl Strategy<Value = Input> {
         prop::option::of(0_i64..200_000),
     )
         .prop_map(
-            |(tax_rounding, tax_inclusive, lines, coupons, credit_notes, wallets, balance, commitment)| {
+            |(tax_rounding, gross_lines, lines, coupons, credit_notes, wallets, balance, commitment)| {
+                let lines = (0..).zip(lines).map(|(id, (amount, taxes)): (usize, _)| LineInput {
+                    id: id.to_string(),
+                    amount: Decimal::new(amount, 3),
+                    taxes,
+                });
+                let (contain, do_not): (Vec<_>, Vec<_>) =
+                    lines.zip(gross_lines).partition(|(_, contains)| *contains);
+                let [contain, do_not] =
+                    [contain, do_not].map(|lines| lines.into_iter().map(|(line, _)| line).collect());
                 Input {
                     currency: Currency::USD,
                     tax_rounding,
-                    tax_inclusive,
-                    lines: (0..)
-                        .zip(lines)
-                        .map(|(id, (amount, taxes)): (usize, _)| LineInput {
-                            id: id.to_string(),
-                            amount: Decimal::new(amount, 3),
-                            taxes,
-                        })
-                        .collect(),
+                    lines: [gross(contain), do_not].concat(),
                     coupons,
                     credit_notes,
                     customer_balance: Money::from_minor(balance, Currency::USD),
@@ -329,7 +357,8 @@ proptest! {
         for line in &totals.lines {
             prop_assert_eq!(sum(line.taxes.iter().map(|part| &part.amount)), line.tax);
             let billed = line.taxable.checked_add(line.discount).unwrap();
-            let tax_inside = if input.tax_inclusive { line.tax } else { Money::zero(Currency::USD) };
+            let is_inside = line.taxes.iter().any(|part| part.tax.inclusive);
+            let tax_inside = if is_inside { line.tax } else { Money::zero(Currency::USD) };
             prop_assert_eq!(billed.checked_add(tax_inside).unwrap(), line.amount);
         }
         let applied = totals.credit_notes_applied.minor() + totals.balance_applied.minor() + totals.wallets_applied.minor();
@@ -377,8 +406,10 @@ proptest! {
         cuts in prop::collection::vec((any::<bool>(), 1_i64..20_000), 0..12),
     ) {
         let money = |minor| Money::from_minor(minor, Currency::USD);
-        let line = Billed { net: money(net), taxes: taxes.into_iter().map(money).collect() };
-        let mut credited = Billed { net: money(0), taxes: vec![money(0); line.taxes.len()] };
+        let taxes: Vec<Money> = taxes.into_iter().map(money).collect();
+        let none = vec![money(0); taxes.len()];
+        let line = Billed { net: money(net), bases: vec![money(net); taxes.len()], taxes };
+        let mut credited = Billed { net: money(0), taxes: none.clone(), bases: none };
         let last = [(true, i64::MAX)];
         for (gross, wanted) in cuts.into_iter().chain(last) {
             let left = |whole: Money, part: Money| whole.checked_sub(part).unwrap().minor();
@@ -392,6 +423,9 @@ proptest! {
             credited.net = credited.net.checked_add(note.net).unwrap();
             for (sum, tax) in credited.taxes.iter_mut().zip(note.taxes) {
                 *sum = sum.checked_add(tax).unwrap();
+            }
+            for (sum, base) in credited.bases.iter_mut().zip(note.bases) {
+                *sum = sum.checked_add(base).unwrap();
             }
         }
         prop_assert_eq!(credited, line);

@@ -2,7 +2,7 @@ use accrue_core::id::InvoiceLineId;
 use proptest::prelude::*;
 
 use super::*;
-use crate::invoices::samples::{open_invoice, usd};
+use crate::invoices::samples::{open_invoice, usd, vat};
 
 /// An open invoice of these lines, each with its net and its tax in cents.
 fn invoice(lines: &[(i64, i64)]) -> Invoice {
@@ -16,7 +16,9 @@ fn invoice(lines: &[(i64, i64)]) -> Invoice {
             id: InvoiceLineId(uuid::Uuid::from_u128(at)),
             quantity: 3.into(),
             amount: cents(*net),
+            taxable: cents(*net),
             tax: cents(*tax),
+            taxes: vec![vat(cents(*net), cents(*tax))],
             ..template.clone()
         })
         .collect();
@@ -45,6 +47,40 @@ fn a_line_in_the_customers_favour_is_taken_off_the_others() {
     assert_eq!(all.total, invoice.total);
     let favour = Wanted::Lines(vec![(line(2), Share::Rest)]);
     assert_eq!(given(&invoice, &[], &favour), Err(CreditError::Line(0, LineError::Unknown)));
+}
+
+#[test]
+fn a_tax_that_only_a_line_in_the_customers_favour_has_goes_back_with_the_others() {
+    // What was charged at 20 % is credited on an invoice of 10 %.
+    let mut invoice = invoice(&[(10_000, 1_000), (-5_000, -1_000)]);
+    invoice.lines[1].taxes[0].tax.rate = 20.into();
+    let mut before: Vec<CreditLine> = Vec::new();
+    for wanted in [Wanted::Net(usd("16.67")), Wanted::Gross(usd("16.67")), Wanted::Rest] {
+        before.extend(given(&invoice, &before, &wanted).unwrap().lines);
+    }
+    let sums = Invoice::sums_of(before.iter().flat_map(|line| &line.taxes));
+    let told: Vec<_> = sums.iter().map(|row| (row.base_minor, row.amount_minor)).collect();
+    assert_eq!(told, [(10_000, 1_000), (-5_000, -1_000)]);
+    assert_eq!(before.iter().map(|line| line.amount.minor()).sum::<i64>(), 5_000);
+}
+
+#[test]
+fn a_line_that_contains_its_tax_is_credited_without_it() {
+    let mut invoice = invoice(&[(10_000, 1_900)]);
+    invoice.lines[0].amount = usd("119.00");
+    let correction = |amount| Share::Correction { amount: usd(amount), quantity: None };
+    let corrected = |share, before: &[CreditLine]| {
+        let credit = given(&invoice, before, &Wanted::Lines(vec![(line(0), share)])).unwrap();
+        (credit.subtotal.to_string(), credit.tax_total.to_string(), credit.lines)
+    };
+    assert_eq!(left_of_lines(&invoice, &[]).unwrap()[&line(0)], usd("119.00"));
+    let (net, tax, first) = corrected(correction("39.67"), &[]);
+    assert_eq!((net.as_str(), tax.as_str()), ("33.34", "6.33"));
+    assert_eq!(left_of_lines(&invoice, &first).unwrap()[&line(0)], usd("79.33"));
+    let (net, tax, second) = corrected(correction("79.33"), &first);
+    assert_eq!((net.as_str(), tax.as_str()), ("66.66", "12.67"));
+    let all = [first, second].concat();
+    assert_eq!(given(&invoice, &all, &Wanted::Rest), Err(CreditError::Nothing));
 }
 
 #[test]

@@ -4,11 +4,14 @@ use accrue_core::{
     id::{CreditNoteId, CreditNoteLineId, InvoiceLineId, TenantId},
     money::{Currency, Money},
 };
-use accrue_platform::column::Dec;
+use accrue_platform::column::{Dec, Json};
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue::Set, entity::prelude::*};
 
-use crate::invoices::credit_notes::model::{CreditLine, CreditNote};
+use crate::invoices::{
+    credit_notes::model::{CreditLine, CreditNote},
+    model::TaxRow,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "credit_note_lines")]
@@ -24,6 +27,8 @@ pub struct Model {
     pub quantity: Option<Dec>,
     pub amount_minor: i64,
     pub tax_minor: i64,
+    pub taxes: Json<Vec<TaxRow>>,
+    pub corrected_minor: Option<i64>,
     pub created_at: DateTime<Utc>,
 }
 
@@ -43,6 +48,8 @@ pub(super) fn line(row: Model, currency: Currency) -> CreditLine {
         quantity: row.quantity.map(|quantity| quantity.0),
         amount: Money::from_minor(row.amount_minor, currency),
         tax: Money::from_minor(row.tax_minor, currency),
+        taxes: row.taxes.0,
+        corrected: row.corrected_minor.map(|minor| Money::from_minor(minor, currency)),
     }
 }
 
@@ -57,6 +64,8 @@ pub(super) fn row_of(note: &CreditNote, line: &CreditLine, position: i32) -> Act
         quantity: Set(line.quantity.map(Dec)),
         amount_minor: Set(line.amount.minor()),
         tax_minor: Set(line.tax.minor()),
+        taxes: Set(Json(line.taxes.clone())),
+        corrected_minor: Set(line.corrected.map(Money::minor)),
         created_at: Set(note.created_at),
     }
 }

@@ -82,6 +82,7 @@ fn plan(trial_days: u16) -> PlanVersion {
         maximum_amount: None,
         free_quantity: Decimal::ZERO,
         prorate: true,
+        tax_code: None,
     };
     PlanVersion {
         tenant_id: TenantId::new(now),
@@ -98,6 +99,7 @@ fn plan(trial_days: u16) -> PlanVersion {
             price("seats", PriceKind::Seat),
             price("guests", PriceKind::Seat),
         ],
+        commitment: None,
         features: Vec::new(),
         metadata: Metadata::new(),
         created_at: now,
