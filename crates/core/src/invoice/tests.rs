@@ -264,8 +264,8 @@ fn credit_notes_of_one_line_add_up_to_it_exactly() {
     // The second tax was not taken on all of it.
     let bases = vec![usd("10.00"), usd("7.01")];
     let line = Billed { net: usd("10.00"), taxes: vec![usd("1.99"), usd("0.05")], bases };
-    let none = vec![usd("0"), usd("0")];
-    let mut credited = Billed { net: usd("0"), taxes: none.clone(), bases: none };
+    let zeros = vec![usd("0"), usd("0")];
+    let mut credited = Billed { net: usd("0"), taxes: zeros.clone(), bases: zeros };
     for part in ["3.33", "3.33", "3.34"] {
         let note = line.credit(&credited, Wanted::Net(usd(part))).unwrap();
         credited.net = credited.net.checked_add(note.net).unwrap();
