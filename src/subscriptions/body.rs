@@ -142,18 +142,7 @@ impl SubscriptionBody {
             metadata,
             created_at,
             // How the cycle is kept, which is nobody else's business, and what `plan` says.
-            tenant_id: _,
-            plan_id: _,
-            plan_version_id: _,
-            anchor_at: _,
-            opened: _,
-            phase_from: _,
-            fees_from: _,
-            fees_until: _,
-            fees_basis: _,
-            changes: _,
-            ends_at: _,
-            next_due_at: _,
+            ..
         } = subscription.clone();
         Self {
             id,
