@@ -149,7 +149,9 @@ async fn draft_of(
     charges.extend(missing);
     // An invoice is known by its period, so a turn that only closes one is known by that (P1); a change is known by itself.
     let opens = turn.opens.map(|part| part.period);
-    let Some(period) = opens.or(turn.closes.map(|part| part.period)) else { return Ok(None) };
+    // One that splits nothing is known by the rest of its period: what came late is billed by it, too.
+    let rest = Period { start: turn.at, end: after.period.end };
+    let period = opens.or(turn.closes.map(|part| part.period)).unwrap_or(rest);
     let mut plans = past.plans();
     plans.push(new);
     let basis = basis(tx, tenant, after, plans, period, Reason::of(turn)).await?;

@@ -41,8 +41,12 @@ async fn a_random_life_bills_and_gives_back_what_another_implementation_says_and
     }
 }
 
-/// Another seed for each run, far from its neighbours'.
+/// Another seed for each long run, far from its neighbours'. A short one lives the same lives each time: it fails for who
+/// changes what they show, and not for somebody else.
 fn seed() -> u64 {
+    if !is_long() {
+        return 77_000;
+    }
     let given = std::env::var("ACCRUE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     given.unwrap_or_else(|| u64::from(std::process::id()) * 1000)
 }

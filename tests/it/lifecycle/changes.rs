@@ -245,6 +245,17 @@ async fn usage_before_the_change_is_billed_by_the_old_plan_and_late_usage_too(
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread")]
+async fn late_usage_is_billed_by_a_change_that_bills_nothing_else(#[values(Sqlite, Postgres)] on: Engine) {
+    let Some(life) = Life::new(on, json!({})).await else { return };
+    life.advance("2026-05-01T00:00:00Z").await;
+    life.call("2026-04-20T00:00:00Z").await;
+    let done = life.act("change", json!({"plan": "business", "proration": "none"})).await;
+    assert_eq!(done, ["basic – Calls (usage told later) 2026-04-01 – 2026-05-01: 0.25"]);
+    life.books_are_right().await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
 async fn fees_in_arrears_are_billed_up_to_the_change_by_the_old_plan(#[values(Sqlite, Postgres)] on: Engine) {
     let Some(world) = world(on).await else { return };
     for (code, amount) in [("small", "30"), ("large", "60")] {
